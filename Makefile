@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+VERSION := 0.1.0
+PREFIX  ?= /usr
+DESTDIR ?=
+SYSCONFDIR ?= /etc
+STATIC  ?= 1
+V       ?= 0
+O       ?= $(if $(filter 1,$(STATIC)),build,build/shared)
+
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+CFLAGS  ?= -Os -g
+WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
+HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection
+MODULES := libcryptsetup devmapper tss2-esys tss2-mu tss2-rc tss2-tcti-device tss2-tcti-swtpm \
+           libcbor libcurl json-c libssl libcrypto
+ifdef CI
+WARN    += -Werror
+endif
+
+ifeq ($(STATIC),1)
+DEPS       = $(shell unlock/deps/build --print-prefix)
+PKG_CONFIG = PKG_CONFIG_LIBDIR=$(DEPS)/lib/pkgconfig pkg-config --static
+LINK       := -static-pie -Wl,-z,pack-relative-relocs
+else
+PKG_CONFIG = pkg-config
+LINK       := -pie
+endif
+
+BUILDING := $(filter-out help clean setup deps check demo bench fmt,$(or $(MAKECMDGOALS),all))
+ifneq ($(BUILDING),)
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES))
+PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(MODULES))
+endif
+
+ALL_CFLAGS  = -std=gnu17 -fPIE -ffunction-sections -fdata-sections -pthread $(WARN) $(HARDEN) \
+              -Iunlock -D_GNU_SOURCE -DMU_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = $(LINK) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
+
+Q := $(if $(filter 1,$(V)),,@)
+say = @$(if $(filter 1,$(V)),true,printf '  %-7s %s\n' $(1) $(2))
+
+LIB_SRC  := $(wildcard $(addprefix unlock/,$(addsuffix /*.c,base tpm measure attest release volume)))
+BOOT_SRC := $(wildcard unlock/boot/*.c)
+CTL_SRC  := $(wildcard unlock/ctl/*.c)
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_LIB := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
+object    = $(patsubst %.c,$(O)/%.o,$(1))
+UNIT     := $(patsubst tests/unit/%.c,$(O)/unit/%,$(UNIT_SRC))
+
+all: $(O)/measured-unlock $(O)/muctl
+
+help:
+	@echo 'make              both programs, static, in build/ (after make deps)'
+	@echo 'make STATIC=0     the same against the distribution'"'"'s shared libraries, in build/shared/'
+	@echo 'make demo         a guest that unlocks, and two that refuse     (installs what it needs)'
+	@echo 'make check        every test                                   (installs what it needs)'
+	@echo 'make bench        speed and size against the usual pipeline'
+	@echo 'make deps         the static libraries, from source packages'
+	@echo 'make unit         the unit tests alone;  make integration, make vm'
+	@echo 'make install      DESTDIR= PREFIX=/usr'
+	@echo 'V=1 shows the commands.'
+
+$(O)/measured-unlock: $(call object,$(BOOT_SRC)) $(O)/libmu.a
+$(O)/muctl: $(call object,$(CTL_SRC)) $(O)/libmu.a
+$(O)/measured-unlock $(O)/muctl:
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@.debug $^ $(PKG_LIBS)
+	$(Q)strip -o $@ $@.debug
+
+$(O)/libmu.a: $(call object,$(LIB_SRC))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(O)/%.o: %.c $(O)/flags
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(INCLUDE) -MMD -MP -c -o $@ $<
+
+# Objects are made again when the compiler or its flags change.
+$(O)/flags: FORCE
+	@mkdir -p $(O)
+	@echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(PKG_LIBS))' | cmp -s - $@ || \
+	    echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(PKG_LIBS))' > $@
+
+$(O)/unit/%: $(O)/tests/unit/%.o $(call object,$(UNIT_LIB)) $(O)/libmu.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(PKG_LIBS)
+$(O)/tests/unit/%.o: INCLUDE := -Itests/unit
+
+-include $(patsubst %.o,%.d,$(call object,$(LIB_SRC) $(BOOT_SRC) $(CTL_SRC) $(UNIT_SRC) $(UNIT_LIB)))
+
+units: $(UNIT)
+
+setup:
+	$(Q)tests/setup
+
+deps:
+	$(Q)CC='$(CC)' unlock/deps/build
+
+check: setup deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory STATIC=0 all units
+	$(Q)tests/run
+
+unit integration vm:
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory STATIC=0 units
+	$(Q)tests/run $@
+
+demo: setup deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)vm-tests/demo
+
+bench: setup deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/bench/run
+
+fmt:
+	$(Q)clang-format -i unlock/*/*.[ch] tests/unit/*.[ch]
+
+clean:
+	$(Q)rm -rf build
+
+FORCE:
+.PHONY: all help units setup deps check unit integration vm demo bench fmt clean install FORCE
+.SECONDARY:

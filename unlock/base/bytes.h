@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_BASE_BYTES_H
+#define MU_BASE_BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* A view of memory that somebody else owns. */
+struct bytes {
+    const uint8_t *data;
+    size_t len;
+};
+
+/* Memory that the holder owns. */
+struct buffer {
+    uint8_t *data;
+    size_t len;
+};
+
+void buffer_free(struct buffer *buffer);
+void string_free(char **text); /* for MU_CLEANUP on malloc'ed strings */
+enum mu_status buffer_alloc(struct buffer *ret, size_t len, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status buffer_copy(struct buffer *ret, struct bytes from,
+                           struct mu_error *err) MU_MUST_CHECK;
+static inline struct bytes buffer_view(const struct buffer *b)
+{
+    return (struct bytes){b->data, b->len};
+}
+
+/* True if both hold the same bytes; constant time for equal lengths. */
+bool bytes_equal(struct bytes a, struct bytes b);
+bool bytes_all_zero(struct bytes b);
+
+/* Every byte from outside is read through this cursor. A read past the end returns zero (or an
+ * empty view) and sets `failed`, which stays set: check it once, at the end. */
+struct reader {
+    const uint8_t *start;
+    const uint8_t *pos;
+    const uint8_t *end;
+    bool failed;
+};
+
+struct reader reader_of(struct bytes b);
+uint8_t reader_u8(struct reader *r);
+uint16_t reader_be16(struct reader *r);
+uint32_t reader_be32(struct reader *r);
+uint64_t reader_be64(struct reader *r);
+uint16_t reader_le16(struct reader *r);
+uint32_t reader_le32(struct reader *r);
+uint64_t reader_le64(struct reader *r);
+struct bytes reader_take(struct reader *r, size_t len);
+void reader_copy(struct reader *r, void *to, size_t len); /* to is zeroed on failure */
+size_t reader_left(const struct reader *r);
+size_t reader_offset(const struct reader *r);
+
+/* The counterpart, into memory of fixed size; what does not fit sets `failed`. */
+struct writer {
+    uint8_t *data;
+    size_t cap;
+    size_t len;
+    bool failed;
+};
+
+struct writer writer_into(void *data, size_t cap);
+void writer_u8(struct writer *w, uint8_t value);
+void writer_be16(struct writer *w, uint16_t value);
+void writer_be32(struct writer *w, uint32_t value);
+void writer_bytes(struct writer *w, struct bytes b);
+
+/* Lower-case hex; `to` holds 2 * len + 1 characters. */
+void hex_encode(struct bytes from, char *to);
+/* Accepts either case, exactly 2 * len digits and nothing else. */
+bool hex_decode(const char *from, uint8_t *to, size_t len);
+/* Standard alphabet with padding, no white space (RFC 4648, 4). Decoding refuses anything else. */
+enum mu_status base64_encode(struct bytes from, char **ret, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status base64_decode(const char *from, size_t max, struct buffer *ret,
+                             struct mu_error *err) MU_MUST_CHECK;
+
+#endif

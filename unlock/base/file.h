@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_BASE_FILE_H
+#define MU_BASE_FILE_H
+
+#include "base/bytes.h"
+
+/* Reads a whole file ("-": standard input) of 0 to max bytes. MU_CONFIG when it cannot be read or
+ * is larger; the text names it. One zero byte follows the data (not counted in len). */
+enum mu_status file_read(const char *path, size_t max, struct buffer *ret,
+                         struct mu_error *err) MU_MUST_CHECK;
+
+/* Writes a whole file ("-": standard output) so that readers see the old content or the new one,
+ * never a part: temporary file in the same folder, fsync, rename. */
+enum mu_status file_write(const char *path, struct bytes content, unsigned mode,
+                          struct mu_error *err) MU_MUST_CHECK;
+
+#endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_BOOT_BOOT_H
+#define MU_BOOT_BOOT_H
+
+#include "base/config.h"
+
+/* `measured-unlock unlock`: the sequence of DESIGN.md, "One boot". On any failure the fence is
+ * closed before this returns. The report is written either way. */
+enum mu_status boot_unlock(const char *config_path, bool activate,
+                           struct mu_error *err) MU_MUST_CHECK;
+/* `measured-unlock fence` */
+enum mu_status boot_fence(const char *config_path, const char *reason,
+                          struct mu_error *err) MU_MUST_CHECK;
+
+#endif

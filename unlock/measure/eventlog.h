@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_MEASURE_EVENTLOG_H
+#define MU_MEASURE_EVENTLOG_H
+
+#include "tpm/tpm.h"
+
+/* TCG PC Client Platform Firmware Profile 1.05/1.06, 10.2: TCG_PCClientPCREvent (SHA-1) and
+ * TCG_PCR_EVENT2 (crypto-agile) logs. */
+
+#define EVENTLOG_MAX_BYTES (4u << 20)
+#define EVENT_DIGESTS_MAX TPM_BANKS_MAX
+
+struct event_digest {
+    uint16_t alg;
+    struct bytes value;
+};
+struct event {
+    size_t offset; /* of the event in the log */
+    uint32_t pcr;
+    uint32_t type;
+    size_t digests;
+    struct event_digest digest[EVENT_DIGESTS_MAX];
+    struct bytes data;
+};
+struct eventlog {
+    bool crypto_agile;
+    struct buffer raw; /* what the views above point into */
+    size_t count;
+    struct event *event;
+};
+
+/* Takes a copy of the log. MU_CONFIG with the offset for anything truncated or malformed. */
+enum mu_status eventlog_parse(struct bytes log, struct eventlog *ret,
+                              struct mu_error *err) MU_MUST_CHECK;
+void eventlog_free(struct eventlog *log);
+
+/* "EV_EFI_ACTION", or "0x8000000a" for an unknown one (into `unknown`). */
+const char *event_type_name(uint32_t type, char unknown[static 16]);
+/* What a person can read: variable name, image path, command line, action text; shortened to len.
+ */
+void event_describe(const struct event *event, char *to, size_t len);
+
+/* The PCR values the log leads to in one bank, honouring EV_NO_ACTION and the StartupLocality
+ * event. ret->mask has the PCRs that the log extends. MU_CONFIG if the log has no digests of that
+ * bank. */
+enum mu_status eventlog_replay(const struct eventlog *log, enum hash_alg bank,
+                               struct pcr_values *ret, struct mu_error *err) MU_MUST_CHECK;
+
+#endif
