@@ -13,8 +13,8 @@ endif
 CFLAGS  ?= -Os -g
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection
-MODULES := libcryptsetup devmapper tss2-esys tss2-mu tss2-rc tss2-tcti-device tss2-tcti-swtpm \
-           libcbor libcurl json-c libssl libcrypto
+MODULES := libcryptsetup devmapper libcurl tss2-esys tss2-tctildr tss2-tcti-device tss2-tcti-swtpm tss2-rc \
+           tss2-mu libcbor json-c openssl
 ifdef CI
 WARN    += -Werror
 endif
@@ -34,7 +34,7 @@ PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES))
 PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(MODULES))
 endif
 
-ALL_CFLAGS  = -std=gnu17 -fPIE -ffunction-sections -fdata-sections -pthread $(WARN) $(HARDEN) \
+ALL_CFLAGS  = -std=gnu17 -fPIE -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -pthread $(WARN) $(HARDEN) \
               -Iunlock -D_GNU_SOURCE -DMU_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(LINK) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
 

@@ -246,6 +246,14 @@ enum mu_status base64_decode(const char *from, size_t max, struct buffer *ret, s
     if (EVP_DecodeBlock(out.data, (const uint8_t *)from, (int)len) < 0)
         return mu_fail(err, MU_CONFIG, "not base64");
     out.len -= padding;
+    /* RFC 4648, 3.5: bits that carry nothing must be zero. */
+    if (padding > 0) {
+        uint8_t last[5];
+
+        (void)EVP_EncodeBlock(last, out.data + out.len - (3 - padding), (int)(3 - padding));
+        if (memcmp(last, from + len - 4, 4) != 0)
+            return mu_fail(err, MU_CONFIG, "not base64");
+    }
     *ret = out;
     out = (struct buffer){0};
     return MU_OK;

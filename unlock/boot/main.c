@@ -100,7 +100,7 @@ int main(int argc, char **argv)
     enum mu_status status;
 
     log_init("measured-unlock");
-    status = process_harden(&err);
+    status = process_harden(PROCESS_BOOT, &err);
     if (status == MU_OK)
         status = parse(argc, argv, &args, &err);
     if (status == MU_OK)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,13 +18,31 @@ static const struct verb *const verbs[] = {
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
+/* ":" and each short name, with ":" where it takes a value. */
+static void short_options(const struct option *options, char *to, size_t cap)
+{
+    size_t len = 0;
+
+    to[len++] = ':';
+    for (; options->name != NULL && len + 2 < cap; options++) {
+        if (options->val > UCHAR_MAX)
+            continue;
+        to[len++] = (char)options->val;
+        if (options->has_arg == required_argument)
+            to[len++] = ':';
+    }
+    to[len] = '\0';
+}
+
 enum mu_status ctl_next_option(int argc, char **argv, const struct option *options, int *ret_option,
                                struct mu_error *err)
 {
+    char letters[64];
     int option;
 
+    short_options(options, letters, sizeof(letters));
     opterr = 0;
-    option = getopt_long(argc, argv, ":", options, NULL);
+    option = getopt_long(argc, argv, letters, options, NULL);
     if (option == ':')
         return mu_fail(err, MU_USAGE, "option '%s' needs a value; see 'muctl %s --help'",
                        argv[optind - 1], argv[0]);
@@ -182,7 +201,7 @@ int main(int argc, char **argv)
     enum mu_status status;
 
     log_init("muctl");
-    status = process_harden(&err);
+    status = process_harden(PROCESS_TOOL, &err);
     if (status == MU_OK)
         status = run(argc, argv, &err);
     if (status != MU_OK && err.text[0] != '\0')

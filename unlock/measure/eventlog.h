@@ -36,9 +36,16 @@ void eventlog_free(struct eventlog *log);
 
 /* "EV_EFI_ACTION", or "0x8000000a" for an unknown one (into `unknown`). */
 const char *event_type_name(uint32_t type, char unknown[static 16]);
-/* What a person can read: variable name, image path, command line, action text; shortened to len.
- */
+/* What a person can read: variable name, image path, command line, action text; one line of UTF-8
+ * without control characters, shortened to len (>= 4) bytes. */
 void event_describe(const struct event *event, char *to, size_t len);
+
+/* True if the event is extended into that PCR: EV_NO_ACTION is not. */
+bool event_extends(const struct event *event, unsigned pcr);
+/* The event's digest in a bank; NULL if it has none. */
+const uint8_t *event_digest_of(const struct event *event, enum hash_alg bank);
+/* True for the StartupLocality event; *ret is then what PCR 0 begins with. */
+bool event_startup_locality(const struct event *event, uint8_t *ret);
 
 /* The PCR values the log leads to in one bank, honouring EV_NO_ACTION and the StartupLocality
  * event. ret->mask has the PCRs that the log extends. MU_CONFIG if the log has no digests of that

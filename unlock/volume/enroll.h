@@ -13,7 +13,8 @@ struct enroll_request {
     const char *device;
     const struct secret *passphrase; /* of an existing key slot; or... */
     const struct secret *volume_key; /* ...the volume key itself */
-    int64_t record_version;          /* 0: one more than the present record's, or 1 */
+    int64_t record_version;          /* 0: one more than the present record's, or 1... */
+    int64_t minimum_version;         /* ...but not below this */
     const struct pcr_values *baseline;
     size_t baselines;
     EVP_PKEY *signing_key;

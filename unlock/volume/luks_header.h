@@ -31,7 +31,7 @@ struct header_rule {
     bool ok;
     char detail[160];
 };
-#define HEADER_RULES_MAX 32
+#define HEADER_RULES_MAX 40
 struct header_report {
     size_t count;
     struct header_rule rule[HEADER_RULES_MAX];

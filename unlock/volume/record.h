@@ -8,17 +8,20 @@
 #include "measure/baseline.h"
 
 #define RECORD_TOKEN_TYPE "measured-unlock"
+#define RECORD_SIGNATURE_CONTEXT "measured-unlock record 1"
 #define RECORD_FORMAT 1
 #define RECORD_BASELINES_MAX 8
 #define VOLUME_IDENTITY_SIZE 48
 #define UUID_TEXT_SIZE 37
 
 /* The enrolment record. On disk: a LUKS2 token
- *   {"type":"measured-unlock","keyslots":["N"],"record":"<base64 of
- * payload>","signature":"<base64>"} whose payload is JSON with the members below and whose
- * signature is the image builder's over "measured-unlock record 1" || 00 || payload. Signing the
- * exact bytes needs no canonical form. */
+ *   {"type":"measured-unlock","keyslots":["N"],"record":"<base64 of payload>",
+ *    "signature":"<base64>"}
+ * whose payload is JSON with the members below and "format": 1, and whose signature is the image
+ * builder's over "measured-unlock record 1" || 00 || payload. Signing the exact bytes needs no
+ * canonical form. */
 struct record {
+    char created[21];                 /* "created": YYYY-MM-DDThh:mm:ssZ */
     int64_t version;                  /* "record_version": counts up; for rollback protection */
     char volume_uuid[UUID_TEXT_SIZE]; /* "volume_uuid": LUKS2 header UUID, lower-case */
     uint8_t volume_identity[VOLUME_IDENTITY_SIZE]; /* "volume_identity": hex */
@@ -28,8 +31,8 @@ struct record {
     size_t baselines; /* "baselines": array of baseline objects, any of which may match */
     struct pcr_values baseline[RECORD_BASELINES_MAX];
 };
-/* "format": 1 and "created": RFC 3339 are in the payload too. aws-kms data: {"key_arn",
- * "ciphertext" (base64), "encryption_context": {"volume-uuid", "volume-identity"}}. */
+/* aws-kms data: {"key_arn", "ciphertext" (base64), "encryption_context": {"volume-uuid",
+ * "volume-identity"}}. */
 
 void record_free(struct record *record);
 
@@ -43,6 +46,9 @@ enum mu_status record_parse_token_unverified(json_object *token, struct record *
 /* The record fits this volume: UUID, and version >= minimum. */
 enum mu_status record_check(const struct record *record, const char *volume_uuid,
                             int64_t minimum_version, struct mu_error *err) MU_MUST_CHECK;
+/* A new object with the payload's members. */
+enum mu_status record_to_json(const struct record *record, json_object **ret,
+                              struct mu_error *err) MU_MUST_CHECK;
 /* Builds and signs the token (a JSON text for crypt_token_json_set). */
 enum mu_status record_make_token(const struct record *record, EVP_PKEY *signing_key, char **ret,
                                  struct mu_error *err) MU_MUST_CHECK;

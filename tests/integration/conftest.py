@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.dont_write_bytecode = True
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "aws")]
+
+import world as worlds  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def settled_world(tmp_path_factory):
+    world = worlds.World(tmp_path_factory.mktemp("world"))
+    world.settle()
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def world(settled_world):
+    settled_world.fresh()
+    return settled_world

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* For test_release.py: release_driver VERB NAME=VALUE...; a failure is one line on standard error
+ * and its class as exit code.
+ *   credentials   IMDSv2; prints the access key ID
+ *   encrypt       standard input under arn and uuid; prints the ciphertext in base64
+ *   release       the whole provider; prints the released key in hex and the steps
+ *   abandon       starts everything, then stops it at once; prints the microseconds that took */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/trace.h"
+#include "release/kms.h"
+#include "release/provider.h"
+
+static int count;
+static char **arguments;
+
+static const char *argument(const char *name, const char *otherwise)
+{
+    size_t len = strlen(name);
+
+    for (int i = 0; i < count; i++) {
+        if (strncmp(arguments[i], name, len) == 0 && arguments[i][len] == '=')
+            return arguments[i] + len + 1;
+    }
+    return otherwise;
+}
+
+static struct config make_config(void)
+{
+    return (struct config){
+        .imds = (char *)(uintptr_t)argument("imds", ""),
+        .ca_file = (char *)(uintptr_t)argument("ca_file", ""),
+        .kms_endpoint = (char *)(uintptr_t)argument("kms_endpoint", NULL),
+    };
+}
+
+static struct deadline make_deadline(void)
+{
+    return deadline_in((uint64_t)atoi(argument("timeout", "10")));
+}
+
+static json_object *make_context(void)
+{
+    json_object *context = json_object_new_object();
+    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
+    uint8_t zeroes[VOLUME_IDENTITY_SIZE] = {0};
+
+    hex_encode((struct bytes){zeroes, sizeof(zeroes)}, identity);
+    json_object_object_add(context, "volume-uuid", json_object_new_string(argument("uuid", "u")));
+    json_object_object_add(context, "volume-identity", json_object_new_string(identity));
+    return context;
+}
+
+static void make_record(struct record *record)
+{
+    *record = (struct record){.version = 1, .provider = "aws-kms"};
+    (void)snprintf(record->volume_uuid, sizeof(record->volume_uuid), "%s",
+                   argument("record_uuid", argument("uuid", "u")));
+    record->provider_data = json_object_new_object();
+    json_object_object_add(record->provider_data, "key_arn",
+                           json_object_new_string(argument("arn", "")));
+    json_object_object_add(record->provider_data, "ciphertext",
+                           json_object_new_string(argument("ciphertext", "")));
+    json_object_object_add(record->provider_data, "encryption_context", make_context());
+}
+
+static enum mu_status run_credentials(struct mu_error *err)
+{
+    MU_CLEANUP(aws_credentials_free) struct aws_credentials credentials = {0};
+
+    MU_TRY(aws_credentials_from_imds(argument("imds", ""), make_deadline(), &credentials, err));
+    printf("%.*s\n", (int)credentials.access_key_id.len, credentials.access_key_id.data);
+    return MU_OK;
+}
+
+static enum mu_status run_encrypt(struct mu_error *err)
+{
+    MU_CLEANUP(aws_credentials_free) struct aws_credentials credentials = {0};
+    MU_CLEANUP(json_free) json_object *context = make_context();
+    MU_CLEANUP(buffer_free) struct buffer plaintext = {0};
+    MU_CLEANUP(buffer_free) struct buffer ciphertext = {0};
+    MU_CLEANUP(string_free) char *text = NULL;
+    struct config config = make_config();
+
+    MU_TRY(file_read("-", 4096, &plaintext, err));
+    MU_TRY(aws_credentials_from_environment(&credentials, err));
+    MU_TRY(kms_encrypt(&config, &credentials, argument("arn", ""), context, buffer_view(&plaintext),
+                       make_deadline(), &ciphertext, err));
+    MU_TRY(base64_encode(buffer_view(&ciphertext), &text, err));
+    puts(text);
+    return MU_OK;
+}
+
+static void finish(struct provider_session **session)
+{
+    provider_aws_kms.finish(session);
+}
+
+static void print_result(const struct secret *key)
+{
+    struct trace_step steps[TRACE_STEPS_MAX];
+    size_t n = trace_steps(steps);
+    char hex[2 * RELEASE_KEY_SIZE + 1];
+
+    hex_encode(secret_view(key), hex);
+    puts(hex);
+    for (size_t i = 0; i < n; i++)
+        printf("%s %llu\n", steps[i].name,
+               (unsigned long long)(steps[i].end_us - steps[i].start_us));
+}
+
+static enum mu_status run_release(struct mu_error *err)
+{
+    MU_CLEANUP(record_free) struct record record = {0};
+    MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
+    MU_CLEANUP(secret_free) struct secret key = {0};
+    MU_CLEANUP(secret_free) struct secret again = {0};
+    MU_CLEANUP(finish) struct provider_session *session = NULL;
+    struct config config = make_config();
+    struct deadline deadline = make_deadline();
+
+    make_record(&record);
+    MU_TRY(provider_aws_kms.start(&config, deadline, &session, err));
+    MU_TRY(provider_aws_kms.prepare(session, &record, err));
+    MU_TRY(tpm_open(argument("tcti", NULL), deadline, &tpm, err));
+    MU_TRY(provider_aws_kms.attest(session, tpm, err));
+    MU_TRY(provider_aws_kms.release(session, &record, &key, err));
+    if (argument("twice", NULL) != NULL)
+        MU_TRY(provider_aws_kms.release(session, &record, &again, err));
+    print_result(&key);
+    return MU_OK;
+}
+
+static enum mu_status run_abandon(struct mu_error *err)
+{
+    MU_CLEANUP(record_free) struct record record = {0};
+    MU_CLEANUP(finish) struct provider_session *session = NULL;
+    struct config config = make_config();
+    struct timespec settle = {.tv_nsec = 300000000};
+    uint64_t start;
+
+    make_record(&record);
+    MU_TRY(provider_aws_kms.start(&config, make_deadline(), &session, err));
+    MU_TRY(provider_aws_kms.prepare(session, &record, err));
+    nanosleep(&settle, NULL);
+    start = now_us();
+    provider_aws_kms.finish(&session);
+    printf("%llu\n", (unsigned long long)(now_us() - start));
+    return MU_OK;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        enum mu_status (*run)(struct mu_error *err);
+    } verbs[] = {
+        {"credentials", run_credentials},
+        {"encrypt", run_encrypt},
+        {"release", run_release},
+        {"abandon", run_abandon},
+    };
+    struct mu_error err = {0};
+    enum mu_status status = MU_USAGE;
+
+    if (argc < 2 || process_harden(PROCESS_TOOL, &err) != MU_OK)
+        return MU_USAGE;
+    count = argc - 2;
+    arguments = argv + 2;
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(argv[1], verbs[i].name) == 0)
+            status = verbs[i].run(&err);
+    }
+    if (status != MU_OK)
+        fprintf(stderr, "%s\n", err.text);
+    return (int)status;
+}

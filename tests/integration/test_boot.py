@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One boot on the host: everything of `measured-unlock unlock` but the mapping. Each refusal's twin is test_unlocks."""
+import base64
+import json
+import shutil
+import time
+
+import pytest
+import world as w
+
+OK, USAGE, REFUSE, RETRY, CONFIG = 0, 1, 2, 3, 4
+
+
+def refused(world, code=REFUSE, *, says, asked=False):
+    """Exit code, message, closed fence, a report that says so, and KMS asked or not."""
+    done = world.unlock()
+    assert done.returncode == code, done.stderr
+    assert says in " ".join(done.stderr.split()), done.stderr
+    assert world.fence_closed()
+    assert world.report()["result"] == ("refused" if code == REFUSE else "failed")
+    assert bool(world.aws.decrypts()) == asked
+    return done
+
+
+def test_unlocks(world):
+    done = world.unlock()
+    assert done.returncode == OK, done.stderr
+    report = world.report()
+    assert report["result"] == "unlocked"
+    assert [v["name"] for v in report["volumes"]] == ["root"]
+    names = {s["name"] for s in report["steps"]}
+    assert {"pcr-read", "header", "record", "baseline", "document", "kms-decrypt", "keyslot", "identity",
+            "fence"} <= names
+    assert all(s["end_us"] >= s["start_us"] > 0 for s in report["steps"])
+    assert world.fence_closed()
+    assert [r["decision"] for r in world.aws.decrypts()] == ["allow"]
+
+
+def test_console_lines_are_short(world):
+    world.tpm.extend(12, b"init=/bin/sh")
+    done = world.unlock()
+    assert max(len(line) for line in done.stderr.splitlines()) < 100
+
+
+def test_second_unlock_in_one_boot_is_refused(world):
+    assert world.unlock().returncode == OK
+    world.aws.fresh()
+    refused(world, says="PCR 15")
+
+
+def ask_kms_as_root(world, folder):
+    """What root in the running system can do: own RSA key, fresh document, the role's credentials, botocore."""
+    import emulator
+    key, spki = emulator.rsa_key()
+    (folder / "spki").write_bytes(spki)
+    w.muctl("attest", "--public-key", folder / "spki", "--tcti", world.tpm.tcti, "-o", folder / "document")
+    record = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)[w.PROVIDER]
+    client = emulator.Emulator.kms(world.aws, emulator.Emulator.role_keys(world.aws))
+    return client.decrypt(
+        CiphertextBlob=base64.b64decode(record["ciphertext"]), KeyId=record["key_arn"],
+        EncryptionContext=record["encryption_context"],
+        Recipient={"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256",
+                   "AttestationDocument": (folder / "document").read_bytes()})
+
+
+def test_kms_denies_root_after_the_fence(world, tmp_path):
+    """The premise: before the fence the same request is granted. The defence: PCR 15 in the key policy."""
+    assert ask_kms_as_root(world, tmp_path)["CiphertextForRecipient"]
+    assert world.unlock().returncode == OK
+    world.aws.fresh()
+    with pytest.raises(Exception, match="AccessDenied"):
+        ask_kms_as_root(world, tmp_path)
+    assert [r["failed"] for r in world.aws.decrypts()] == [[w.NITRO + "15"]]
+
+
+@pytest.mark.parametrize("pcr", [4, 7, 12])
+def test_altered_pcr(world, pcr):
+    world.tpm.extend(pcr, b"a boot kit")
+    done = refused(world, says=f"PCR {pcr}")
+    assert world.tpm.pcr(pcr)[:16] in done.stderr
+
+
+def test_no_sha384_bank(tmp_path, world):
+    """Policies and documents know SHA-384 only."""
+    tpm = w.NitroTpm(tmp_path / "tpm", "--banks", "sha1,sha256")
+    try:
+        text = world.config_path.read_text().replace(world.tpm.tcti, tpm.tcti)
+        world.config_path.write_text(text)
+        done = world.unlock()
+    finally:
+        tpm.stop()
+    assert done.returncode == CONFIG and "sha384" in done.stderr.lower()
+    assert world.aws.decrypts() == []
+
+
+def test_signature_by_another_builder(world, tmp_path):
+    key, _ = w.make_builder_key(tmp_path)
+    world.enroll(world.volume, key=key)
+    refused(world, says="signature")
+
+
+def test_record_of_another_volume(world, tmp_path):
+    """A record moved from one volume to another, with its key slot number."""
+    other = w.make_volume(tmp_path / "other.img")
+    token = json.loads(w.run("cryptsetup", "token", "export", "--token-id", "0", world.volume).stdout)
+    w.run("cryptsetup", "token", "import", "--token-id", "0", other,
+          input=json.dumps({**token, "keyslots": ["0"]}).encode())
+    world.configure({"root": other})
+    refused(world, says="record")
+
+
+def test_record_too_old(world):
+    world.configure(minimum_record_version=1000)
+    refused(world, says="version")
+
+
+def test_volume_swapped_for_one_with_the_same_uuid_and_a_known_key(world, tmp_path):
+    """The attacker copies the token and adds a key slot with a key that he knows; only KMS's key counts."""
+    uuid = w.run("cryptsetup", "luksUUID", world.volume).stdout.decode().strip()
+    other = w.make_volume(tmp_path / "other.img")
+    w.run("cryptsetup", "luksUUID", "-q", "--uuid", uuid, other)
+    record = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)
+    w.run("cryptsetup", "luksAddKey", "-q", "--key-slot", str(record["keyslot"]), "--pbkdf", "pbkdf2",
+          "--pbkdf-force-iterations", "1000", "--key-file", "-", "--keyfile-size", str(len(w.PASSPHRASE)), other,
+          "/dev/stdin", input=w.PASSPHRASE + b"known to the attacker")
+    token = w.run("cryptsetup", "token", "export", "--token-id", "0", world.volume).stdout
+    w.run("cryptsetup", "token", "import", "--token-id", "0", other, input=token)
+    world.configure({"root": other})
+    refused(world, says="volume 'root'", asked=True)
+
+
+@pytest.mark.parametrize("name", ["seg-cipher-null", "slot-cipher-null"])
+def test_null_cipher_header(world, tmp_path, name):
+    vector = w.VECTORS / "luks-headers" / f"{name}.img.xz"
+    if not vector.exists():
+        pytest.skip(f"{vector} is absent")
+    image = tmp_path / "image"
+    with image.open("wb") as out:
+        w.run("xz", "-dc", vector, capture_output=False, stdout=out)
+    world.configure({"root": image})
+    refused(world, says="cipher")
+
+
+def test_two_volumes(world, tmp_path):
+    second = w.make_volume(tmp_path / "data.img")
+    world.enroll(second)
+    world.configure({"root": world.volume, "data": second})
+    done = world.unlock()
+    assert done.returncode == OK, done.stderr
+    assert [v["name"] for v in world.report()["volumes"]] == ["root", "data"]
+    assert len(world.aws.decrypts()) == 2
+
+
+def test_one_bad_volume_of_two_refuses_both(world, tmp_path):
+    second = w.make_volume(tmp_path / "data.img")
+    world.configure({"root": world.volume, "data": second})
+    refused(world, says="volume 'data'")
+
+
+def test_one_of_several_baselines(world):
+    """Old and new image in one record: the machine may run either."""
+    other = world.folder / "next.json"
+    text = json.loads(world.complete.read_text())
+    text["Measurements"]["PCR4"] = "ab" * 48
+    other.write_text(json.dumps(text))
+    world.enroll(world.volume, "--baseline", other, baseline=other)
+    refused(world, says="PCR 4")
+    world.fresh()
+    world.enroll(world.volume, "--baseline", other)
+    assert world.unlock().returncode == OK
+
+
+@pytest.mark.parametrize("error", ["ThrottlingException", "KMSInternalException", "DependencyTimeoutException"])
+def test_waits_out_transient_errors(world, error):
+    world.aws.fault("kms", "error", error, operation="Decrypt", count=2)
+    assert world.unlock().returncode == OK
+    assert len(world.aws.decrypts()) == 3
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_waits_out_http_errors(world, status):
+    world.aws.fault("kms", "status", status, operation="Decrypt", count=2)
+    assert world.unlock().returncode == OK
+
+
+@pytest.mark.parametrize("fault,value", [("status", 503), ("status", 404), ("close", None), ("short-body", None),
+                                         ("code", "AssumeRoleUnauthorizedAccess"), ("bad-json", None)])
+def test_waits_out_imds(world, fault, value):
+    world.aws.fault("imds", fault, value, count=2)
+    assert world.unlock().returncode == OK
+
+
+def test_expired_credentials_are_fetched_again(world):
+    world.aws.fault("kms", "error", "ExpiredTokenException", operation="Decrypt", count=1)
+    assert world.unlock().returncode == OK
+
+
+@pytest.mark.parametrize("error", ["AccessDeniedException", "InvalidCiphertextException", "DisabledException",
+                                   "IncorrectKeyException"])
+def test_final_errors_are_not_retried(world, error):
+    world.aws.fault("kms", "error", error, operation="Decrypt")
+    refused(world, says=error, asked=True)
+    assert len(world.aws.decrypts()) == 1
+
+
+@pytest.mark.parametrize("fault,value", [
+    ("wrong-plaintext", None), ("plaintext-length", 31), ("plaintext-length", 33), ("other-recipient", None),
+    ("garbage-cms", None), ("truncated-cms", None), ("no-cms", None), ("plaintext-too", None),
+    ("key-id", f"arn:aws:kms:{w.REGION}:{w.ACCOUNT}:key/{w.OTHER_KEY_ID}")])
+def test_wrong_answers_of_kms(world, fault, value):
+    world.aws.fault("kms", fault, value, operation="Decrypt")
+    refused(world, says="volume 'root'", asked=True)
+
+
+@pytest.mark.parametrize("name", ["unknown-ca", "wrong-name", "expired-certificate"])
+def test_wrong_certificate(world, name):
+    world.aws.fault("tls", name)
+    refused(world, says="certificate")
+
+
+def test_deadline(world):
+    """What does not end is given up when the time is over, as 'retry'."""
+    world.configure(timeout=5)
+    world.aws.fault("kms", "error", "ThrottlingException", operation="Decrypt")
+    start = time.monotonic()
+    refused(world, RETRY, says="ThrottlingException", asked=True)
+    assert time.monotonic() - start < 15
+
+
+def test_device_that_never_appears(world):
+    world.configure({"root": "/dev/disk/by-uuid/no-such-device"}, timeout=5)
+    done = world.unlock()
+    assert done.returncode == RETRY and "no-such-device" in done.stderr
+    assert world.fence_closed() and world.aws.decrypts() == []
+
+
+def test_mismatch_does_not_wait_for_the_device(world):
+    world.configure({"root": "/dev/disk/by-uuid/no-such-device"}, timeout=60)
+    world.tpm.extend(7, b"other keys")
+    start = time.monotonic()
+    assert world.unlock().returncode == REFUSE
+    assert time.monotonic() - start < 20
+    assert world.fence_closed()
+
+
+@pytest.mark.parametrize("fault,value,code", [
+    ("wrong-public-key", None, REFUSE), ("enclave", None, REFUSE), ("truncated", None, REFUSE),
+    ("garbage", None, REFUSE), ("duplicate-key", None, REFUSE), ("oversized", None, REFUSE),
+    ("error", "InternalError", RETRY)])
+def test_bad_documents(world, fault, value, code):
+    world.configure(timeout=6)
+    world.tpm.fault(fault, *(["--value", value] if value else []))
+    done = world.unlock()
+    assert done.returncode == code, done.stderr
+    assert world.fence_closed() and world.aws.decrypts() == []
+
+
+@pytest.mark.parametrize("fault", ["wrong-signature", "other-root", "expired-leaf", "pcr"])
+def test_documents_that_kms_refuses(world, fault):
+    options = ["--value", "4=" + "ee" * 48] if fault == "pcr" else []
+    world.tpm.fault(fault, *options)
+    done = world.unlock()
+    assert done.returncode == REFUSE, done.stderr
+    assert all(r["decision"] != "allow" for r in world.aws.decrypts())
+
+
+@pytest.mark.parametrize("content", ["", "[boot]\n", "[boot]\nbaseline = x\n", "no section\n", "[volume root]\ndevice=a\n",
+                                     "[boot]\nshell = yes\n[volume root]\ndevice = UUID=1\n"])
+def test_bad_configuration_closes_the_fence(world, content):
+    world.config_path.write_text(content + f"[tpm]\ntcti = {world.tpm.tcti}\n")
+    done = world.unlock()
+    assert done.returncode == CONFIG, done.stderr
+    assert str(world.config_path) in done.stderr
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "{\"Measurements\":{}}", "not json", "{\"Measurements\":{\"PCR4\":1}}"])
+def test_bad_baseline(world, content):
+    world.baked_copy = world.folder / "bad.json"
+    world.baked_copy.write_text(content)
+    world.configure(baseline=world.baked_copy)
+    done = world.unlock()
+    assert done.returncode == CONFIG, done.stderr
+    assert world.fence_closed() and world.aws.decrypts() == []
+
+
+def test_fence_is_idempotent(world):
+    config = world.config_path
+    assert w.run(w.UNLOCK, "fence", "--config", config).returncode == OK
+    assert world.fence_closed()
+    value = world.tpm.pcr(15)
+    assert w.run(w.UNLOCK, "fence", "--config", config).returncode == OK
+    assert world.tpm.pcr(15) == value
+
+
+@pytest.mark.parametrize("arguments", [[], ["lock"], ["unlock", "now"], ["unlock", "--force"], ["unlock", "--config"]])
+def test_usage(arguments):
+    done = w.run(w.UNLOCK, *arguments, check=False)
+    assert done.returncode == USAGE and b"--help" in done.stderr
+
+
+def test_left_over_nv_indexes_are_removed(world):
+    """An index of a boot that crashed neither blocks this one nor stays."""
+    def indexes():
+        return world.tpm.tool("tpm2_getcap", "handles-nv-index").stdout
+    before = indexes()
+    assert world.unlock().returncode == OK
+    assert indexes() == before
+    world.tpm.fault("slow", "--value", "5")
+    world.tpm.reboot()
+    world.tpm.fault("slow", "--value", "5")
+    killed = w.subprocess.Popen([w.UNLOCK, "unlock", "--config", world.config_path, "--no-activate"],
+                                stderr=w.subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and not list(world.tpm.folder.glob("attestations.jsonl")):
+        time.sleep(0.05)
+    time.sleep(1.5)
+    killed.kill()
+    killed.wait()
+    time.sleep(5)
+    assert indexes() != before
+    world.tpm.reboot()
+    assert world.unlock().returncode == OK
+    assert indexes() == before
+
+
+def test_nothing_secret_is_printed(world, tmp_path):
+    done = world.unlock()
+    assert done.returncode == OK
+    volume_key = tmp_path / "vk"
+    w.run("cryptsetup", "luksDump", "-q", "--dump-volume-key", "--volume-key-file", volume_key, "--key-file", "-",
+          world.volume, input=w.PASSPHRASE)
+    text = done.stderr + world.report_path.read_text()
+    assert volume_key.read_bytes().hex()[:32] not in text
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Everything one boot needs, on this host: a NitroTPM, KMS and IMDS, an encrypted volume, an image builder."""
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("MU_BUILD", TOP / "build"))
+UNLOCK, MUCTL = BUILD / "measured-unlock", BUILD / "muctl"
+VECTORS = Path(os.environ.get("MU_VECTORS", TOP.parent / "shared/vectors"))
+
+REGION, ACCOUNT, ROLE = "eu-west-1", "111122223333", "measured-unlock-instance"
+KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
+OTHER_KEY_ID = "9876abcd-12ab-34cd-56ef-1234567890ab"
+PROVIDER = "aws-kms"
+KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{KEY_ID}"
+ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
+BUILDER = {"access_key": "AKIAIOSFODNN7EXAMPLE", "secret": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+           "role": "image-builder"}
+BUILDER_ARN = f"arn:aws:iam::{ACCOUNT}:role/image-builder"
+BUILDER_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": BUILDER["access_key"], "AWS_SECRET_ACCESS_KEY": BUILDER["secret"]}
+NITRO = "kms:RecipientAttestation:NitroTPMPCR"
+ZERO = "00" * 48
+PASSPHRASE = b"a recovery passphrase"
+INSTANCE_ID = "i-0123456789abcdef0"
+
+
+def run(*command, check=True, **options):
+    options.setdefault("capture_output", True)
+    done = subprocess.run([str(c) for c in command], **options)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{command}: exit {done.returncode}\n{done.stdout!r}\n{done.stderr!r}")
+    return done
+
+
+def muctl(*arguments, check=True, **options):
+    return run(MUCTL, *arguments, check=check, text=True, **options)
+
+
+class Service:
+    """A program that prints 'ready ...' once and runs until TERM."""
+
+    def __init__(self, *command):
+        self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
+        word, _, self.ready = self.process.stdout.readline().partition(" ")
+        assert word == "ready", command
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(20)
+        self.process.stdout.close()
+
+
+class NitroTpm(Service):
+    COMMAND = TOP / "tests/nitrotpm/nitrotpm"
+
+    def __init__(self, folder, *options):
+        self.folder = Path(folder)
+        super().__init__(self.COMMAND, "run", "--dir", folder, "--tcp", "0", "--instance-id", INSTANCE_ID, *options)
+        self.port = re.search(r"port=(\d+)", self.ready)[1]
+        self.tcti = f"swtpm:host=127.0.0.1,port={self.port}"
+        self.root = re.search(r"root=(\S+)", self.ready)[1]
+
+    def reboot(self, banks=("sha256", "sha384")):
+        """Power cycle, then what firmware would measure into PCR 4 and 7."""
+        self.fault("none")
+        run(self.COMMAND, "reset", "--tcp", self.port)
+        for pcr, text in ((4, b"the boot loader"), (7, b"secure boot is off")):
+            self.extend(pcr, text, banks)
+
+    def extend(self, pcr, data, banks=("sha256", "sha384")):
+        import hashlib
+        values = ",".join(f"{b}={hashlib.new(b, data).hexdigest()}" for b in banks)
+        self.tool("tpm2_pcrextend", f"{pcr}:{values}")
+
+    def pcr(self, number, bank="sha384"):
+        text = self.tool("tpm2_pcrread", f"{bank}:{number}").stdout.decode()
+        return re.search(r"0x([0-9A-Fa-f]+)", text)[1].lower()
+
+    def tool(self, *command):
+        return run(*command, env={**os.environ, "TPM2TOOLS_TCTI": self.tcti})
+
+    def fault(self, name, *options):
+        run(self.COMMAND, "fault", "--dir", self.folder, name, *options)
+
+
+def key_policy(pcr4):
+    return {"Version": "2012-10-17", "Statement": [
+        {"Sid": "build", "Effect": "Allow", "Principal": {"AWS": BUILDER_ARN}, "Resource": "*",
+         "Action": ["kms:Encrypt", "kms:DescribeKey", "kms:PutKeyPolicy"]},
+        {"Sid": "release", "Effect": "Allow", "Principal": {"AWS": ROLE_ARN}, "Resource": "*", "Action": "kms:Decrypt",
+         "Condition": {"StringEquals": {NITRO + "4": pcr4, NITRO + "12": ZERO, NITRO + "15": ZERO}}},
+        {"Sid": "unattested", "Effect": "Deny", "Principal": "*", "Resource": "*",
+         "Action": ["kms:Decrypt", "kms:ReEncrypt*"], "Condition": {"Null": {NITRO + "4": "true"}}}]}
+
+
+class Aws(Service):
+    COMMAND = TOP / "tests/aws/aws-emulator"
+
+    def __init__(self, folder, nitrotpm_root, pcr4):
+        self.folder = Path(folder)
+        self.folder.mkdir(exist_ok=True)
+        config = self.folder / "config.json"
+        config.write_text(json.dumps({
+            "region": REGION, "account": ACCOUNT, "role": ROLE, "instance_id": INSTANCE_ID,
+            "nitrotpm_root": str(nitrotpm_root), "builder": BUILDER,
+            "keys": [{"id": KEY_ID, "policy": key_policy(pcr4)}, {"id": OTHER_KEY_ID, "policy": key_policy(pcr4)}]}))
+        super().__init__(self.COMMAND, "run", "--dir", folder, "--config", config)
+        self.info = json.loads(self.ready)
+        self.seen = 0
+
+    def fault(self, service, name=None, value=None, **options):
+        words = [w for key, v in options.items() for w in (f"--{key}", v)]
+        words += ["--value", value] if value is not None else []
+        run(self.COMMAND, "fault", "--dir", self.folder, *words, service, *([name] if name else []))
+
+    def fresh(self):
+        """Forget the faults and what was logged so far."""
+        self.fault("none")
+        self.seen = len(self.log())
+
+    def log(self):
+        path = Path(self.info["requests"])
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def decrypts(self):
+        return [r for r in self.log()[self.seen:] if r.get("operation") == "Decrypt"]
+
+
+def make_volume(path, size="24M"):
+    """A LUKS2 image as an image builder would make it, with a recovery passphrase."""
+    run("truncate", "-s", size, path)
+    run("cryptsetup", "luksFormat", "-q", "--type", "luks2", "--cipher", "aes-xts-plain64", "--key-size", "512",
+        "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--luks2-keyslots-size", "2M",
+        "--key-file", "-", path, input=PASSPHRASE)
+    return path
+
+
+def make_builder_key(folder):
+    private, public = folder / "builder.key", folder / "builder.pem"
+    run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", private)
+    run("openssl", "pkey", "-in", private, "-pubout", "-out", public)
+    return private, public
+
+
+class World:
+    """One machine and its image builder. `boot()` is a power cycle and `measured-unlock unlock --no-activate`."""
+
+    def __init__(self, folder, *tpm_options):
+        self.folder = Path(folder)
+        self.tpm = NitroTpm(self.folder / "tpm", *tpm_options)
+        self.signing_key, self.builder_key = make_builder_key(self.folder)
+        self.report_path = self.folder / "report.json"
+        self.config_path = self.folder / "measured-unlock.conf"
+
+    def settle(self):
+        """Measure, make the volume, enroll it."""
+        self.tpm.reboot()
+        self.aws = Aws(self.folder / "aws", self.tpm.root, self.tpm.pcr(4))
+        self.baked, self.complete = self.folder / "baked.json", self.folder / "complete.json"
+        muctl("baseline", "record", "--pcr", "7,12", "--tcti", self.tpm.tcti, "-o", self.baked)
+        muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", self.tpm.tcti, "-o", self.complete)
+        self.volume = make_volume(self.folder / "volume.img")
+        self.enroll(self.volume)
+        self.pristine = self.folder / "pristine.img"
+        shutil.copy(self.volume, self.pristine)
+        self.configure()
+
+    def enroll(self, volume, *options, check=True, baseline=None, key=None):
+        return muctl("enroll", volume, "--key-arn", KEY_ARN, "--baseline", baseline or self.complete,
+                     "--sign-key", key or self.signing_key, "--key-file", "-",
+                     "--endpoint", self.aws.info["kms_endpoint"], "--ca-file", self.aws.info["ca_file"], *options,
+                     input=PASSPHRASE.decode(), env={**os.environ, **BUILDER_ENVIRONMENT}, check=check)
+
+    def configure(self, volumes=None, **boot):
+        """Write the configuration; `boot` overrides keys of [boot], `volumes` maps names to devices."""
+        settings = {"baseline": self.baked, "builder_key": self.builder_key, "report": self.report_path,
+                    "timeout": 20, **boot}
+        lines = ["[boot]", *(f"{k} = {v}" for k, v in settings.items()),
+                 "[tpm]", f"tcti = {self.tpm.tcti}",
+                 "[aws]", f"imds = {self.aws.info['imds_endpoint']}", f"ca_file = {self.aws.info['ca_file']}",
+                 f"kms_endpoint = {self.aws.info['kms_endpoint']}"]
+        for name, device in (volumes or {"root": self.volume}).items():
+            lines += [f"[volume {name}]", f"device = {device}"]
+        self.config_path.write_text("\n".join(lines) + "\n")
+
+    def fresh(self):
+        """As after a good installation: pristine volume, rebooted machine, no faults."""
+        shutil.copy(self.pristine, self.volume)
+        self.configure()
+        self.aws.fresh()
+        self.tpm.reboot()
+        self.report_path.unlink(missing_ok=True)
+
+    def unlock(self, *options, program=UNLOCK, **popen):
+        return run(program, "unlock", "--config", self.config_path, "--no-activate", *options, check=False, text=True,
+                   timeout=120, **popen)
+
+    def report(self):
+        return json.loads(self.report_path.read_text())
+
+    def fence_closed(self):
+        return self.tpm.pcr(15) != ZERO and self.tpm.pcr(15, "sha256") != ZERO[:64]
+
+    def stop(self):
+        self.tpm.stop()
+        if hasattr(self, "aws"):
+            self.aws.stop()

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#include <openssl/ec.h>
+
+#include "image.h"
+#include "measure/signature.h"
+#include "volume/enroll.h"
+#include "volume/volume.h"
+
+static char image[] = IMAGE_TEMPLATE;
+static EVP_PKEY *signing_key;
+static struct pcr_values baseline;
+
+/* The keys that were sealed, last one last; shared with a child that gets killed. */
+static struct {
+    unsigned count;
+    uint8_t key[4][32];
+} * sealed;
+
+static enum mu_status seal(struct bytes key, struct record *record, void *context,
+                           struct mu_error *err)
+{
+    if (context != NULL)
+        return mu_fail(err, MU_RETRY, "no KMS today");
+    assert_int_equal(key.len, 32);
+    memcpy(sealed->key[sealed->count++ % 4], key.data, key.len);
+    (void)snprintf(record->provider, sizeof(record->provider), "test");
+    record->provider_data = json_object_new_object();
+    return MU_OK;
+}
+
+static enum mu_status run_enroll(struct record *ret, struct mu_error *err)
+{
+    MU_CLEANUP(secret_free) struct secret passphrase = secret_text(IMAGE_PASSPHRASE);
+    struct enroll_request request = {.device = image,
+                                     .passphrase = &passphrase,
+                                     .baseline = &baseline,
+                                     .baselines = 1,
+                                     .signing_key = signing_key,
+                                     .seal = seal};
+
+    return enroll(&request, ret, err);
+}
+
+static void assert_enrolls(int64_t version)
+{
+    struct mu_error err = {0};
+    MU_CLEANUP(record_free) struct record record = {0};
+
+    if (run_enroll(&record, &err) != MU_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(record.version, version);
+}
+
+/* As libcryptsetup sees it, after its own repair. */
+static void look(unsigned *ret_slots, bool *ret_pending)
+{
+    struct crypt_device *cd = NULL;
+    const char *type = NULL;
+
+    *ret_slots = 0;
+    *ret_pending = false;
+    assert_int_equal(crypt_init(&cd, image), 0);
+    assert_int_equal(crypt_load(cd, CRYPT_LUKS2, NULL), 0);
+    for (int i = 0; i < LUKS_KEYSLOTS_MAX; i++) {
+        *ret_slots += crypt_keyslot_status(cd, i) >= CRYPT_SLOT_ACTIVE;
+        if (crypt_token_status(cd, i, &type) >= CRYPT_TOKEN_INTERNAL &&
+            strcmp(type, PENDING_TOKEN_TYPE) == 0)
+            *ret_pending = true;
+    }
+    assert_int_equal(crypt_activate_by_passphrase(cd, NULL, CRYPT_ANY_SLOT, IMAGE_PASSPHRASE,
+                                                  strlen(IMAGE_PASSPHRASE), 0),
+                     0);
+    crypt_free(cd);
+}
+
+/* What a boot does; returns the record's version, 0 if there is no record. */
+static int64_t boot(void)
+{
+    struct mu_error err = {0};
+    MU_CLEANUP(luks_header_free) struct luks_header header = {0};
+    MU_CLEANUP(record_free) struct record record = {0};
+    uint8_t identity[VOLUME_IDENTITY_SIZE];
+    json_object *token = NULL;
+    bool opened = false;
+
+    if (luks_header_load(image, &header, &err) != MU_OK ||
+        luks_header_check(&header, NULL, &err) != MU_OK)
+        fail_msg("%s", err.text);
+    if (luks_header_record_token(&header, &token, &err) != MU_OK)
+        return 0;
+    if (record_parse_token(token, signing_key, &record, &err) != MU_OK ||
+        luks_header_load_keyslot(&header, record.keyslot, &err) != MU_OK)
+        fail_msg("%s", err.text);
+    for (unsigned i = 0; i < 4 && !opened; i++) {
+        MU_CLEANUP(secret_free) struct secret key = {0};
+        MU_CLEANUP(secret_free) struct secret volume_key = {0};
+
+        assert_int_equal(secret_alloc(&key, 32, &err), MU_OK);
+        memcpy(key.data, sealed->key[i], 32);
+        if (volume_open_keyslot(&header, record.keyslot, &key, &volume_key, &err) != MU_OK)
+            continue;
+        assert_int_equal(volume_identity(&volume_key, header.uuid, identity, &err), MU_OK);
+        assert_memory_equal(identity, record.volume_identity, sizeof(identity));
+        opened = true;
+    }
+    assert_true(opened);
+    return record.version;
+}
+
+static int setup(void **state)
+{
+    int fd;
+
+    (void)state;
+    fd = mkstemp(image);
+    if (fd < 0 || close(fd) != 0 || image_make(image, "xts-plain64", 64) != 0)
+        return -1;
+    memset(sealed, 0, sizeof(*sealed));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    (void)unlink(image);
+    memcpy(image + strlen(image) - 6, "XXXXXX", 6);
+    return 0;
+}
+
+static void test_first_and_second(void **state)
+{
+    unsigned slots;
+    bool pending;
+
+    (void)state;
+    for (int64_t version = 1; version <= 3; version++) {
+        assert_enrolls(version);
+        look(&slots, &pending);
+        assert_int_equal(slots, 2);
+        assert_false(pending);
+        assert_int_equal(boot(), version);
+    }
+}
+
+static void test_wrong_passphrase(void **state)
+{
+    MU_CLEANUP(secret_free) struct secret passphrase = secret_text("wrong horse");
+    struct enroll_request request = {.device = image,
+                                     .passphrase = &passphrase,
+                                     .baseline = &baseline,
+                                     .baselines = 1,
+                                     .signing_key = signing_key,
+                                     .seal = seal};
+    struct mu_error err = {0};
+    struct record record = {0};
+
+    (void)state;
+    assert_int_equal(enroll(&request, &record, &err), MU_REFUSE);
+    assert_int_equal(sealed->count, 0);
+    assert_int_equal(boot(), 0);
+}
+
+static void test_volume_key(void **state)
+{
+    MU_CLEANUP(secret_free) struct secret key = {0};
+    struct crypt_device *cd = NULL;
+    struct enroll_request request = {.device = image,
+                                     .volume_key = &key,
+                                     .record_version = 7,
+                                     .baseline = &baseline,
+                                     .baselines = 1,
+                                     .signing_key = signing_key,
+                                     .seal = seal};
+    struct mu_error err = {0};
+    MU_CLEANUP(record_free) struct record record = {0};
+
+    (void)state;
+    assert_int_equal(secret_alloc(&key, 64, &err), MU_OK);
+    assert_int_equal(enroll(&request, &record, &err), MU_REFUSE);
+    assert_int_equal(crypt_init(&cd, image), 0);
+    assert_int_equal(crypt_load(cd, CRYPT_LUKS2, NULL), 0);
+    assert_int_equal(crypt_volume_key_get(cd, 0, (char *)key.data, &key.len, IMAGE_PASSPHRASE,
+                                          strlen(IMAGE_PASSPHRASE)),
+                     0);
+    crypt_free(cd);
+    assert_int_equal(enroll(&request, &record, &err), MU_OK);
+    assert_int_equal(boot(), 7);
+}
+
+/* Nothing is written when the key cannot be sealed. */
+static void test_seal_fails(void **state)
+{
+    MU_CLEANUP(secret_free) struct secret passphrase = secret_text(IMAGE_PASSPHRASE);
+    struct enroll_request request = {.device = image,
+                                     .passphrase = &passphrase,
+                                     .baseline = &baseline,
+                                     .baselines = 1,
+                                     .signing_key = signing_key,
+                                     .seal = seal,
+                                     .seal_context = image};
+    struct mu_error err = {0};
+    struct record record = {0};
+    MU_CLEANUP(luks_header_free) struct luks_header before = {0};
+    MU_CLEANUP(luks_header_free) struct luks_header after = {0};
+
+    (void)state;
+    assert_int_equal(luks_header_load(image, &before, &err), MU_OK);
+    assert_int_equal(enroll(&request, &record, &err), MU_RETRY);
+    assert_int_equal(luks_header_load(image, &after, &err), MU_OK);
+    assert_memory_equal(before.primary.data, after.primary.data, before.primary.len);
+}
+
+static void test_unfit_volume(void **state)
+{
+    struct mu_error err = {0};
+    struct record record = {0};
+
+    (void)state;
+    assert_int_equal(image_make(image, "cbc-essiv:sha256", 32), 0);
+    assert_int_equal(run_enroll(&record, &err), MU_REFUSE);
+    assert_non_null(strstr(err.text, "segment-cipher"));
+    assert_int_equal(sealed->count, 0);
+}
+
+/* A record too large for the header: all that was written is taken back. */
+static void test_rolls_back(void **state)
+{
+    struct crypt_device *cd = NULL;
+    char filler[9000];
+    char token[9200];
+    struct mu_error err = {0};
+    struct record record = {0};
+    unsigned slots;
+    bool pending;
+
+    (void)state;
+    assert_enrolls(1);
+    memset(filler, 'x', sizeof(filler) - 1);
+    filler[sizeof(filler) - 1] = '\0';
+    (void)snprintf(token, sizeof(token),
+                   "{\"type\":\"" PENDING_TOKEN_TYPE "\",\"keyslots\":[],\"slots\":[\"%s\"]}",
+                   filler);
+    assert_int_equal(crypt_init(&cd, image), 0);
+    assert_int_equal(crypt_load(cd, CRYPT_LUKS2, NULL), 0);
+    assert_true(crypt_token_json_set(cd, 9, token) >= 0);
+    crypt_free(cd);
+    baseline.mask = 0xffffff;
+    assert_int_equal(run_enroll(&record, &err), MU_OK); /* the filler was a leftover */
+    record_free(&record);
+    baseline.mask = PCR_BIT(4) | PCR_BIT(12);
+    look(&slots, &pending);
+    assert_int_equal(slots, 2);
+    assert_false(pending);
+}
+
+/* ---- killed at every write ---- */
+
+static bool writes(unsigned long long call)
+{
+    return call == SYS_write || call == SYS_pwrite64 || call == SYS_fsync || call == SYS_fdatasync;
+}
+
+#ifdef __x86_64__
+/* Kills the child at its n-th write, before it or, `torn`, after half of it. False: it ended before
+ * that. */
+static bool killed_at(pid_t child, unsigned n, bool torn)
+{
+    struct user_regs_struct regs;
+    unsigned count = 0;
+    bool entering = true;
+    int status;
+
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(
+        ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL), 0);
+    for (;; entering = !entering) {
+        assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (!WIFSTOPPED(status)) {
+            assert_true(WIFEXITED(status));
+            assert_int_equal(WEXITSTATUS(status), 0);
+            return false;
+        }
+        assert_int_equal(WSTOPSIG(status), SIGTRAP | 0x80);
+        assert_int_equal(ptrace(PTRACE_GETREGS, child, NULL, &regs), 0);
+        if (!entering || !writes(regs.orig_rax) || ++count < n)
+            continue;
+        if (torn) {
+            regs.rdx = regs.rdx / 2 / 512 * 512;
+            assert_int_equal(ptrace(PTRACE_SETREGS, child, NULL, &regs), 0);
+            assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
+            assert_int_equal(waitpid(child, &status, 0), child);
+        }
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        return true;
+    }
+}
+
+static void child_enrolls(void)
+{
+    struct mu_error err = {0};
+    struct record record = {0};
+
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0 || raise(SIGSTOP) != 0)
+        _exit(9);
+    _exit((int)run_enroll(&record, &err));
+}
+
+/* The only trace that a boot may see of an interruption without repair: two copies that differ, or
+ * one that is torn. */
+static bool boot_would_refuse(void)
+{
+    MU_CLEANUP(luks_header_free) struct luks_header header = {0};
+    struct mu_error err = {0};
+
+    if (luks_header_load(image, &header, &err) == MU_OK &&
+        luks_header_check(&header, NULL, &err) == MU_OK)
+        return false;
+    assert_true(strstr(err.text, "copies-agree") != NULL || strstr(err.text, "checksum") != NULL);
+    return true;
+}
+
+static void kill_everywhere(bool enrolled, bool torn)
+{
+    unsigned n = 0;
+    unsigned refused = 0;
+    unsigned slots;
+    bool pending;
+    bool killed = true;
+
+    while (killed) {
+        pid_t child;
+        int64_t version;
+
+        n++;
+        memset(sealed, 0, sizeof(*sealed));
+        assert_int_equal(image_make(image, "xts-plain64", 64), 0);
+        if (enrolled)
+            assert_enrolls(1);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            child_enrolls();
+        killed = killed_at(child, n, torn);
+        refused += boot_would_refuse();
+        look(&slots, &pending);
+        version = boot();
+        assert_in_range(version, enrolled, 1 + enrolled);
+        assert_enrolls(version + 1);
+        look(&slots, &pending);
+        assert_int_equal(slots, 2);
+        assert_false(pending);
+    }
+    assert_true(n > 20);
+    print_message("# %u points, %u of them between the two copies of the header\n", n - 1, refused);
+}
+
+static void test_killed_first(void **state)
+{
+    (void)state;
+    kill_everywhere(false, false);
+}
+
+static void test_killed_second(void **state)
+{
+    (void)state;
+    kill_everywhere(true, false);
+}
+
+static void test_torn(void **state)
+{
+    (void)state;
+    kill_everywhere(true, true);
+}
+#endif
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_first_and_second, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_wrong_passphrase, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_volume_key, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_seal_fails, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unfit_volume, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rolls_back, setup, teardown),
+#ifdef __x86_64__
+        cmocka_unit_test_setup_teardown(test_killed_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_killed_second, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_torn, setup, teardown),
+#endif
+    };
+
+    signing_key = EVP_EC_gen("P-256");
+    sealed = mmap(NULL, sizeof(*sealed), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (signing_key == NULL || sealed == MAP_FAILED)
+        return 99;
+    baseline.bank = HASH_SHA384;
+    baseline.mask = PCR_BIT(4) | PCR_BIT(12);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

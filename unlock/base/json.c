@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/json.h"
+
+#include <json-c/json_visit.h>
+
+#include <limits.h>
+#include <string.h>
+
+#define JSON_DEPTH 16
+
+void json_free(json_object **object)
+{
+    (void)json_object_put(*object);
+    *object = NULL;
+}
+
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static bool is_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static uint8_t peek(const struct reader *r)
+{
+    return reader_left(r) > 0 ? *r->pos : 0;
+}
+
+static bool accept(struct reader *r, const char *any_of)
+{
+    uint8_t c = peek(r);
+
+    if (c == 0 || strchr(any_of, c) == NULL)
+        return false;
+    r->pos++;
+    return true;
+}
+
+static bool digits(struct reader *r)
+{
+    const uint8_t *start = r->pos;
+
+    while (is_digit(peek(r)))
+        r->pos++;
+    return r->pos > start;
+}
+
+/* RFC 8259, 6 */
+static bool scan_number(struct reader *r)
+{
+    (void)accept(r, "-");
+    if (!accept(r, "0") && !digits(r))
+        return false;
+    if (accept(r, ".") && !digits(r))
+        return false;
+    if (accept(r, "eE")) {
+        (void)accept(r, "+-");
+        return digits(r);
+    }
+    return true;
+}
+
+/* RFC 8259, 7, after the opening quote. A zero byte, also as \u0000, is refused: names and values
+ * are C strings in json-c and would end there. */
+static bool scan_string(struct reader *r)
+{
+    uint8_t code[2];
+    char hex[5] = "";
+
+    for (;;) {
+        uint8_t c = reader_u8(r);
+
+        if (c < 0x20)
+            return false;
+        if (c == '"')
+            return true;
+        if (c != '\\' || accept(r, "\"\\/bfnrt"))
+            continue;
+        if (!accept(r, "u"))
+            return false;
+        reader_copy(r, hex, 4);
+        if (!hex_decode(hex, code, sizeof(code)) || bytes_all_zero((struct bytes){code, 2}))
+            return false;
+    }
+}
+
+static bool scan_word(struct reader *r)
+{
+    static const char *const words[] = {"true", "false", "null"};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        size_t len = strlen(words[i]);
+
+        if (reader_left(r) >= len && memcmp(r->pos, words[i], len) == 0) {
+            r->pos += len;
+            return true;
+        }
+    }
+    return scan_number(r);
+}
+
+/* json-c knows the grammar but is lax about its words (NaN, Infinity, 01, control characters,
+ * trailing commas), so these are checked here. Counts the members as they are written. */
+static bool scan(struct bytes text, size_t *ret_members)
+{
+    struct reader r = reader_of(text);
+    bool comma = false;
+    size_t members = 0;
+
+    while (reader_left(&r) > 0) {
+        bool after_comma = comma;
+
+        if (is_space(*r.pos)) {
+            r.pos++;
+            continue;
+        }
+        comma = false;
+        if (accept(&r, ",")) {
+            comma = true;
+        } else if (accept(&r, ":")) {
+            members++;
+        } else if (accept(&r, "{[")) {
+            continue;
+        } else if (accept(&r, "}]")) {
+            if (after_comma)
+                return false;
+        } else if (accept(&r, "\"")) {
+            if (!scan_string(&r))
+                return false;
+        } else if (!scan_word(&r)) {
+            return false;
+        }
+    }
+    *ret_members = members;
+    return !r.failed;
+}
+
+static int count_member(json_object *object, int flags, json_object *parent, const char *name,
+                        size_t *index, void *count)
+{
+    (void)object;
+    (void)parent;
+    (void)index;
+    if (name != NULL && flags != JSON_C_VISIT_SECOND)
+        ++*(size_t *)count;
+    return JSON_C_VISIT_RETURN_CONTINUE;
+}
+
+static void free_tokener(json_tokener **tokener)
+{
+    if (*tokener != NULL)
+        json_tokener_free(*tokener);
+}
+
+enum mu_status json_parse(struct bytes text, const char *what, enum mu_status status,
+                          json_object **ret, struct mu_error *err)
+{
+    MU_CLEANUP(free_tokener) json_tokener *tokener = json_tokener_new_ex(JSON_DEPTH);
+    MU_CLEANUP(json_free) json_object *object = NULL;
+    enum json_tokener_error error;
+    size_t written = 0;
+    size_t kept = 0;
+
+    if (tokener == NULL)
+        return mu_oom(err);
+    if (text.len >= INT_MAX)
+        return mu_fail(err, status, "%s: too large for JSON", what);
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    object = json_tokener_parse_ex(tokener, (const char *)text.data, (int)text.len);
+    /* A number ends only where something follows. */
+    if (json_tokener_get_error(tokener) == json_tokener_continue)
+        object = json_tokener_parse_ex(tokener, " ", 1);
+    error = json_tokener_get_error(tokener);
+    if (error == json_tokener_continue)
+        return mu_fail(err, status, "%s: not JSON: it ends too early", what);
+    if (error != json_tokener_success)
+        return mu_fail(err, status, "%s: not JSON: %s", what, json_tokener_error_desc(error));
+    if (!scan(text, &written))
+        return mu_fail(err, status, "%s: not JSON as RFC 8259 has it", what);
+    (void)json_c_visit(object, 0, count_member, &kept);
+    if (kept != written)
+        return mu_fail(err, status, "%s: a JSON object has two members of one name", what);
+    *ret = object;
+    object = NULL;
+    return MU_OK;
+}
+
+enum mu_status json_member(json_object *object, const char *name, enum json_type type,
+                           enum mu_status status, json_object **ret, struct mu_error *err)
+{
+    json_object *member = NULL;
+
+    if (!json_object_is_type(object, json_type_object))
+        return mu_fail(err, status, "\"%s\": what should hold it is not a JSON object", name);
+    if (!json_object_object_get_ex(object, name, &member))
+        return mu_fail(err, status, "\"%s\" is missing", name);
+    if (!json_object_is_type(member, type))
+        return mu_fail(err, status, "\"%s\" is not of type %s", name, json_type_to_name(type));
+    *ret = member;
+    return MU_OK;
+}
+
+enum mu_status json_string(json_object *object, const char *name, size_t max, enum mu_status status,
+                           const char **ret, struct mu_error *err)
+{
+    json_object *member;
+    const char *text;
+    size_t len;
+
+    MU_TRY(json_member(object, name, json_type_string, status, &member, err));
+    text = json_object_get_string(member);
+    len = (size_t)json_object_get_string_len(member);
+    if (len == 0 || len > max)
+        return mu_fail(err, status, "\"%s\" must have 1 to %zu bytes", name, max);
+    if (strlen(text) != len)
+        return mu_fail(err, status, "\"%s\" holds a zero byte", name);
+    *ret = text;
+    return MU_OK;
+}
+
+enum mu_status json_integer(json_object *object, const char *name, int64_t min, int64_t max,
+                            enum mu_status status, int64_t *ret, struct mu_error *err)
+{
+    json_object *member;
+    int64_t value;
+
+    MU_TRY(json_member(object, name, json_type_int, status, &member, err));
+    value = json_object_get_int64(member);
+    /* json-c clamps to what the type holds: INT64_MAX and INT64_MIN may be anything beyond. */
+    if (value < min || value > max || value == INT64_MAX || value == INT64_MIN)
+        return mu_fail(err, status, "\"%s\" must be between %lld and %lld", name, (long long)min,
+                       (long long)max);
+    *ret = value;
+    return MU_OK;
+}
+
+enum mu_status json_only(json_object *object, const char *what, const char *const *names,
+                         enum mu_status status, struct mu_error *err)
+{
+    if (!json_object_is_type(object, json_type_object))
+        return mu_fail(err, status, "%s is not a JSON object", what);
+    json_object_object_foreach(object, key, value)
+    {
+        const char *const *name = names;
+
+        (void)value;
+        while (*name != NULL && strcmp(*name, key) != 0)
+            name++;
+        if (*name == NULL)
+            return mu_fail(err, status, "%s: unknown member \"%.64s\"", what, key);
+    }
+    return MU_OK;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/secret.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <openssl/crypto.h>
+
+static bool lock_required;
+
+void secret_free(struct secret *secret)
+{
+    if (secret->data != NULL) {
+        explicit_bzero(secret->data, secret->mapped);
+        (void)munmap(secret->data, secret->mapped);
+    }
+    *secret = (struct secret){0};
+}
+
+enum mu_status secret_alloc(struct secret *ret, size_t len, struct mu_error *err)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    MU_CLEANUP(secret_free) struct secret secret = {0};
+    void *data;
+
+    if (len > SIZE_MAX - page)
+        return mu_oom(err);
+    secret.mapped = (len / page + 1) * page;
+    data = mmap(NULL, secret.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED)
+        return mu_oom(err);
+    secret.data = data;
+    secret.len = len;
+    if (mlock(data, secret.mapped) != 0 && lock_required)
+        return mu_fail(err, MU_CONFIG, "memory for a secret cannot be locked: %s", strerror(errno));
+    if (madvise(data, secret.mapped, MADV_DONTDUMP) != 0 ||
+        madvise(data, secret.mapped, MADV_WIPEONFORK) != 0)
+        return mu_fail(err, MU_INTERNAL, "memory for a secret: madvise: %s", strerror(errno));
+    *ret = secret;
+    secret = (struct secret){0};
+    return MU_OK;
+}
+
+enum mu_status secret_random(struct secret *ret, size_t len, struct mu_error *err)
+{
+    MU_CLEANUP(secret_free) struct secret secret = {0};
+    size_t got = 0;
+
+    MU_TRY(secret_alloc(&secret, len, err));
+    while (got < len) {
+        ssize_t n = getrandom(secret.data + got, len - got, 0);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return mu_fail(err, MU_INTERNAL, "no random numbers: %s", strerror(errno));
+        got += (size_t)n;
+    }
+    *ret = secret;
+    secret = (struct secret){0};
+    return MU_OK;
+}
+
+void *wiping_malloc(size_t size)
+{
+    return malloc(size);
+}
+
+void *wiping_calloc(size_t count, size_t size)
+{
+    return calloc(count, size);
+}
+
+void wiping_free(void *memory)
+{
+    if (memory != NULL)
+        explicit_bzero(memory, malloc_usable_size(memory));
+    free(memory);
+}
+
+void *wiping_realloc(void *old, size_t size)
+{
+    size_t had = old != NULL ? malloc_usable_size(old) : 0;
+    void *moved;
+
+    if (old != NULL && size == 0) {
+        wiping_free(old);
+        return NULL;
+    }
+    moved = malloc(size);
+    if (moved == NULL)
+        return NULL;
+    if (old != NULL)
+        memcpy(moved, old, had < size ? had : size);
+    wiping_free(old);
+    return moved;
+}
+
+char *wiping_strdup(const char *text)
+{
+    return strdup(text);
+}
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return wiping_malloc(size);
+}
+
+static void *openssl_realloc(void *old, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return wiping_realloc(old, size);
+}
+
+static void openssl_free(void *memory, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    wiping_free(memory);
+}
+
+/* All the rest where allowed. MCL_FUTURE under a finite limit would make later allocations fail, so
+ * the limit goes first. MCL_ONFAULT: thread stacks are mapped large and hardly touched. */
+static void lock_the_rest(void)
+{
+    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+
+    if (setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0)
+        (void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+}
+
+enum mu_status process_harden(enum process_kind kind, struct mu_error *err)
+{
+    const struct rlimit none = {0, 0};
+
+    (void)umask(077);
+    /* tpm2-tss would print lines of its own to standard error. */
+    if (setenv("TSS2_LOG", "all+NONE", 0) != 0)
+        return mu_oom(err);
+    if (setrlimit(RLIMIT_CORE, &none) != 0)
+        return mu_fail(err, MU_INTERNAL, "core dumps cannot be switched off: %s", strerror(errno));
+    /* A process that is not dumpable cannot open its own /dev/fd/N unless it is root, and a shell's
+     * <(...) is that; secrets are kept out of dumps by MADV_DONTDUMP anyway. */
+    if ((kind == PROCESS_BOOT || geteuid() == 0) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        return mu_fail(err, MU_INTERNAL, "PR_SET_DUMPABLE: %s", strerror(errno));
+    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+        return mu_fail(err, MU_INTERNAL, "OpenSSL was used before process_harden()");
+    lock_required = kind == PROCESS_BOOT;
+    lock_the_rest();
+    return MU_OK;
+}

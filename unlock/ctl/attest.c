@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include "attest/nsm.h"
+#include "base/file.h"
+#include "ctl/ctl.h"
+
+#define OPEN_SECONDS 10
+#define KEY_FILE_MAX 16384
+
+struct arguments {
+    const char *nonce, *user_data, *public_key, *output, *tcti;
+};
+
+static enum mu_status parse(int argc, char **argv, struct arguments *ret, struct mu_error *err)
+{
+    static const struct option options[] = {
+        {"nonce", required_argument, NULL, 'n'},      {"user-data", required_argument, NULL, 'u'},
+        {"public-key", required_argument, NULL, 'k'}, {"output", required_argument, NULL, 'o'},
+        {"tcti", required_argument, NULL, 't'},       {0},
+    };
+    int option;
+
+    *ret = (struct arguments){.output = "-", .tcti = getenv("MU_TCTI")};
+    for (;;) {
+        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
+        if (option == -1)
+            return ctl_operands(argc, 0, 0, err);
+        switch (option) {
+        case 'n':
+            ret->nonce = optarg;
+            break;
+        case 'u':
+            ret->user_data = optarg;
+            break;
+        case 'k':
+            ret->public_key = optarg;
+            break;
+        case 'o':
+            ret->output = optarg;
+            break;
+        default:
+            ret->tcti = optarg;
+            break;
+        }
+    }
+}
+
+static enum mu_status decode_nonce(const char *hex, struct buffer *ret, struct mu_error *err)
+{
+    size_t len = strlen(hex) / 2;
+
+    MU_TRY(buffer_alloc(ret, len, err));
+    if (len == 0 || len > NSM_FIELD_MAX || strlen(hex) % 2 != 0 || !hex_decode(hex, ret->data, len))
+        return mu_fail(err, MU_USAGE, "--nonce: '%.40s' is not hex of 1 to %d bytes", hex,
+                       NSM_FIELD_MAX);
+    return MU_OK;
+}
+
+static void pkey_free(EVP_PKEY **key)
+{
+    EVP_PKEY_free(*key);
+    ERR_clear_error();
+}
+
+static void bio_free(BIO **bio)
+{
+    BIO_free(*bio);
+}
+
+/* PEM or DER in, the one DER encoding out. */
+static enum mu_status load_public_key(const char *path, struct buffer *ret, struct mu_error *err)
+{
+    MU_CLEANUP(pkey_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(bio_free) BIO *bio = NULL;
+    MU_CLEANUP(buffer_free) struct buffer file = {0};
+    const uint8_t *der;
+    uint8_t *end;
+    int len;
+
+    MU_TRY(file_read(path, KEY_FILE_MAX, &file, err));
+    bio = BIO_new_mem_buf(file.data, (int)file.len);
+    if (bio == NULL)
+        return mu_oom(err);
+    der = file.data;
+    key = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+    if (key == NULL && d2i_PUBKEY(&key, &der, (long)file.len) != NULL &&
+        der != file.data + file.len)
+        return mu_fail(err, MU_CONFIG, "%s: bytes follow the public key", path);
+    if (key == NULL || (len = i2d_PUBKEY(key, NULL)) <= 0)
+        return mu_fail(err, MU_CONFIG, "%s: not a public key (SubjectPublicKeyInfo, PEM or DER)",
+                       path);
+    MU_TRY(buffer_alloc(ret, (size_t)len, err));
+    end = ret->data;
+    return i2d_PUBKEY(key, &end) == len ? MU_OK : mu_oom(err);
+}
+
+static enum mu_status run(int argc, char **argv, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer nonce = {0};
+    MU_CLEANUP(buffer_free) struct buffer user_data = {0};
+    MU_CLEANUP(buffer_free) struct buffer public_key = {0};
+    MU_CLEANUP(buffer_free) struct buffer document = {0};
+    MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
+    struct arguments arguments;
+    struct nsm_fields fields;
+
+    MU_TRY(parse(argc, argv, &arguments, err));
+    if (strcmp(arguments.output, "-") == 0 && isatty(STDOUT_FILENO))
+        return mu_fail(err, MU_USAGE,
+                       "a document is binary and not written to a terminal: use -o FILE or a pipe");
+    if (arguments.nonce != NULL)
+        MU_TRY(decode_nonce(arguments.nonce, &nonce, err));
+    if (arguments.user_data != NULL)
+        MU_TRY(file_read(arguments.user_data, NSM_FIELD_MAX, &user_data, err));
+    if (arguments.public_key != NULL)
+        MU_TRY(load_public_key(arguments.public_key, &public_key, err));
+    fields =
+        (struct nsm_fields){buffer_view(&user_data), buffer_view(&nonce), buffer_view(&public_key)};
+    MU_TRY(tpm_open(arguments.tcti, deadline_in(OPEN_SECONDS), &tpm, err));
+    MU_TRY(nsm_attest(tpm, &fields, &document, err));
+    return file_write(arguments.output, buffer_view(&document), 0644, err);
+}
+
+const struct verb verb_attest = {
+    .name = "attest",
+    .synopsis = "[--nonce HEX] [--user-data FILE] [--public-key FILE] [-o FILE]",
+    .summary = "get an attestation document from the NitroTPM",
+    .help = "  -n, --nonce HEX          put this nonce into the document (at most 1024 bytes)\n"
+            "  -u, --user-data FILE     put the file's bytes into it (at most 1024)\n"
+            "  -k, --public-key FILE    put this public key into it (PEM or DER)\n"
+            "  -o, --output FILE        where to write the document; '-' is standard output\n"
+            "      --tcti TCTI          the TPM, as device:/dev/tpmrm0 or swtpm:host=H,port=N\n"
+            "\n"
+            "Example: muctl attest --nonce 00112233 -o document.cbor\n",
+    .run = run,
+};

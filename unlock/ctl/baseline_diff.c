@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/config.h"
+#include "base/file.h"
+#include "ctl/ctl.h"
+#include "measure/baseline.h"
+#include "measure/changes.h"
+
+#define TPM_WAIT_S 2
+#define RUNNING "running"
+#define SYSTEM_EVENTLOG "/sys/kernel/security/tpm0/binary_bios_measurements"
+
+struct options {
+    const char *tcti;
+    const char *eventlog;
+    const char *reference;
+    bool json;
+};
+
+/* Both sides. What the event log is about is the running machine, else the second side. */
+struct sides {
+    struct pcr_values a, b;
+    const struct pcr_values *expected, *found;
+    uint32_t differ;
+};
+
+static enum mu_status parse_options(int argc, char **argv, struct options *o, struct mu_error *err)
+{
+    static const struct option long_options[] = {
+        {"eventlog", required_argument, NULL, 'e'},
+        {"reference", required_argument, NULL, 'r'},
+        {"tcti", required_argument, NULL, 't'},
+        {"json", no_argument, NULL, 'j'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    for (;;) {
+        MU_TRY(ctl_next_option(argc, argv, long_options, &option, err));
+        if (option == -1)
+            break;
+        if (option == 'e')
+            o->eventlog = optarg;
+        if (option == 'r')
+            o->reference = optarg;
+        if (option == 't')
+            o->tcti = optarg;
+        if (option == 'j')
+            o->json = true;
+    }
+    return ctl_operands(argc, 2, 2, err);
+}
+
+/* The machine's values of the PCRs that the other side names. */
+static enum mu_status read_running(const struct options *o, const struct pcr_values *other,
+                                   struct pcr_values *ret, struct mu_error *err)
+{
+    MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
+
+    MU_TRY(tpm_open(o->tcti, deadline_in(TPM_WAIT_S), &tpm, err));
+    return tpm_pcr_read(tpm, other->bank, other->mask, ret, err);
+}
+
+static enum mu_status load_sides(const char *a, const char *b, struct options *o,
+                                 struct sides *sides, struct mu_error *err)
+{
+    bool a_runs = strcmp(a, RUNNING) == 0;
+    bool b_runs = strcmp(b, RUNNING) == 0;
+
+    if (a_runs && b_runs)
+        return mu_fail(err, MU_USAGE, "one of both must be a baseline file");
+    if (!a_runs)
+        MU_TRY(baseline_load(a, &sides->a, err));
+    if (!b_runs)
+        MU_TRY(baseline_load(b, &sides->b, err));
+    if (a_runs)
+        MU_TRY(read_running(o, &sides->b, &sides->a, err));
+    if (b_runs)
+        MU_TRY(read_running(o, &sides->a, &sides->b, err));
+    if (sides->a.bank != sides->b.bank)
+        return mu_fail(err, MU_CONFIG, "%s has %s values, %s has %s values", a,
+                       hash_name(sides->a.bank), b, hash_name(sides->b.bank));
+    sides->expected = a_runs ? &sides->b : &sides->a;
+    sides->found = a_runs ? &sides->a : &sides->b;
+    if ((a_runs || b_runs) && o->tcti == NULL && o->eventlog == NULL &&
+        access(SYSTEM_EVENTLOG, R_OK) == 0)
+        o->eventlog = SYSTEM_EVENTLOG;
+    return MU_OK;
+}
+
+static uint32_t differing(const struct pcr_values *a, const struct pcr_values *b)
+{
+    uint32_t differ = a->mask ^ b->mask;
+
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
+        if (memcmp(a->value[pcr].bytes, b->value[pcr].bytes, hash_size(a->bank)) != 0)
+            differ |= PCR_BIT(pcr);
+    return differ & (a->mask | b->mask);
+}
+
+static void value_text(const struct pcr_values *values, unsigned pcr,
+                       char to[static 2 * HASH_MAX_SIZE + 1])
+{
+    to[0] = '\0';
+    if ((values->mask & PCR_BIT(pcr)) != 0)
+        hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, to);
+}
+
+static void collect_line(const char *text, void *context)
+{
+    (void)json_object_array_add(context, json_object_new_string(text));
+}
+
+static enum mu_status load_log(const char *path, struct eventlog *ret, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer raw = {0};
+
+    MU_TRY(file_read(path, EVENTLOG_MAX_BYTES, &raw, err));
+    if (eventlog_parse(buffer_view(&raw), ret, err) != MU_OK)
+        return mu_context(err, "%s", path);
+    return MU_OK;
+}
+
+static enum mu_status explain(const struct options *o, const struct sides *sides,
+                              json_object *lines, struct mu_error *err)
+{
+    MU_CLEANUP(eventlog_free) struct eventlog log = {0};
+    MU_CLEANUP(eventlog_free) struct eventlog reference = {0};
+    uint32_t both = sides->differ & sides->a.mask & sides->b.mask;
+
+    if (o->eventlog == NULL)
+        return MU_OK;
+    MU_TRY(load_log(o->eventlog, &log, err));
+    if (o->reference != NULL)
+        MU_TRY(load_log(o->reference, &reference, err));
+    changes_describe(&log, o->reference != NULL ? &reference : NULL, sides->expected, sides->found,
+                     both, collect_line, lines);
+    return MU_OK;
+}
+
+static enum mu_status print_json(const struct sides *sides, json_object *lines,
+                                 struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *report = json_object_new_object();
+    json_object *pcrs = json_object_new_array();
+
+    if (report == NULL || pcrs == NULL)
+        return mu_oom(err);
+    json_object_object_add(report, "same", json_object_new_boolean(sides->differ == 0));
+    json_object_object_add(report, "bank", json_object_new_string(hash_name(sides->a.bank)));
+    json_object_object_add(report, "differ", pcrs);
+    json_object_object_add(report, "explanation", json_object_get(lines));
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+        char a[2 * HASH_MAX_SIZE + 1], b[2 * HASH_MAX_SIZE + 1];
+        json_object *entry;
+
+        if ((sides->differ & PCR_BIT(pcr)) == 0)
+            continue;
+        value_text(&sides->a, pcr, a);
+        value_text(&sides->b, pcr, b);
+        entry = json_object_new_object();
+        json_object_object_add(entry, "pcr", json_object_new_int((int)pcr));
+        json_object_object_add(entry, "a", a[0] != '\0' ? json_object_new_string(a) : NULL);
+        json_object_object_add(entry, "b", b[0] != '\0' ? json_object_new_string(b) : NULL);
+        json_object_array_add(pcrs, entry);
+    }
+    return ctl_print_json("-", report, err);
+}
+
+static void print_text(const struct sides *sides, const char *a_name, const char *b_name,
+                       json_object *lines)
+{
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+        char a[2 * HASH_MAX_SIZE + 1], b[2 * HASH_MAX_SIZE + 1];
+
+        if (((sides->a.mask | sides->b.mask) & PCR_BIT(pcr)) == 0)
+            continue;
+        if ((sides->differ & PCR_BIT(pcr)) == 0) {
+            (void)printf("%s PCR %u\n", ctl_mark(true), pcr);
+            continue;
+        }
+        value_text(&sides->a, pcr, a);
+        value_text(&sides->b, pcr, b);
+        (void)printf("%s PCR %u differs\n    %s\n      in %s\n    %s\n      in %s\n",
+                     ctl_mark(false), pcr, a[0] != '\0' ? a : "(nothing)", a_name,
+                     b[0] != '\0' ? b : "(nothing)", b_name);
+    }
+    for (size_t i = 0; i < json_object_array_length(lines); i++)
+        (void)printf("%s\n", json_object_get_string(json_object_array_get_idx(lines, i)));
+}
+
+static enum mu_status run_diff(int argc, char **argv, struct mu_error *err)
+{
+    struct options o = {.tcti = getenv("MU_TCTI")};
+    MU_CLEANUP(json_free) json_object *lines = json_object_new_array();
+    struct sides sides = {0};
+
+    if (lines == NULL)
+        return mu_oom(err);
+    MU_TRY(parse_options(argc, argv, &o, err));
+    MU_TRY(load_sides(argv[optind], argv[optind + 1], &o, &sides, err));
+    sides.differ = differing(&sides.a, &sides.b);
+    MU_TRY(explain(&o, &sides, lines, err));
+    if (o.json)
+        MU_TRY(print_json(&sides, lines, err));
+    else
+        print_text(&sides, argv[optind], argv[optind + 1], lines);
+    if (sides.differ != 0)
+        return mu_fail(err, MU_REFUSE, "%s and %s differ in %d PCRs", argv[optind],
+                       argv[optind + 1], __builtin_popcount(sides.differ));
+    return MU_OK;
+}
+
+const struct verb verb_baseline_diff = {
+    .name = "baseline diff",
+    .synopsis = "A B [--eventlog FILE] [--reference FILE] [--json] [--tcti TCTI]",
+    .summary = "what changed, event by event; exit code 2 when something did",
+    .help = "  A, B              a baseline file, or the word 'running'\n"
+            "  --eventlog FILE   the event log of the running machine, or of the boot that B is\n"
+            "                    about; default with 'running': the system's\n"
+            "  --reference FILE  the event log of the expected boot\n"
+            "  --json            {\"same\": ..., \"differ\": [{\"pcr\": 4, \"a\": ..., \"b\": "
+            "...}], ...}\n"
+            "  --tcti TCTI       device:PATH or swtpm:host=H,port=N; default: $MU_TCTI, then the\n"
+            "                    devices\n"
+            "\n"
+            "Example: muctl baseline diff baseline.json running\n",
+    .run = run_diff,
+};

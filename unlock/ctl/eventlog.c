@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "measure/eventlog.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "ctl/ctl.h"
+
+#define TPM_WAIT_S 2
+#define SYSTEM_EVENTLOG "/sys/kernel/security/tpm0/binary_bios_measurements"
+#define DESCRIPTION_MAX 512
+
+/* PFP 3.3.4: firmware alone extends PCR 0 to 7; the operating system extends the others later on,
+ * which is not in this log. */
+#define FIRMWARE_PCRS 0xffu
+
+static const enum hash_alg banks[] = {HASH_SHA1, HASH_SHA256, HASH_SHA384, HASH_SHA512};
+#define BANKS (sizeof(banks) / sizeof(banks[0]))
+
+struct options {
+    const char *file;
+    const char *tcti;
+    bool no_tpm;
+    bool json;
+};
+
+struct replay {
+    struct eventlog log;
+    struct pcr_values values[BANKS]; /* mask 0: the log has no such digests */
+    /* Against the TPM, in the strongest bank of both. */
+    enum hash_alg compared;
+    uint32_t explained, unexplained;
+};
+
+static void replay_free(struct replay *replay)
+{
+    eventlog_free(&replay->log);
+}
+
+static enum mu_status parse_options(int argc, char **argv, struct options *o, struct mu_error *err)
+{
+    static const struct option long_options[] = {
+        {"tcti", required_argument, NULL, 't'},
+        {"no-tpm", no_argument, NULL, 'n'},
+        {"json", no_argument, NULL, 'j'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    for (;;) {
+        MU_TRY(ctl_next_option(argc, argv, long_options, &option, err));
+        if (option == -1)
+            break;
+        if (option == 't')
+            o->tcti = optarg;
+        if (option == 'n')
+            o->no_tpm = true;
+        if (option == 'j')
+            o->json = true;
+    }
+    MU_TRY(ctl_operands(argc, 0, 1, err));
+    /* A log from elsewhere says nothing about this machine's TPM. */
+    if (optind < argc && o->tcti == NULL)
+        o->no_tpm = true;
+    o->file = optind < argc ? argv[optind] : SYSTEM_EVENTLOG;
+    return MU_OK;
+}
+
+static bool log_has_bank(const struct eventlog *log, enum hash_alg bank)
+{
+    for (size_t i = 0; i < log->count; i++)
+        if (log->event[i].type != 0x03)
+            return event_digest_of(&log->event[i], bank) != NULL;
+    return false;
+}
+
+static enum mu_status load(const char *file, struct replay *replay, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer raw = {0};
+
+    MU_TRY(file_read(file, EVENTLOG_MAX_BYTES, &raw, err));
+    if (eventlog_parse(buffer_view(&raw), &replay->log, err) != MU_OK)
+        return mu_context(err, "%s", file);
+    for (size_t i = 0; i < BANKS; i++)
+        if (log_has_bank(&replay->log, banks[i]))
+            MU_TRY(eventlog_replay(&replay->log, banks[i], &replay->values[i], err));
+    return MU_OK;
+}
+
+/* The strongest bank that both the log and the TPM have. */
+static const struct pcr_values *common_bank(const struct replay *replay,
+                                            const struct tpm_banks *allocated)
+{
+    for (size_t i = BANKS; i-- > 0;)
+        for (size_t k = 0; k < allocated->count; k++)
+            if (replay->values[i].mask != 0 && allocated->bank[k].alg == banks[i] &&
+                (allocated->bank[k].mask & replay->values[i].mask) == replay->values[i].mask)
+                return &replay->values[i];
+    return NULL;
+}
+
+static enum mu_status compare(const char *tcti, struct replay *replay, struct mu_error *err)
+{
+    MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
+    const struct pcr_values *values;
+    struct tpm_banks allocated;
+    struct pcr_values found;
+
+    MU_TRY(tpm_open(tcti, deadline_in(TPM_WAIT_S), &tpm, err));
+    MU_TRY(tpm_banks(tpm, &allocated, err));
+    values = common_bank(replay, &allocated);
+    if (values == NULL)
+        return mu_fail(err, MU_CONFIG, "the TPM has no bank that the event log has digests of");
+    MU_TRY(tpm_pcr_read(tpm, values->bank, values->mask, &found, err));
+    replay->compared = values->bank;
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+        bool same =
+            memcmp(values->value[pcr].bytes, found.value[pcr].bytes, hash_size(values->bank)) == 0;
+
+        *(same ? &replay->explained : &replay->unexplained) |= PCR_BIT(pcr) & values->mask;
+    }
+    return MU_OK;
+}
+
+static json_object *digests_json(const struct event *event)
+{
+    json_object *object = json_object_new_object();
+
+    for (size_t i = 0; i < event->digests; i++) {
+        char hex[2 * HASH_MAX_SIZE + 1];
+        char number[8];
+        const char *name = hash_name((enum hash_alg)event->digest[i].alg);
+
+        if (hash_size((enum hash_alg)event->digest[i].alg) == 0) {
+            (void)snprintf(number, sizeof(number), "0x%04x", event->digest[i].alg);
+            name = number;
+        }
+        hex_encode(event->digest[i].value, hex);
+        json_object_object_add(object, name, json_object_new_string(hex));
+    }
+    return object;
+}
+
+static json_object *event_json(const struct eventlog *log, size_t i)
+{
+    const struct event *event = &log->event[i];
+    json_object *object = json_object_new_object();
+    char description[DESCRIPTION_MAX];
+    char unknown[16];
+
+    event_describe(event, description, sizeof(description));
+    json_object_object_add(object, "index", json_object_new_int64((int64_t)i));
+    json_object_object_add(object, "pcr", json_object_new_int64(event->pcr));
+    json_object_object_add(object, "type",
+                           json_object_new_string(event_type_name(event->type, unknown)));
+    json_object_object_add(object, "digests", digests_json(event));
+    json_object_object_add(object, "description", json_object_new_string(description));
+    return object;
+}
+
+static json_object *values_json(const struct pcr_values *values)
+{
+    json_object *object = json_object_new_object();
+
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+        char hex[2 * HASH_MAX_SIZE + 1];
+        char name[4];
+
+        if ((values->mask & PCR_BIT(pcr)) == 0)
+            continue;
+        (void)snprintf(name, sizeof(name), "%u", pcr);
+        hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, hex);
+        json_object_object_add(object, name, json_object_new_string(hex));
+    }
+    return object;
+}
+
+static json_object *mask_json(uint32_t mask)
+{
+    json_object *array = json_object_new_array();
+
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
+        if ((mask & PCR_BIT(pcr)) != 0)
+            json_object_array_add(array, json_object_new_int((int)pcr));
+    return array;
+}
+
+static enum mu_status print_json(const struct replay *replay, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *report = json_object_new_object();
+    json_object *events = json_object_new_array();
+    json_object *pcrs = json_object_new_object();
+
+    if (report == NULL || events == NULL || pcrs == NULL)
+        return mu_oom(err);
+    json_object_object_add(
+        report, "format",
+        json_object_new_string(replay->log.crypto_agile ? "crypto-agile" : "sha1"));
+    for (size_t i = 0; i < replay->log.count; i++)
+        json_object_array_add(events, event_json(&replay->log, i));
+    json_object_object_add(report, "events", events);
+    for (size_t i = 0; i < BANKS; i++)
+        if (replay->values[i].mask != 0)
+            json_object_object_add(pcrs, hash_name(banks[i]), values_json(&replay->values[i]));
+    json_object_object_add(report, "pcrs", pcrs);
+    if (replay->compared != HASH_NONE) {
+        json_object *tpm = json_object_new_object();
+
+        json_object_object_add(tpm, "bank", json_object_new_string(hash_name(replay->compared)));
+        json_object_object_add(tpm, "explained", mask_json(replay->explained));
+        json_object_object_add(tpm, "unexplained", mask_json(replay->unexplained));
+        json_object_object_add(report, "tpm", tpm);
+    }
+    return ctl_print_json("-", report, err);
+}
+
+static void print_text(const struct replay *replay)
+{
+    for (size_t i = 0; i < replay->log.count; i++) {
+        const struct event *event = &replay->log.event[i];
+        char description[DESCRIPTION_MAX];
+        char unknown[16];
+
+        event_describe(event, description, sizeof(description));
+        (void)printf("%3zu  PCR %-2u  %-33s %s\n", i, event->pcr,
+                     event_type_name(event->type, unknown), description);
+    }
+    for (size_t i = 0; i < BANKS; i++) {
+        const struct pcr_values *values = &replay->values[i];
+
+        for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+            char hex[2 * HASH_MAX_SIZE + 1];
+
+            if ((values->mask & PCR_BIT(pcr)) == 0)
+                continue;
+            hex_encode((struct bytes){values->value[pcr].bytes, hash_size(banks[i])}, hex);
+            (void)printf("%s PCR %u: %s\n", hash_name(banks[i]), pcr, hex);
+        }
+    }
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+        if ((replay->explained & PCR_BIT(pcr)) != 0)
+            (void)printf("%s the log explains PCR %u of the TPM\n", ctl_mark(true), pcr);
+        if ((replay->unexplained & PCR_BIT(pcr)) != 0)
+            (void)printf("%s the log does not explain PCR %u of the TPM%s\n", ctl_mark(false), pcr,
+                         (PCR_BIT(pcr) & FIRMWARE_PCRS) == 0 ? " (extended by the OS since?)" : "");
+    }
+}
+
+static enum mu_status run(int argc, char **argv, struct mu_error *err)
+{
+    struct options o = {.tcti = getenv("MU_TCTI")};
+    MU_CLEANUP(replay_free) struct replay replay = {0};
+
+    MU_TRY(parse_options(argc, argv, &o, err));
+    MU_TRY(load(o.file, &replay, err));
+    if (!o.no_tpm && compare(o.tcti, &replay, err) != MU_OK) {
+        if (o.tcti != NULL)
+            return err->status;
+        log_line("not compared with a TPM: %s", err->text);
+    }
+    if (o.json)
+        MU_TRY(print_json(&replay, err));
+    else
+        print_text(&replay);
+    if ((replay.unexplained & FIRMWARE_PCRS) != 0)
+        return mu_fail(err, MU_REFUSE, "the event log does not lead to the PCRs of the TPM");
+    return MU_OK;
+}
+
+const struct verb verb_eventlog = {
+    .name = "eventlog",
+    .synopsis = "[FILE] [--json] [--tcti TCTI | --no-tpm]",
+    .summary = "parse and replay a TCG event log; say whether it explains the PCRs",
+    .help = "  FILE         default: the log of this machine, as the kernel shows it\n"
+            "  --json       {\"format\": ..., \"events\": [...], \"pcrs\": {\"sha384\": {...}}}\n"
+            "  --tcti TCTI  compare with this TPM; default with FILE: $MU_TCTI or none, without\n"
+            "               FILE: the devices. Exit code 2 if the log does not explain PCR 0 to 7\n"
+            "  --no-tpm     do not compare\n"
+            "\n"
+            "Example: muctl eventlog --json | jq '.events[] | select(.pcr == 4)'\n",
+    .run = run,
+};

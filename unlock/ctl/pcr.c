@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ctl/ctl.h"
+#include "tpm/tpm.h"
+
+#define TPM_WAIT_S 2
+
+struct options {
+    enum hash_alg bank;
+    const char *tcti;
+    bool json;
+    uint32_t mask;
+};
+
+static enum mu_status parse_options(int argc, char **argv, struct options *o, struct mu_error *err)
+{
+    static const struct option long_options[] = {
+        {"bank", required_argument, NULL, 'b'},
+        {"json", no_argument, NULL, 'j'},
+        {"tcti", required_argument, NULL, 't'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    for (;;) {
+        MU_TRY(ctl_next_option(argc, argv, long_options, &option, err));
+        if (option == -1)
+            break;
+        if (option == 'j')
+            o->json = true;
+        if (option == 't')
+            o->tcti = optarg;
+        if (option == 'b' && (o->bank = hash_from_name(optarg)) == HASH_NONE)
+            return mu_fail(err, MU_USAGE, "--bank \"%s\": must be sha1, sha256, sha384 or sha512",
+                           optarg);
+    }
+    for (int i = optind; i < argc; i++) {
+        uint32_t mask;
+
+        MU_TRY(ctl_pcr_list(argv[i], &mask, err));
+        o->mask |= mask;
+    }
+    if (o->mask == 0)
+        o->mask = PCR_BIT(PCR_COUNT) - 1;
+    return MU_OK;
+}
+
+static enum mu_status print_json(const struct pcr_values *values, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *report = json_object_new_object();
+    json_object *pcrs = json_object_new_object();
+
+    if (report == NULL || pcrs == NULL ||
+        json_object_object_add(report, "bank", json_object_new_string(hash_name(values->bank))) ||
+        json_object_object_add(report, "pcrs", pcrs))
+        return mu_oom(err);
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+        char hex[2 * HASH_MAX_SIZE + 1];
+        char name[12];
+
+        if ((values->mask & PCR_BIT(pcr)) == 0)
+            continue;
+        hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, hex);
+        (void)snprintf(name, sizeof(name), "%u", pcr);
+        if (json_object_object_add(pcrs, name, json_object_new_string(hex)) != 0)
+            return mu_oom(err);
+    }
+    return ctl_print_json("-", report, err);
+}
+
+static enum mu_status print_text(const struct pcr_values *values, struct mu_error *err)
+{
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+        char hex[2 * HASH_MAX_SIZE + 1];
+
+        if ((values->mask & PCR_BIT(pcr)) == 0)
+            continue;
+        hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, hex);
+        (void)printf("PCR %u: %s\n", pcr, hex);
+    }
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return mu_fail(err, MU_CONFIG, "standard output: cannot write");
+    return MU_OK;
+}
+
+static enum mu_status run(int argc, char **argv, struct mu_error *err)
+{
+    struct options o = {.bank = HASH_SHA384, .tcti = getenv("MU_TCTI")};
+    MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
+    struct pcr_values values;
+
+    MU_TRY(parse_options(argc, argv, &o, err));
+    MU_TRY(tpm_open(o.tcti, deadline_in(TPM_WAIT_S), &tpm, err));
+    MU_TRY(tpm_pcr_read(tpm, o.bank, o.mask, &values, err));
+    return o.json ? print_json(&values, err) : print_text(&values, err);
+}
+
+const struct verb verb_pcr = {
+    .name = "pcr",
+    .synopsis = "[--bank sha384] [--json] [--tcti TCTI] [PCR...]",
+    .summary = "read PCRs",
+    .help = "  --bank BANK   sha1, sha256, sha384 (default) or sha512\n"
+            "  --json        {\"bank\": ..., \"pcrs\": {\"0\": \"<hex>\", ...}}\n"
+            "  --tcti TCTI   device:PATH or swtpm:host=H,port=N; default: $MU_TCTI, then the\n"
+            "                devices /dev/tpmrm0 and /dev/tpm0\n"
+            "  PCR           numbers, also as a list; default: all\n"
+            "\n"
+            "Example: muctl pcr 4,7 12\n",
+    .run = run,
+};

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ctl/ctl.h"
+
+#include <stdio.h>
+
+#include "measure/signature.h"
+#include "volume/luks_header.h"
+
+#define TEXT_FLAGS                                                                                 \
+    (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
+
+static const char help[] =
+    "Shows the enrolment record in the LUKS2 header of a volume, and whether its signature holds.\n"
+    "Exit code 2 when it does not, or when the record is another volume's.\n"
+    "\n"
+    "  --key PEM   the image builder's public key; without it the signature is not checked\n"
+    "  --json      report: the record's members, and \"ok\", \"signature\", \"detail\"\n"
+    "\n"
+    "Example: muctl record show /dev/nvme1n1p2 --key /etc/measured-unlock/builder.pem\n";
+
+enum { SIGNATURE_GOOD, SIGNATURE_BAD, SIGNATURE_NOT_CHECKED };
+static const char *const words[] = {"good", "bad", "not-checked"};
+
+static bool add_string(json_object *object, const char *name, const char *text)
+{
+    return json_object_object_add(object, name, json_object_new_string(text)) == 0;
+}
+
+static enum mu_status print_json(const struct record *record, int signature,
+                                 const struct mu_error *why, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *object = NULL;
+
+    MU_TRY(record_to_json(record, &object, err));
+    if (json_object_object_add(object, "ok", json_object_new_boolean(why->status == MU_OK)) != 0 ||
+        !add_string(object, "signature", words[signature]) ||
+        !add_string(object, "detail", why->text))
+        return mu_oom(err);
+    return ctl_print_json("-", object, err);
+}
+
+static enum mu_status print_text(const struct record *record, int signature, struct mu_error *err)
+{
+    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
+    char value[2 * HASH_MAX_SIZE + 1];
+
+    if (record->provider_data == NULL)
+        return mu_fail(err, MU_INTERNAL, "record without provider data");
+    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
+    (void)printf("signature        %s\n"
+                 "record version   %lld\n"
+                 "created          %s\n"
+                 "volume UUID      %s\n"
+                 "volume identity  %s\n"
+                 "key slot         %d\n"
+                 "provider         %s %s\n",
+                 words[signature], (long long)record->version, record->created, record->volume_uuid,
+                 identity, record->keyslot, record->provider,
+                 json_object_to_json_string_ext(record->provider_data, TEXT_FLAGS));
+    for (size_t i = 0; i < record->baselines; i++) {
+        const struct pcr_values *baseline = &record->baseline[i];
+
+        (void)printf("baseline %zu       %s\n", i + 1, hash_name(baseline->bank));
+        for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+            if ((baseline->mask & PCR_BIT(pcr)) == 0)
+                continue;
+            hex_encode((struct bytes){baseline->value[pcr].bytes, hash_size(baseline->bank)},
+                       value);
+            (void)printf("  PCR %-2u         %s\n", pcr, value);
+        }
+    }
+    return MU_OK;
+}
+
+/* The record as it stands, and in `why` what is wrong with it. */
+static enum mu_status load(const char *device, const char *key_path, struct record *ret,
+                           int *ret_signature, struct mu_error *why, struct mu_error *err)
+{
+    MU_CLEANUP(luks_header_free) struct luks_header header = {0};
+    MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(record_free) struct record record = {0};
+    MU_CLEANUP(record_free) struct record verified = {0};
+    json_object *token = NULL;
+    int signature = SIGNATURE_NOT_CHECKED;
+
+    if (key_path != NULL)
+        MU_TRY(signature_load_public_key(key_path, &key, err));
+    MU_TRY(luks_header_load(device, &header, err));
+    MU_TRY(luks_header_record_token(&header, &token, err));
+    MU_TRY(record_parse_token_unverified(token, &record, err));
+    if (key != NULL)
+        signature = record_parse_token(token, key, &verified, why) == MU_OK ? SIGNATURE_GOOD
+                                                                            : SIGNATURE_BAD;
+    if (signature != SIGNATURE_BAD && record_check(&record, header.uuid, 1, why) != MU_OK)
+        (void)mu_context(why, "%s", device);
+    *ret = record;
+    record = (struct record){0};
+    *ret_signature = signature;
+    return MU_OK;
+}
+
+static enum mu_status run(int argc, char **argv, struct mu_error *err)
+{
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"key", required_argument, NULL, 'k'}, {0}};
+    MU_CLEANUP(record_free) struct record record = {0};
+    struct mu_error why = {0};
+    const char *key = NULL;
+    bool json = false;
+    int signature = SIGNATURE_NOT_CHECKED;
+    int option;
+
+    for (;;) {
+        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
+        if (option < 0)
+            break;
+        if (option == 'k')
+            key = optarg;
+        else
+            json = true;
+    }
+    MU_TRY(ctl_operands(argc, 1, 1, err));
+    MU_TRY(load(argv[optind], key, &record, &signature, &why, err));
+    if (json)
+        MU_TRY(print_json(&record, signature, &why, err));
+    else
+        MU_TRY(print_text(&record, signature, err));
+    if (why.status != MU_OK)
+        *err = why;
+    return why.status;
+}
+
+const struct verb verb_record_show = {
+    .name = "record show",
+    .synopsis = "DEVICE [--key PEM] [--json]",
+    .summary = "the enrolment record of a volume, and whether its signature holds",
+    .help = help,
+    .run = run,
+};

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "measure/signature.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+#include "base/file.h"
+#include "base/terminal.h"
+
+#define KEY_FILE_MAX 16384
+#define SIGNATURE_MAX 256
+
+void signature_key_free(EVP_PKEY **key)
+{
+    EVP_PKEY_free(*key);
+    *key = NULL;
+}
+
+static void free_bio(BIO **bio)
+{
+    (void)BIO_free(*bio);
+}
+
+static void free_md(EVP_MD_CTX **md)
+{
+    EVP_MD_CTX_free(*md);
+}
+
+static void wipe(struct buffer *buffer)
+{
+    if (buffer->data != NULL)
+        OPENSSL_cleanse(buffer->data, buffer->len);
+    buffer_free(buffer);
+}
+
+/* RFC 8032, 5.1: Ed25519 does its own hashing. *ret_digest is NULL then. */
+static enum mu_status digest_for(EVP_PKEY *key, const EVP_MD **ret_digest, struct mu_error *err)
+{
+    char group[32] = "";
+    size_t len = 0;
+
+    if (EVP_PKEY_is_a(key, "ED25519")) {
+        *ret_digest = NULL;
+        return MU_OK;
+    }
+    if (EVP_PKEY_is_a(key, "EC") && EVP_PKEY_get_group_name(key, group, sizeof(group), &len) == 1 &&
+        (strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0)) {
+        *ret_digest = EVP_sha384();
+        return MU_OK;
+    }
+    return mu_fail(err, MU_CONFIG,
+                   "a signing key is ECDSA on P-256 or P-384, or Ed25519; this one is neither");
+}
+
+static int ask_passphrase(char *to, int size, int writing, void *path)
+{
+    MU_CLEANUP(secret_free) struct secret secret = {0};
+    struct mu_error ignored;
+
+    (void)writing;
+    (void)path;
+    if (terminal_ask("Passphrase of the signing key: ", &secret, &ignored) != MU_OK || size < 0 ||
+        secret.len > (size_t)size)
+        return -1;
+    memcpy(to, secret.data, secret.len);
+    return (int)secret.len;
+}
+
+static enum mu_status load_key(const char *path, bool private, EVP_PKEY **ret, struct mu_error *err)
+{
+    MU_CLEANUP(wipe) struct buffer text = {0};
+    MU_CLEANUP(free_bio) BIO *bio = NULL;
+    MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
+    const EVP_MD *unused;
+
+    MU_TRY(file_read(path, KEY_FILE_MAX, &text, err));
+    bio = BIO_new_mem_buf(text.data, (int)text.len);
+    if (bio == NULL)
+        return mu_oom(err);
+    key = private ? PEM_read_bio_PrivateKey(bio, NULL, ask_passphrase, NULL)
+                  : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+    ERR_clear_error();
+    if (key == NULL)
+        return mu_fail(err, MU_CONFIG, "%s: not a PEM %s key%s", path,
+                       private ? "private" : "public",
+                       private ? ", or not the right passphrase" : "");
+    if (digest_for(key, &unused, err) != MU_OK)
+        return mu_context(err, "%s", path);
+    *ret = key;
+    key = NULL;
+    return MU_OK;
+}
+
+enum mu_status signature_load_public_key(const char *path, EVP_PKEY **ret, struct mu_error *err)
+{
+    return load_key(path, false, ret, err);
+}
+
+enum mu_status signature_load_private_key(const char *path, EVP_PKEY **ret, struct mu_error *err)
+{
+    return load_key(path, true, ret, err);
+}
+
+/* context || 00 || data, or data alone. */
+static enum mu_status signed_bytes(const char *context, struct bytes data, struct buffer *ret,
+                                   struct mu_error *err)
+{
+    size_t prefix = context != NULL ? strlen(context) + 1 : 0;
+    struct buffer out = {0};
+
+    if (data.len > INT_MAX)
+        return mu_fail(err, MU_INTERNAL, "%zu bytes are too many to sign", data.len);
+    MU_TRY(buffer_alloc(&out, prefix + data.len, err));
+    if (prefix > 0)
+        memcpy(out.data, context, prefix);
+    if (data.len > 0)
+        memcpy(out.data + prefix, data.data, data.len);
+    *ret = out;
+    return MU_OK;
+}
+
+enum mu_status signature_make(EVP_PKEY *key, const char *context, struct bytes data,
+                              struct buffer *ret, struct mu_error *err)
+{
+    MU_CLEANUP(free_md) EVP_MD_CTX *md = EVP_MD_CTX_new();
+    MU_CLEANUP(buffer_free) struct buffer message = {0};
+    MU_CLEANUP(buffer_free) struct buffer out = {0};
+    const EVP_MD *digest;
+
+    MU_TRY(digest_for(key, &digest, err));
+    MU_TRY(signed_bytes(context, data, &message, err));
+    MU_TRY(buffer_alloc(&out, SIGNATURE_MAX, err));
+    if (md == NULL || EVP_DigestSignInit(md, NULL, digest, NULL, key) != 1 ||
+        EVP_DigestSign(md, out.data, &out.len, message.data, message.len) != 1) {
+        ERR_clear_error();
+        return mu_fail(err, MU_CONFIG, "signing failed: is that a private key?");
+    }
+    *ret = out;
+    out = (struct buffer){0};
+    return MU_OK;
+}
+
+enum mu_status signature_verify(EVP_PKEY *key, const char *context, struct bytes data,
+                                struct bytes signature, struct mu_error *err)
+{
+    MU_CLEANUP(free_md) EVP_MD_CTX *md = EVP_MD_CTX_new();
+    MU_CLEANUP(buffer_free) struct buffer message = {0};
+    const EVP_MD *digest;
+    int holds;
+
+    MU_TRY(digest_for(key, &digest, err));
+    MU_TRY(signed_bytes(context, data, &message, err));
+    if (md == NULL || EVP_DigestVerifyInit(md, NULL, digest, NULL, key) != 1)
+        return mu_fail(err, MU_INTERNAL, "the signature cannot be checked with this key");
+    holds = EVP_DigestVerify(md, signature.data, signature.len, message.data, message.len);
+    ERR_clear_error();
+    if (holds != 1)
+        return mu_fail(err, MU_REFUSE, "the signature does not hold");
+    return MU_OK;
+}

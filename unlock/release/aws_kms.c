@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+
+#include "attest/nsm.h"
+#include "base/trace.h"
+#include "release/cms.h"
+#include "release/http.h"
+#include "release/imds.h"
+#include "release/kms_client.h"
+#include "release/provider.h"
+
+#define RSA_BITS 2048
+#define SPKI_SIZE 294 /* an RSA-2048 SubjectPublicKeyInfo, what KMS wants as recipient */
+
+/* Work on a thread of its own; waiting for it is joining. */
+struct task {
+    pthread_t thread;
+    bool running;
+    enum mu_status status;
+    struct mu_error error;
+};
+
+/* The connection to one region's KMS. */
+struct link {
+    struct provider_session *session;
+    char region[64];
+    struct kms *kms;
+    struct task connect;
+};
+
+struct provider_session {
+    const struct config *config;
+    struct deadline deadline;
+    atomic_bool stop;
+    struct task make_key;
+    EVP_PKEY *key;
+    struct task get_credentials;
+    struct aws_credentials credentials;
+    struct link link[CONFIG_VOLUMES_MAX];
+    size_t links;
+    struct buffer document;
+};
+
+static enum mu_status task_start(struct task *task, void *(*run)(void *), void *argument,
+                                 struct mu_error *err)
+{
+    if (pthread_create(&task->thread, NULL, run, argument) != 0)
+        return mu_fail(err, MU_INTERNAL, "cannot start a thread");
+    task->running = true;
+    return MU_OK;
+}
+
+static enum mu_status task_wait(struct task *task, struct mu_error *err)
+{
+    if (task->running)
+        pthread_join(task->thread, NULL);
+    task->running = false;
+    if (task->status != MU_OK)
+        *err = task->error;
+    return task->status;
+}
+
+static void *make_key(void *argument)
+{
+    struct provider_session *session = argument;
+    struct task *task = &session->make_key;
+    uint64_t start = now_us();
+
+    session->key = EVP_RSA_gen(RSA_BITS);
+    if (session->key == NULL)
+        task->status = mu_fail(&task->error, MU_INTERNAL, "cannot make an RSA key");
+    trace_step("rsa-key", start);
+    return NULL;
+}
+
+static void *get_credentials(void *argument)
+{
+    struct provider_session *session = argument;
+    struct task *task = &session->get_credentials;
+    uint64_t start = now_us();
+
+    task->status = imds_credentials(session->config->imds, session->deadline, &session->stop,
+                                    &session->credentials, &task->error);
+    trace_step("instance-credentials", start);
+    return NULL;
+}
+
+/* Only to save time later: what fails here fails again in Decrypt, and is reported then. */
+static void *connect_kms(void *argument)
+{
+    struct link *link = argument;
+    struct mu_error ignored;
+    uint64_t start = now_us();
+
+    if (kms_connect(link->kms, &ignored) == MU_OK)
+        trace_step("kms-connect", start);
+    return NULL;
+}
+
+static void session_finish(struct provider_session **session)
+{
+    struct provider_session *s = *session;
+    struct mu_error ignored;
+
+    if (s == NULL)
+        return;
+    atomic_store(&s->stop, true);
+    (void)task_wait(&s->make_key, &ignored);
+    (void)task_wait(&s->get_credentials, &ignored);
+    for (size_t i = 0; i < s->links; i++) {
+        (void)task_wait(&s->link[i].connect, &ignored);
+        kms_close(&s->link[i].kms);
+    }
+    EVP_PKEY_free(s->key);
+    aws_credentials_free(&s->credentials);
+    buffer_free(&s->document);
+    free(s);
+    *session = NULL;
+}
+
+static enum mu_status session_start(const struct config *config, struct deadline deadline,
+                                    struct provider_session **ret, struct mu_error *err)
+{
+    MU_CLEANUP(session_finish) struct provider_session *session = calloc(1, sizeof(*session));
+
+    if (session == NULL)
+        return mu_oom(err);
+    session->config = config;
+    session->deadline = deadline;
+    MU_TRY(task_start(&session->make_key, make_key, session, err));
+    MU_TRY(task_start(&session->get_credentials, get_credentials, session, err));
+    *ret = session;
+    session = NULL;
+    return MU_OK;
+}
+
+/* The members of "aws-kms" in a record. */
+struct record_data {
+    const char *key_arn;
+    const char *ciphertext;
+    json_object *encryption_context;
+};
+
+static enum mu_status context_is(json_object *context, const char *name, const char *value,
+                                 struct mu_error *err)
+{
+    const char *found;
+
+    MU_TRY(json_string(context, name, 256, MU_REFUSE, &found, err));
+    if (strcmp(found, value) != 0)
+        return mu_fail(err, MU_REFUSE, "encryption context: %s is not this volume's", name);
+    return MU_OK;
+}
+
+static enum mu_status parse_data(const struct record *record, struct record_data *ret,
+                                 struct mu_error *err)
+{
+    static const char *const members[] = {"key_arn", "ciphertext", "encryption_context", NULL};
+    static const char *const context[] = {"volume-uuid", "volume-identity", NULL};
+    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
+    json_object *data = record->provider_data;
+
+    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
+    MU_TRY(json_only(data, "record: aws-kms", members, MU_REFUSE, err));
+    MU_TRY(json_string(data, "key_arn", 2048, MU_REFUSE, &ret->key_arn, err));
+    MU_TRY(json_string(data, "ciphertext", 4 * (KMS_CIPHERTEXT_MAX / 3), MU_REFUSE,
+                       &ret->ciphertext, err));
+    MU_TRY(json_member(data, "encryption_context", json_type_object, MU_REFUSE,
+                       &ret->encryption_context, err));
+    MU_TRY(
+        json_only(ret->encryption_context, "record: encryption_context", context, MU_REFUSE, err));
+    MU_TRY(context_is(ret->encryption_context, "volume-uuid", record->volume_uuid, err));
+    return context_is(ret->encryption_context, "volume-identity", identity, err);
+}
+
+static struct link *find_link(struct provider_session *session, const char *region)
+{
+    for (size_t i = 0; i < session->links; i++) {
+        if (strcmp(session->link[i].region, region) == 0)
+            return &session->link[i];
+    }
+    return NULL;
+}
+
+static enum mu_status session_prepare(struct provider_session *session, const struct record *record,
+                                      struct mu_error *err)
+{
+    struct record_data data;
+    char region[64], partition[32];
+    struct link *link;
+
+    MU_TRY(parse_data(record, &data, err));
+    MU_TRY(kms_parse_key_arn(data.key_arn, region, partition, err));
+    if (find_link(session, region) != NULL)
+        return MU_OK;
+    if (session->links == CONFIG_VOLUMES_MAX)
+        return mu_fail(err, MU_CONFIG, "more than %d regions", CONFIG_VOLUMES_MAX);
+    link = &session->link[session->links];
+    link->session = session;
+    strcpy(link->region, region);
+    MU_TRY(kms_open(session->config, data.key_arn, session->deadline, &session->stop, &link->kms,
+                    err));
+    session->links++;
+    return task_start(&link->connect, connect_kms, link, err);
+}
+
+static enum mu_status public_key(EVP_PKEY *key, uint8_t ret[static SPKI_SIZE], struct mu_error *err)
+{
+    uint8_t *end = ret;
+
+    if (i2d_PUBKEY(key, NULL) != SPKI_SIZE || i2d_PUBKEY(key, &end) != SPKI_SIZE)
+        return mu_fail(err, MU_INTERNAL, "an RSA public key that has not %d bytes", SPKI_SIZE);
+    return MU_OK;
+}
+
+static enum mu_status session_attest(struct provider_session *session, struct tpm *tpm,
+                                     struct mu_error *err)
+{
+    uint8_t spki[SPKI_SIZE];
+    struct nsm_fields fields = {.public_key = {spki, sizeof(spki)}};
+    uint64_t start;
+
+    MU_TRY(task_wait(&session->make_key, err));
+    MU_TRY(public_key(session->key, spki, err));
+    start = now_us();
+    for (unsigned attempt = 0;; attempt++) {
+        enum mu_status status = nsm_attest(tpm, &fields, &session->document, err);
+
+        if (status == MU_OK)
+            break;
+        if (status != MU_RETRY ||
+            !http_backoff(attempt, 50, 2000, session->deadline, &session->stop))
+            return status;
+    }
+    trace_step("document", start);
+    return MU_OK;
+}
+
+/* Credentials that IMDS handed out shortly before they expired are fetched once more. */
+static enum mu_status decrypt(struct provider_session *session, struct kms *kms,
+                              const struct kms_decrypt_request *request, struct buffer *ret,
+                              struct mu_error *err)
+{
+    enum mu_status status = kms_decrypt(kms, &session->credentials, request, ret, err);
+
+    if (status == MU_OK || !kms_credentials_expired(kms))
+        return status;
+    aws_credentials_free(&session->credentials);
+    MU_TRY(imds_credentials(session->config->imds, session->deadline, &session->stop,
+                            &session->credentials, err));
+    return kms_decrypt(kms, &session->credentials, request, ret, err);
+}
+
+static enum mu_status session_release(struct provider_session *session, const struct record *record,
+                                      struct secret *ret_key, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer wrapped = {0};
+    struct kms_decrypt_request request = {.document = buffer_view(&session->document)};
+    struct record_data data;
+    char region[64], partition[32];
+    struct link *link;
+    uint64_t start;
+
+    if (session->document.len == 0)
+        return mu_fail(err, MU_INTERNAL, "no attestation document was made");
+    MU_TRY(session_prepare(session, record, err));
+    MU_TRY(parse_data(record, &data, err));
+    MU_TRY(kms_parse_key_arn(data.key_arn, region, partition, err));
+    link = find_link(session, region);
+    MU_TRY(task_wait(&session->get_credentials, err));
+    MU_TRY(task_wait(&link->connect, err));
+    request.key_arn = data.key_arn;
+    request.ciphertext = data.ciphertext;
+    request.encryption_context = data.encryption_context;
+    start = now_us();
+    MU_TRY(decrypt(session, link->kms, &request, &wrapped, err));
+    trace_step("kms-decrypt", start);
+    return cms_decrypt(buffer_view(&wrapped), session->key, RELEASE_KEY_SIZE, ret_key, err);
+}
+
+const struct provider provider_aws_kms = {
+    .name = "aws-kms",
+    .start = session_start,
+    .prepare = session_prepare,
+    .attest = session_attest,
+    .release = session_release,
+    .finish = session_finish,
+};

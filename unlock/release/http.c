@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "release/http.h"
+
+#include <nss.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+#include <openssl/crypto.h>
+#include <openssl/x509_vfy.h>
+
+#include "base/secret.h"
+
+#define CANCEL_POLL_MS 50
+
+struct http {
+    CURLM *multi; /* owns the connection */
+    CURL *easy;
+    const char *ca_file;
+    const atomic_bool *cancel;
+    char message[CURL_ERROR_SIZE];
+    uint8_t *body; /* HTTP_BODY_MAX + 1 */
+    size_t body_len;
+    bool overflow;
+};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool ready;
+
+/* A static glibc must not load the NSS modules that the image's nsswitch.conf may name. */
+static void initialise(void)
+{
+    static const char *const lookup[][2] = {
+        {"hosts", "files dns"}, {"networks", "files"}, {"services", "files"},
+        {"protocols", "files"}, {"passwd", "files"},   {"group", "files"},
+    };
+
+    for (size_t i = 0; i < sizeof(lookup) / sizeof(lookup[0]); i++)
+        __nss_configure_lookup(lookup[i][0], lookup[i][1]);
+    ready = curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_malloc, wiping_free, wiping_realloc,
+                                 wiping_strdup, wiping_calloc) == CURLE_OK;
+}
+
+enum mu_status http_open(const char *ca_file, const atomic_bool *cancel, struct http **ret,
+                         struct mu_error *err)
+{
+    MU_CLEANUP(http_close) struct http *http = NULL;
+
+    pthread_once(&once, initialise);
+    if (!ready)
+        return mu_fail(err, MU_INTERNAL, "libcurl cannot be initialised");
+    http = calloc(1, sizeof(*http));
+    if (http == NULL)
+        return mu_oom(err);
+    http->ca_file = ca_file;
+    http->cancel = cancel;
+    http->multi = curl_multi_init();
+    http->easy = curl_easy_init();
+    http->body = malloc(HTTP_BODY_MAX + 1);
+    if (http->multi == NULL || http->easy == NULL || http->body == NULL)
+        return mu_oom(err);
+    *ret = http;
+    http = NULL;
+    return MU_OK;
+}
+
+static void wipe_body(struct http *http)
+{
+    if (http->body != NULL)
+        OPENSSL_cleanse(http->body, http->body_len);
+    http->body_len = 0;
+    http->overflow = false;
+}
+
+void http_close(struct http **http)
+{
+    if (*http == NULL)
+        return;
+    if ((*http)->easy != NULL)
+        curl_easy_cleanup((*http)->easy);
+    if ((*http)->multi != NULL)
+        curl_multi_cleanup((*http)->multi);
+    wipe_body(*http);
+    free((*http)->body);
+    free(*http);
+    *http = NULL;
+}
+
+static size_t receive(char *data, size_t size, size_t count, void *argument)
+{
+    struct http *http = argument;
+    size_t len = size * count;
+
+    if (len > HTTP_BODY_MAX - http->body_len) {
+        http->overflow = true;
+        return CURL_WRITEFUNC_ERROR;
+    }
+    memcpy(http->body + http->body_len, data, len);
+    http->body_len += len;
+    return len;
+}
+
+/* Zero-terminated and wiped when freed. */
+static void wiped_free(char **text)
+{
+    if (*text != NULL)
+        OPENSSL_cleanse(*text, strlen(*text));
+    free(*text);
+}
+
+static char *text_of(const char *prefix, struct bytes value)
+{
+    size_t prefix_len = strlen(prefix);
+    char *text = calloc(1, prefix_len + value.len + 1);
+
+    if (text == NULL)
+        return NULL;
+    memcpy(text, prefix, prefix_len);
+    if (value.len > 0)
+        memcpy(text + prefix_len, value.data, value.len);
+    return text;
+}
+
+static void list_free(struct curl_slist **list)
+{
+    curl_slist_free_all(*list);
+}
+
+static bool list_append(struct curl_slist **list, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(*list, line);
+
+    if (longer == NULL)
+        return false;
+    *list = longer;
+    return true;
+}
+
+static enum mu_status header_add(struct curl_slist **list, const struct http_header *header,
+                                 struct mu_error *err)
+{
+    MU_CLEANUP(wiped_free) char *line = NULL;
+    char prefix[64];
+
+    for (size_t i = 0; i < header->value.len; i++) {
+        if (header->value.data[i] < ' ' || header->value.data[i] > '~')
+            return mu_fail(err, MU_INTERNAL, "header %s: not printable", header->name);
+    }
+    (void)snprintf(prefix, sizeof(prefix), "%s: ", header->name);
+    line = text_of(prefix, header->value);
+    return line != NULL && list_append(list, line) ? MU_OK : mu_oom(err);
+}
+
+static enum mu_status headers_of(const struct http_request *request, struct curl_slist **ret,
+                                 struct mu_error *err)
+{
+    bool has_type = false;
+
+    for (size_t i = 0; i < sizeof(request->header) / sizeof(request->header[0]); i++) {
+        const struct http_header *header = &request->header[i];
+
+        if (header->value.len == 0)
+            continue;
+        has_type = has_type || strcmp(header->name, "Content-Type") == 0;
+        MU_TRY(header_add(ret, header, err));
+    }
+    if (!has_type && !list_append(ret, "Content-Type:"))
+        return mu_oom(err);
+    return MU_OK;
+}
+
+static CURLcode set_method(CURL *easy, const struct http_request *request)
+{
+    CURLcode rc;
+
+    if (strcmp(request->method, "GET") == 0)
+        return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+    if ((rc = curl_easy_setopt(easy, CURLOPT_POST, 1L)) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method)) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)request->body.len)) != CURLE_OK)
+        return rc;
+    return curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
+                            request->body.data ? (const char *)request->body.data : "");
+}
+
+static CURLcode set_signature(CURL *easy, const struct http_request *request)
+{
+    MU_CLEANUP(wiped_free) char *id = text_of("", request->access_key_id);
+    MU_CLEANUP(wiped_free) char *secret = text_of("", request->secret_access_key);
+    CURLcode rc;
+
+    if (id == NULL || secret == NULL)
+        return CURLE_OUT_OF_MEMORY;
+    if ((rc = curl_easy_setopt(easy, CURLOPT_AWS_SIGV4, request->sigv4)) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_USERNAME, id)) != CURLE_OK)
+        return rc;
+    return curl_easy_setopt(easy, CURLOPT_PASSWORD, secret);
+}
+
+static CURLcode set_tls(struct http *http)
+{
+    CURL *easy = http->easy;
+    CURLcode rc;
+
+    if (http->ca_file == NULL)
+        return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
+    if ((rc = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "https")) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file)) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL)) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L)) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L)) != CURLE_OK)
+        return rc;
+    return curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+}
+
+/* A libcurl built without proxies knows no option to go without. */
+static CURLcode set_no_proxy(CURL *easy)
+{
+    CURLcode rc = curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+
+    return rc == CURLE_UNKNOWN_OPTION || rc == CURLE_NOT_BUILT_IN ? CURLE_OK : rc;
+}
+
+static CURLcode set_options(struct http *http, const struct http_request *request,
+                            struct curl_slist *headers)
+{
+    CURL *easy = http->easy;
+    unsigned total_ms = deadline_left_ms(request->deadline, request->total_ms);
+    const struct {
+        CURLoption option;
+        long value;
+    } numbers[] = {
+        {CURLOPT_NOSIGNAL, 1},
+        {CURLOPT_QUICK_EXIT, 1},
+        {CURLOPT_FOLLOWLOCATION, 0},
+        {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
+        {CURLOPT_DISALLOW_USERNAME_IN_URL, 1},
+        {CURLOPT_TIMEOUT_MS, (long)(total_ms > 0 ? total_ms : 1)},
+        {CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_ms},
+    };
+    CURLcode rc;
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        if ((rc = curl_easy_setopt(easy, numbers[i].option, numbers[i].value)) != CURLE_OK)
+            return rc;
+    }
+    if ((rc = curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->message)) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_URL, request->url)) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_USERAGENT, "measured-unlock/" MU_VERSION)) !=
+            CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers)) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, receive)) != CURLE_OK ||
+        (rc = curl_easy_setopt(easy, CURLOPT_WRITEDATA, http)) != CURLE_OK ||
+        (rc = set_no_proxy(easy)) != CURLE_OK || (rc = set_method(easy, request)) != CURLE_OK ||
+        (rc = set_tls(http)) != CURLE_OK)
+        return rc;
+    return request->sigv4 == NULL ? CURLE_OK : set_signature(easy, request);
+}
+
+static bool cancelled(const atomic_bool *cancel)
+{
+    return cancel != NULL && atomic_load(cancel);
+}
+
+/* As curl_easy_perform, which would look at a request to stop once a second only. */
+static CURLcode run(struct http *http)
+{
+    int running = 1, left;
+    CURLMsg *message;
+
+    if (curl_multi_add_handle(http->multi, http->easy) != CURLM_OK)
+        return CURLE_FAILED_INIT;
+    while (running > 0 && !cancelled(http->cancel)) {
+        if (curl_multi_perform(http->multi, &running) != CURLM_OK ||
+            (running > 0 &&
+             curl_multi_poll(http->multi, NULL, 0, CANCEL_POLL_MS, NULL) != CURLM_OK))
+            return CURLE_FAILED_INIT;
+    }
+    message = curl_multi_info_read(http->multi, &left);
+    return message != NULL && message->msg == CURLMSG_DONE ? message->data.result
+                                                           : CURLE_ABORTED_BY_CALLBACK;
+}
+
+static enum mu_status class_of(CURLcode rc)
+{
+    switch (rc) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL: /* an answer that is not HTTP/1 */
+    case CURLE_PARTIAL_FILE:
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_AGAIN:
+    case CURLE_HTTP2:
+    case CURLE_ABORTED_BY_CALLBACK:
+        return MU_RETRY;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_SSL_CACERT_BADFILE:
+        return MU_CONFIG;
+    case CURLE_OUT_OF_MEMORY:
+    case CURLE_FAILED_INIT:
+    case CURLE_BAD_FUNCTION_ARGUMENT:
+    case CURLE_UNKNOWN_OPTION:
+    case CURLE_NOT_BUILT_IN:
+        return MU_INTERNAL;
+    default:
+        return MU_REFUSE;
+    }
+}
+
+static const char *certificate_hint(CURL *easy)
+{
+    long verify = X509_V_OK;
+
+    if (curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verify) != CURLE_OK)
+        return "";
+    switch (verify) {
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        return "; is this machine's clock right?";
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+        return "; its authority is not in the CA file";
+    default:
+        return "";
+    }
+}
+
+static enum mu_status fail_curl(struct http *http, const char *url, CURLcode rc,
+                                struct mu_error *err)
+{
+    const char *text = http->message[0] != '\0' ? http->message : curl_easy_strerror(rc);
+    char now[32] = "";
+    time_t clock = time(NULL);
+    struct tm tm;
+
+    if (http->overflow)
+        return mu_fail(err, MU_REFUSE, "%s: the answer has more than %d bytes", url, HTTP_BODY_MAX);
+    if (cancelled(http->cancel))
+        return mu_fail(err, MU_RETRY, "%s: stopped", url);
+    if (rc == CURLE_SSL_CACERT_BADFILE)
+        return mu_fail(err, MU_CONFIG, "CA file %s: %s", http->ca_file, text);
+    if (rc != CURLE_PEER_FAILED_VERIFICATION || http->ca_file == NULL)
+        return mu_fail(err, class_of(rc), "%s: %s", url, text);
+    if (gmtime_r(&clock, &tm) != NULL)
+        (void)strftime(now, sizeof(now), "%FT%TZ", &tm);
+    return mu_fail(err, MU_REFUSE,
+                   "%s: the server's certificate does not verify with %s at %s: %s%s", url,
+                   http->ca_file, now, text, certificate_hint(http->easy));
+}
+
+static void response_of(struct http *http, struct http_response *ret)
+{
+    struct http_response response = {.body = {http->body, http->body_len}};
+    const char *type = NULL;
+    struct curl_header *date;
+    time_t when = -1;
+
+    http->body[http->body_len] = '\0';
+    (void)curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &response.status);
+    (void)curl_easy_getinfo(http->easy, CURLINFO_CONTENT_TYPE, &type);
+    if (type != NULL && strlen(type) < sizeof(response.content_type))
+        strcpy(response.content_type, type);
+    if (curl_easy_header(http->easy, "Date", 0, CURLH_HEADER, -1, &date) == CURLHE_OK)
+        when = curl_getdate(date->value, NULL);
+    response.date = when > 0 ? when : 0;
+    *ret = response;
+}
+
+enum mu_status http_perform(struct http *http, const struct http_request *request,
+                            struct http_response *ret, struct mu_error *err)
+{
+    MU_CLEANUP(list_free) struct curl_slist *headers = NULL;
+    enum mu_status status = MU_OK;
+    CURLcode rc;
+
+    if (deadline_passed(request->deadline))
+        return mu_fail(err, MU_RETRY, "%s: no time is left", request->url);
+    wipe_body(http);
+    http->message[0] = '\0';
+    MU_TRY(headers_of(request, &headers, err));
+    rc = set_options(http, request, headers);
+    if (rc == CURLE_OK) {
+        rc = run(http);
+        (void)curl_multi_remove_handle(http->multi, http->easy);
+    }
+    if (rc == CURLE_OK)
+        response_of(http, ret);
+    else
+        status = fail_curl(http, request->url, rc, err);
+    curl_easy_reset(http->easy);
+    return status;
+}
+
+bool http_backoff(unsigned attempt, unsigned first_ms, unsigned cap_ms, struct deadline deadline,
+                  const atomic_bool *cancel)
+{
+    unsigned wait_ms = attempt < 16 && first_ms << attempt < cap_ms ? first_ms << attempt : cap_ms;
+
+    wait_ms -= (unsigned)(now_us() % (wait_ms / 4 + 1));
+    while (wait_ms > 0 && !cancelled(cancel)) {
+        unsigned slice_ms = wait_ms < CANCEL_POLL_MS ? wait_ms : CANCEL_POLL_MS;
+
+        if (!pause_ms(slice_ms, deadline))
+            return false;
+        wait_ms -= slice_ms;
+    }
+    return !cancelled(cancel);
+}
+
+bool http_token_ok(struct bytes text, size_t min, size_t max)
+{
+    if (text.len < min || text.len > max)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] <= ' ' || text.data[i] > '~')
+            return false;
+    }
+    return true;
+}

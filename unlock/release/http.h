@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_RELEASE_HTTP_H
+#define MU_RELEASE_HTTP_H
+
+#include <stdatomic.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+/* HTTP/1.1 over one connection that is kept open, used by one thread at a time. No redirects, no
+ * proxies, nothing from the environment; with a CA file https alone, without one http alone. */
+struct http;
+
+#define HTTP_BODY_MAX 65536
+
+/* ca_file NULL: plain http. *cancel (may be NULL) set by another thread ends what is going on
+ * within a tenth of a second, as MU_RETRY. Both are borrowed. */
+enum mu_status http_open(const char *ca_file, const atomic_bool *cancel, struct http **ret,
+                         struct mu_error *err) MU_MUST_CHECK;
+void http_close(struct http **http);
+
+struct http_header {
+    const char *name;
+    struct bytes value; /* printable ASCII; an empty one is not sent */
+};
+
+struct http_request {
+    const char *method; /* "GET", "PUT", "POST" */
+    const char *url;
+    struct http_header header[4];
+    struct bytes body; /* PUT and POST */
+    /* AWS Signature Version 4 over all headers given and the body, if not NULL:
+     * "aws:amz:<region>:<service>". A header X-Amz-Date is the time of signing. */
+    const char *sigv4;
+    struct bytes access_key_id, secret_access_key;
+    unsigned connect_ms, total_ms; /* limits, besides the deadline */
+    struct deadline deadline;
+};
+
+/* Valid until the next request; the memory is wiped. */
+struct http_response {
+    long status;
+    time_t date;           /* the server's clock (header Date); 0 if not given */
+    char content_type[64]; /* "" if not given or longer */
+    struct bytes body;     /* one zero byte follows */
+};
+
+/* Any answer is MU_OK. MU_RETRY: no connection, no name, no answer in time. MU_REFUSE: the
+ * certificate does not verify, or an answer of more than HTTP_BODY_MAX bytes. MU_CONFIG: URL or CA
+ * file. */
+enum mu_status http_perform(struct http *http, const struct http_request *request,
+                            struct http_response *ret, struct mu_error *err) MU_MUST_CHECK;
+
+/* Waits before attempt number attempt + 2: first_ms doubled each time up to cap_ms, with jitter.
+ * False when the deadline has passed or *cancel was set. */
+bool http_backoff(unsigned attempt, unsigned first_ms, unsigned cap_ms, struct deadline deadline,
+                  const atomic_bool *cancel);
+
+/* Printable ASCII without spaces, min to max long: fit for a header or a URL. */
+bool http_token_ok(struct bytes text, size_t min, size_t max);
+
+#endif

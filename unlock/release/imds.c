@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "release/imds.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+#include "release/credentials.h"
+#include "release/http.h"
+
+#define TOKEN_TTL "300" /* seconds */
+#define TOKEN_MAX 1024
+#define ROLE_MAX 64 /* IAM's limit for role names */
+#define ROLES_PATH "/latest/meta-data/iam/security-credentials/"
+#define FORBIDDEN_MAX 5
+#define URL_MAX 512
+
+struct imds {
+    struct http *http;
+    const char *base;
+    struct deadline deadline;
+    unsigned attempt;
+    unsigned forbidden;
+    uint8_t token[TOKEN_MAX];
+    size_t token_len;
+};
+
+static void imds_wipe(struct imds *imds)
+{
+    http_close(&imds->http);
+    OPENSSL_cleanse(imds->token, sizeof(imds->token));
+}
+
+/* The link may come up at any moment: short first attempts, since a lost SYN is sent again only
+ * after a second. */
+static unsigned connect_limit_ms(const struct imds *imds)
+{
+    unsigned limit_ms = 250 * (imds->attempt + 1);
+
+    return limit_ms < 2000 ? limit_ms : 2000;
+}
+
+static enum mu_status request(struct imds *imds, const char *method, const char *path,
+                              const struct http_header *header, struct http_response *ret,
+                              struct mu_error *err)
+{
+    char url[URL_MAX];
+    struct http_request r = {
+        .method = method,
+        .url = url,
+        .header = {*header},
+        .connect_ms = connect_limit_ms(imds),
+        .total_ms = 5000,
+        .deadline = imds->deadline,
+    };
+
+    if ((size_t)snprintf(url, sizeof(url), "%s%s", imds->base, path) >= sizeof(url))
+        return mu_fail(err, MU_CONFIG, "the IMDS address is too long");
+    return http_perform(imds->http, &r, ret, err);
+}
+
+/* EC2 User Guide, "Use the Instance Metadata Service to access instance metadata". */
+static enum mu_status check_status(struct imds *imds, const char *path, long status,
+                                   struct mu_error *err)
+{
+    switch (status) {
+    case 200:
+        return MU_OK;
+    case 401:
+        imds->token_len = 0;
+        return mu_fail(err, MU_RETRY, "IMDS %s: the session token is no longer valid", path);
+    case 403:
+        return mu_fail(err, ++imds->forbidden < FORBIDDEN_MAX ? MU_RETRY : MU_CONFIG,
+                       "IMDS %s: forbidden; enable the instance metadata service for this instance",
+                       path);
+    case 404:
+        return mu_fail(err, MU_RETRY,
+                       "IMDS %s: not found; the instance has no IAM role (or not yet): attach an "
+                       "instance profile",
+                       path);
+    default:
+        return mu_fail(err, status == 429 || status >= 500 ? MU_RETRY : MU_CONFIG,
+                       "IMDS %s: HTTP status %ld", path, status);
+    }
+}
+
+static enum mu_status get_token(struct imds *imds, struct mu_error *err)
+{
+    static const char path[] = "/latest/api/token";
+    static const struct http_header ttl = {"X-aws-ec2-metadata-token-ttl-seconds",
+                                           {(const uint8_t *)TOKEN_TTL, sizeof(TOKEN_TTL) - 1}};
+    struct http_response response;
+
+    MU_TRY(request(imds, "PUT", path, &ttl, &response, err));
+    MU_TRY(check_status(imds, path, response.status, err));
+    if (!http_token_ok(response.body, 1, sizeof(imds->token)))
+        return mu_fail(err, MU_RETRY, "IMDS %s: the answer is not a token", path);
+    memcpy(imds->token, response.body.data, response.body.len);
+    imds->token_len = response.body.len;
+    return MU_OK;
+}
+
+static enum mu_status get(struct imds *imds, const char *path, struct bytes *ret,
+                          struct mu_error *err)
+{
+    const struct http_header token = {"X-aws-ec2-metadata-token", {imds->token, imds->token_len}};
+    struct http_response response;
+
+    MU_TRY(request(imds, "GET", path, &token, &response, err));
+    MU_TRY(check_status(imds, path, response.status, err));
+    *ret = response.body;
+    return MU_OK;
+}
+
+static bool role_ok(struct bytes role)
+{
+    static const char also[] = "+=,.@_-";
+
+    for (size_t i = 0; i < role.len; i++) {
+        char c = (char)role.data[i];
+
+        if (!(c >= '0' && c <= '9') && !(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z') &&
+            (c == '\0' || strchr(also, c) == NULL))
+            return false;
+    }
+    return role.len > 0 && role.len <= ROLE_MAX;
+}
+
+static enum mu_status get_role_path(struct imds *imds, char ret_path[static URL_MAX],
+                                    struct mu_error *err)
+{
+    struct bytes role;
+    const uint8_t *newline;
+
+    MU_TRY(get(imds, ROLES_PATH, &role, err));
+    newline = memchr(role.data, '\n', role.len);
+    if (newline != NULL)
+        role.len = (size_t)(newline - role.data);
+    if (!role_ok(role))
+        return mu_fail(err, MU_RETRY, "IMDS %s: the answer is not the name of a role", ROLES_PATH);
+    (void)snprintf(ret_path, URL_MAX, ROLES_PATH "%.*s", (int)role.len, (const char *)role.data);
+    return MU_OK;
+}
+
+static void json_wipe(json_object **object)
+{
+    if (json_object_is_type(*object, json_type_object)) {
+        json_object_object_foreach(*object, name, value)
+        {
+            (void)name;
+            if (json_object_is_type(value, json_type_string))
+                OPENSSL_cleanse((char *)(uintptr_t)json_object_get_string(value),
+                                (size_t)json_object_get_string_len(value));
+        }
+    }
+    json_free(object);
+}
+
+enum mu_status imds_parse_credentials(struct bytes json, struct aws_credentials *ret,
+                                      struct mu_error *err)
+{
+    MU_CLEANUP(json_wipe) json_object *object = NULL;
+    struct credentials_text text = {0};
+    const char *code;
+
+    MU_TRY(json_parse(json, "IMDS credentials", MU_RETRY, &object, err));
+    MU_TRY(json_string(object, "Code", 128, MU_RETRY, &code, err));
+    if (strcmp(code, "Success") != 0)
+        return mu_fail(err, MU_RETRY, "IMDS has no credentials for the instance's role: %s", code);
+    MU_TRY(json_string(object, "AccessKeyId", 128, MU_RETRY, &text.access_key_id, err));
+    MU_TRY(json_string(object, "SecretAccessKey", 256, MU_RETRY, &text.secret_access_key, err));
+    MU_TRY(json_string(object, "Token", 8192, MU_RETRY, &text.session_token, err));
+    return aws_credentials_make(&text, MU_RETRY, ret, err);
+}
+
+static enum mu_status fetch(struct imds *imds, struct aws_credentials *ret, struct mu_error *err)
+{
+    char path[URL_MAX];
+    struct bytes json;
+
+    if (imds->token_len == 0)
+        MU_TRY(get_token(imds, err));
+    MU_TRY(get_role_path(imds, path, err));
+    MU_TRY(get(imds, path, &json, err));
+    return imds_parse_credentials(json, ret, err);
+}
+
+enum mu_status imds_credentials(const char *base, struct deadline deadline,
+                                const atomic_bool *cancel, struct aws_credentials *ret,
+                                struct mu_error *err)
+{
+    MU_CLEANUP(imds_wipe) struct imds imds = {.base = base, .deadline = deadline};
+    enum mu_status status;
+
+    if (strncmp(base, "http://", 7) != 0)
+        return mu_fail(err, MU_CONFIG, "imds: '%s' does not begin with http://", base);
+    MU_TRY(http_open(NULL, cancel, &imds.http, err));
+    for (;; imds.attempt++) {
+        status = fetch(&imds, ret, err);
+        if (status != MU_RETRY || !http_backoff(imds.attempt, 20, 500, deadline, cancel))
+            return status;
+    }
+}
+
+enum mu_status aws_credentials_from_imds(const char *imds, struct deadline deadline,
+                                         struct aws_credentials *ret, struct mu_error *err)
+{
+    return imds_credentials(imds, deadline, NULL, ret, err);
+}

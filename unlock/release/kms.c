@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <openssl/crypto.h>
+
+#include "release/http.h"
+#include "release/kms_client.h"
+
+#define CONTENT_TYPE "application/x-amz-json-1.1"
+#define CONNECT_MS 5000
+#define TOTAL_MS 15000
+#define WRAPPED_MAX 6144
+/* AWS accepts five minutes; a smaller difference is not why a request was refused. */
+#define CLOCK_OFFSET_MIN 60
+#define PLAINTEXT_MAX 4096 /* AWS KMS API, Encrypt */
+
+struct kms {
+    struct http *http;
+    char url[KMS_URL_MAX];
+    char scope[96];
+    struct deadline deadline;
+    const atomic_bool *cancel;
+    time_t clock_offset; /* seconds that the server is ahead of this machine */
+    bool credentials_expired;
+};
+
+enum mu_status kms_open(const struct config *config, const char *key_arn, struct deadline deadline,
+                        const atomic_bool *cancel, struct kms **ret, struct mu_error *err)
+{
+    MU_CLEANUP(kms_close) struct kms *kms = calloc(1, sizeof(*kms));
+    char region[64], partition[32];
+
+    if (kms == NULL)
+        return mu_oom(err);
+    MU_TRY(kms_parse_key_arn(key_arn, region, partition, err));
+    MU_TRY(kms_endpoint(config, region, partition, kms->url, err));
+    (void)snprintf(kms->scope, sizeof(kms->scope), "aws:amz:%s:kms", region);
+    kms->deadline = deadline;
+    kms->cancel = cancel;
+    if (config->ca_file == NULL)
+        return mu_fail(err, MU_CONFIG, "ca_file is not set");
+    MU_TRY(http_open(config->ca_file, cancel, &kms->http, err));
+    *ret = kms;
+    kms = NULL;
+    return MU_OK;
+}
+
+void kms_close(struct kms **kms)
+{
+    if (*kms == NULL)
+        return;
+    http_close(&(*kms)->http);
+    free(*kms);
+    *kms = NULL;
+}
+
+bool kms_credentials_expired(const struct kms *kms)
+{
+    return kms->credentials_expired;
+}
+
+enum mu_status kms_connect(struct kms *kms, struct mu_error *err)
+{
+    char url[KMS_URL_MAX + 8];
+    struct http_request request = {
+        .method = "GET",
+        .url = url,
+        .connect_ms = CONNECT_MS,
+        .total_ms = TOTAL_MS,
+        .deadline = kms->deadline,
+    };
+    struct http_response response;
+
+    (void)snprintf(url, sizeof(url), "%sping", kms->url);
+    for (unsigned attempt = 0;; attempt++) {
+        enum mu_status status = http_perform(kms->http, &request, &response, err);
+
+        if (status != MU_RETRY || !http_backoff(attempt, 20, 500, kms->deadline, kms->cancel))
+            return status;
+    }
+}
+
+static struct bytes text_view(const char *text)
+{
+    return (struct bytes){(const uint8_t *)text, strlen(text)};
+}
+
+/* curl signs with its own clock, or with the time of this header where it is given. Only given
+ * where the clock is wrong, since curl 7.88 then sends it twice, which no server accepts. */
+static struct bytes amz_date(time_t offset, char text[static 17])
+{
+    time_t now = time(NULL) + offset;
+    struct tm tm;
+
+    if (offset == 0 || gmtime_r(&now, &tm) == NULL)
+        return (struct bytes){0};
+    return (struct bytes){(uint8_t *)text, strftime(text, 17, "%Y%m%dT%H%M%SZ", &tm)};
+}
+
+static bool content_type_ok(const char *type)
+{
+    size_t len = strcspn(type, "; ");
+
+    return len == sizeof(CONTENT_TYPE) - 1 && strncmp(type, CONTENT_TYPE, len) == 0;
+}
+
+static enum mu_status send_once(struct kms *kms, const char *target,
+                                const struct aws_credentials *credentials, struct bytes body,
+                                struct http_response *ret, struct mu_error *err)
+{
+    char date[17];
+    struct http_request request = {
+        .method = "POST",
+        .url = kms->url,
+        .header = {{"Content-Type", text_view(CONTENT_TYPE)},
+                   {"X-Amz-Target", text_view(target)},
+                   {"X-Amz-Date", amz_date(kms->clock_offset, date)},
+                   {"X-Amz-Security-Token", secret_view(&credentials->session_token)}},
+        .body = body,
+        .sigv4 = kms->scope,
+        .access_key_id = secret_view(&credentials->access_key_id),
+        .secret_access_key = secret_view(&credentials->secret_access_key),
+        .connect_ms = CONNECT_MS,
+        .total_ms = TOTAL_MS,
+        .deadline = kms->deadline,
+    };
+
+    return http_perform(kms->http, &request, ret, err);
+}
+
+/* True if the server's clock explains the failure and was not yet followed. */
+static bool correct_clock(struct kms *kms, time_t server)
+{
+    time_t offset = server - time(NULL);
+
+    if (server == 0 || kms->clock_offset != 0 || llabs((long long)offset) < CLOCK_OFFSET_MIN)
+        return false;
+    kms->clock_offset = offset;
+    return true;
+}
+
+static enum mu_status call_once(struct kms *kms, const char *target,
+                                const struct aws_credentials *credentials, struct bytes body,
+                                json_object **ret, struct mu_error *err)
+{
+    struct http_response response;
+    struct kms_failure failure;
+    enum mu_status status;
+
+    kms->credentials_expired = false;
+    MU_TRY(send_once(kms, target, credentials, body, &response, err));
+    if (response.status == 200) {
+        if (!content_type_ok(response.content_type))
+            return mu_fail(err, MU_REFUSE, "%s: the answer's content type is '%s', not %s",
+                           kms->url, response.content_type, CONTENT_TYPE);
+        return json_parse(response.body, "KMS's answer", MU_REFUSE, ret, err);
+    }
+    status = kms_explain(response.status, response.body, &failure, err);
+    kms->credentials_expired = failure.credentials_expired;
+    if (failure.clock_wrong && correct_clock(kms, response.date))
+        return call_once(kms, target, credentials, body, ret, err);
+    return status;
+}
+
+static enum mu_status call(struct kms *kms, const char *target,
+                           const struct aws_credentials *credentials, struct bytes body,
+                           json_object **ret, struct mu_error *err)
+{
+    for (unsigned attempt = 0;; attempt++) {
+        enum mu_status status = call_once(kms, target, credentials, body, ret, err);
+
+        if (status != MU_RETRY || !http_backoff(attempt, 50, 5000, kms->deadline, kms->cancel))
+            return status;
+    }
+}
+
+static bool add(json_object *object, const char *name, json_object *value)
+{
+    if (value != NULL && json_object_object_add(object, name, value) == 0)
+        return true;
+    json_object_put(value);
+    return false;
+}
+
+static bool add_text(json_object *object, const char *name, const char *text)
+{
+    return add(object, name, json_object_new_string(text));
+}
+
+static const char *text_of(json_object *object)
+{
+    return json_object_to_json_string_ext(object,
+                                          JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
+enum mu_status kms_decrypt_body(const struct kms_decrypt_request *request, char **ret,
+                                struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *body = json_object_new_object();
+    MU_CLEANUP(string_free) char *document = NULL;
+    json_object *recipient = json_object_new_object();
+    const char *text;
+
+    if (body == NULL || !add(body, "Recipient", recipient))
+        return mu_oom(err);
+    MU_TRY(base64_encode(request->document, &document, err));
+    if (!add_text(body, "KeyId", request->key_arn) ||
+        !add_text(body, "CiphertextBlob", request->ciphertext) ||
+        !add(body, "EncryptionContext", json_object_get(request->encryption_context)) ||
+        !add_text(recipient, "KeyEncryptionAlgorithm", "RSAES_OAEP_SHA_256") ||
+        !add_text(recipient, "AttestationDocument", document))
+        return mu_oom(err);
+    text = text_of(body);
+    *ret = text != NULL ? strdup(text) : NULL;
+    return *ret != NULL ? MU_OK : mu_oom(err);
+}
+
+static enum mu_status check_key(json_object *answer, const char *key_arn, struct mu_error *err)
+{
+    const char *key_id;
+
+    MU_TRY(json_string(answer, "KeyId", 2048, MU_REFUSE, &key_id, err));
+    if (strcmp(key_id, key_arn) != 0)
+        return mu_fail(err, MU_REFUSE, "KMS answered for the key %.200s, not for %.200s", key_id,
+                       key_arn);
+    return MU_OK;
+}
+
+static enum mu_status blob(json_object *answer, const char *name, size_t max, struct buffer *ret,
+                           struct mu_error *err)
+{
+    const char *text;
+
+    MU_TRY(json_string(answer, name, 4 * (max / 3 + 1), MU_REFUSE, &text, err));
+    if (base64_decode(text, max, ret, err) != MU_OK)
+        return mu_fail(err, MU_REFUSE, "KMS's answer: %s is not base64 of at most %zu bytes", name,
+                       max);
+    return MU_OK;
+}
+
+enum mu_status kms_decrypt_answer(json_object *answer, const char *key_arn,
+                                  struct buffer *ret_wrapped, struct mu_error *err)
+{
+    json_object *plaintext = NULL;
+
+    MU_TRY(check_key(answer, key_arn, err));
+    if (json_object_object_get_ex(answer, "Plaintext", &plaintext) && plaintext != NULL)
+        return mu_fail(err, MU_REFUSE,
+                       "KMS answered with a plaintext: the key was not bound to this machine");
+    return blob(answer, "CiphertextForRecipient", WRAPPED_MAX, ret_wrapped, err);
+}
+
+enum mu_status kms_decrypt(struct kms *kms, const struct aws_credentials *credentials,
+                           const struct kms_decrypt_request *request, struct buffer *ret_wrapped,
+                           struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *body = NULL;
+    MU_CLEANUP(json_free) json_object *answer = NULL;
+
+    MU_TRY(kms_decrypt_body(request, &body, err));
+    MU_TRY(call(kms, "TrentService.Decrypt", credentials, text_view(body), &answer, err));
+    return kms_decrypt_answer(answer, request->key_arn, ret_wrapped, err);
+}
+
+static void wiped_string_free(char **text)
+{
+    if (*text != NULL)
+        OPENSSL_cleanse(*text, strlen(*text));
+    string_free(text);
+}
+
+/* The plaintext is put before json-c's text by hand, so that no copy of it stays in json-c's
+ * buffers. */
+static enum mu_status encrypt_body(const char *key_arn, json_object *encryption_context,
+                                   struct bytes plaintext, struct secret *ret, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *rest = json_object_new_object();
+    MU_CLEANUP(wiped_string_free) char *encoded = NULL;
+    const char *text;
+    int len;
+
+    if (rest == NULL || !add_text(rest, "KeyId", key_arn) ||
+        !add(rest, "EncryptionContext", json_object_get(encryption_context)) ||
+        (text = text_of(rest)) == NULL)
+        return mu_oom(err);
+    MU_TRY(base64_encode(plaintext, &encoded, err));
+    MU_TRY(secret_alloc(ret, strlen(encoded) + strlen(text) + 32, err));
+    len = snprintf((char *)ret->data, ret->len, "{\"Plaintext\":\"%s\",%s", encoded, text + 1);
+    ret->len = (size_t)len;
+    return MU_OK;
+}
+
+enum mu_status kms_encrypt(const struct config *config, const struct aws_credentials *credentials,
+                           const char *key_arn, json_object *encryption_context,
+                           struct bytes plaintext, struct deadline deadline,
+                           struct buffer *ret_ciphertext, struct mu_error *err)
+{
+    MU_CLEANUP(kms_close) struct kms *kms = NULL;
+    MU_CLEANUP(secret_free) struct secret body = {0};
+    MU_CLEANUP(json_free) json_object *answer = NULL;
+
+    if (plaintext.len == 0 || plaintext.len > PLAINTEXT_MAX)
+        return mu_fail(err, MU_INTERNAL, "KMS encrypts 1 to %d bytes", PLAINTEXT_MAX);
+    MU_TRY(kms_open(config, key_arn, deadline, NULL, &kms, err));
+    MU_TRY(encrypt_body(key_arn, encryption_context, plaintext, &body, err));
+    MU_TRY(call(kms, "TrentService.Encrypt", credentials, secret_view(&body), &answer, err));
+    MU_TRY(check_key(answer, key_arn, err));
+    return blob(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, ret_ciphertext, err);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_RELEASE_KMS_CLIENT_H
+#define MU_RELEASE_KMS_CLIENT_H
+
+#include <stdatomic.h>
+
+#include "release/kms.h"
+
+#define KMS_URL_MAX 256
+#define KMS_CIPHERTEXT_MAX 6144 /* AWS KMS API, Decrypt, CiphertextBlob */
+
+/* https://host/ for the key's region and partition, or config's own (https alone; MU_CONFIG). */
+enum mu_status kms_endpoint(const struct config *config, const char *region, const char *partition,
+                            char ret_url[static KMS_URL_MAX], struct mu_error *err) MU_MUST_CHECK;
+
+/* One connection to the KMS of one region. Everything is retried until the deadline, or until
+ * *cancel (may be NULL) is set. config is borrowed. */
+struct kms;
+enum mu_status kms_open(const struct config *config, const char *key_arn, struct deadline deadline,
+                        const atomic_bool *cancel, struct kms **ret,
+                        struct mu_error *err) MU_MUST_CHECK;
+void kms_close(struct kms **kms);
+/* Looks the name up and connects, so that the next call finds an open connection. */
+enum mu_status kms_connect(struct kms *kms, struct mu_error *err) MU_MUST_CHECK;
+
+struct kms_decrypt_request {
+    const char *key_arn;
+    const char *ciphertext; /* base64 */
+    json_object *encryption_context;
+    struct bytes document; /* attestation document with the RSA public key to encrypt to */
+};
+/* Decrypt with a recipient (AWS KMS API); what comes back is CiphertextForRecipient. An answer for
+ * another key, or one with a plaintext, is MU_REFUSE. */
+enum mu_status kms_decrypt(struct kms *kms, const struct aws_credentials *credentials,
+                           const struct kms_decrypt_request *request, struct buffer *ret_wrapped,
+                           struct mu_error *err) MU_MUST_CHECK;
+/* True if the last call failed for that reason: new ones may help. */
+bool kms_credentials_expired(const struct kms *kms);
+
+/* Internal, for tests: bodies and answers. */
+enum mu_status kms_decrypt_body(const struct kms_decrypt_request *request, char **ret,
+                                struct mu_error *err) MU_MUST_CHECK;
+enum mu_status kms_decrypt_answer(json_object *answer, const char *key_arn,
+                                  struct buffer *ret_wrapped, struct mu_error *err) MU_MUST_CHECK;
+
+/* What an answer other than 200 means. */
+struct kms_failure {
+    bool credentials_expired;
+    bool clock_wrong; /* the request's time was too far from the server's */
+};
+enum mu_status kms_explain(long http_status, struct bytes body, struct kms_failure *ret,
+                           struct mu_error *err);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_TPM_INTERNAL_H
+#define MU_TPM_INTERNAL_H
+
+#include <tss2/tss2_esys.h>
+
+#include "tpm/tpm.h"
+
+#define TPM_MANAGED_PATH "/dev/tpmrm0" /* the kernel's resource manager */
+#define TPM_DIRECT_PATH "/dev/tpm0"    /* the TPM itself, for one opener at a time */
+#define TPM_DEVICE "device:"
+#define TPM_SWTPM "swtpm:"
+
+/* Makes a TCTI for "device:PATH" or "swtpm:..."; tests have their own. */
+typedef enum mu_status tpm_connect(const char *where, TSS2_TCTI_CONTEXT **ret,
+                                   struct mu_error *err);
+
+struct tpm {
+    TSS2_TCTI_CONTEXT *tcti;
+    ESYS_CONTEXT *esys; /* NULL while there is no connection */
+    char *where;
+    const char *managed_path; /* set while talking through the resource manager */
+    struct deadline deadline;
+    tpm_connect *connect;
+};
+
+enum mu_status tpm_open_with(tpm_connect *connect, const char *where, struct deadline deadline,
+                             struct tpm **ret, struct mu_error *err) MU_MUST_CHECK;
+
+/* From the resource manager to the device itself, never both at the same time. On failure the
+ * resource manager is used again. */
+enum mu_status tpm_go_direct(struct tpm *tpm, struct mu_error *err) MU_MUST_CHECK;
+
+/* True, after a pause, if the TPM asked to be sent the command again:
+ * `do rc = Esys_...; while (tpm_again(tpm, rc, &attempt));` with attempt = 0 before. Where the
+ * transport failed, connects anew for the commands to come (every ESYS_TR is lost then). */
+bool tpm_again(struct tpm *tpm, TSS2_RC rc, unsigned *attempt);
+
+/* The TPM's own code (TPM2_RC_...), whichever layer passed it on, without the number of the handle,
+ * session or parameter (TPM 2.0 Part 2, 6.6.3); 0 if it does not come from the TPM. */
+TSS2_RC tpm_rc_base(TSS2_RC rc);
+
+/* The error of a response code's class, "what: text". */
+enum mu_status tpm_fail(struct mu_error *err, TSS2_RC rc, const char *what);
+
+void tpm_reconnect(struct tpm *tpm);
+
+/* One value of TPM2_CAP_TPM_PROPERTIES; 0 if the TPM does not report it. */
+enum mu_status tpm_property(struct tpm *tpm, TPM2_PT property, uint32_t *ret,
+                            struct mu_error *err) MU_MUST_CHECK;
+
+/* What came back: the code, and what follows the header (TPM 2.0 Part 1, 18.5). */
+struct tpm_response {
+    TSS2_RC rc;
+    size_t len;
+    uint8_t body[4096];
+};
+
+/* Sends a command as bytes: one that ESYS does not know, or whose answer is to be read with care
+ * (tpm2-tss bounds its reading by its buffer, not by the response). */
+enum mu_status tpm_transceive(struct tpm *tpm, struct bytes command, const char *what,
+                              struct tpm_response *ret, struct mu_error *err) MU_MUST_CHECK;
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "volume/crypt.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void keep_message(int level, const char *message, void *session)
+{
+    struct crypt_session *s = session;
+
+    if (level == CRYPT_LOG_ERROR)
+        (void)snprintf(s->message, sizeof(s->message), "%.*s", (int)strcspn(message, "\n"),
+                       message);
+}
+
+enum mu_status crypt_session_fail(const struct crypt_session *session, int result,
+                                  enum mu_status status, const char *what, struct mu_error *err)
+{
+    const char *why = session->message[0] != '\0' ? session->message
+                      : result < 0                ? strerror(-result)
+                                                  : "unexpected result";
+
+    return mu_fail(err, status, "%s: %s", what, why);
+}
+
+enum mu_status crypt_session_open(struct crypt_session *session, const char *header,
+                                  const char *data, struct mu_error *err)
+{
+    int r;
+
+    *session = (struct crypt_session){0};
+    r = data != NULL ? crypt_init_data_device(&session->cd, header, data)
+                     : crypt_init(&session->cd, header);
+    if (r < 0)
+        return crypt_session_fail(session, r, MU_CONFIG, header, err);
+    crypt_set_log_callback(session->cd, keep_message, session);
+    r = crypt_load(session->cd, CRYPT_LUKS2, NULL);
+    if (r < 0)
+        return crypt_session_fail(session, r, MU_REFUSE, "libcryptsetup refuses the LUKS2 header",
+                                  err);
+    return MU_OK;
+}
+
+void crypt_session_close(struct crypt_session *session)
+{
+    crypt_free(session->cd);
+    session->cd = NULL;
+}

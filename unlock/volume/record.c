@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "volume/record.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "measure/signature.h"
+#include "volume/luks_header.h"
+
+#define PAYLOAD_MAX 65536
+#define SIGNATURE_MAX 256
+
+void record_free(struct record *record)
+{
+    json_free(&record->provider_data);
+    *record = (struct record){0};
+}
+
+/* ---- reading ---- */
+
+static enum mu_status base64_member(json_object *token, const char *name, size_t max,
+                                    struct buffer *ret, struct mu_error *err)
+{
+    const char *text = NULL;
+
+    MU_TRY(json_string(token, name, max * 2, MU_REFUSE, &text, err));
+    if (base64_decode(text, max, ret, err) != MU_OK)
+        return mu_fail(err, MU_REFUSE, "\"%s\" is not base64 of at most %zu bytes", name, max);
+    return MU_OK;
+}
+
+/* YYYY-MM-DDThh:mm:ssZ */
+static bool time_well_formed(const char *text)
+{
+    static const char shape[] = "0000-00-00T00:00:00Z";
+
+    if (strlen(text) != sizeof(shape) - 1)
+        return false;
+    for (size_t i = 0; shape[i] != '\0'; i++)
+        if (shape[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i])
+            return false;
+    return true;
+}
+
+/* The name is that of a payload member, too, and must not be one of the others. */
+static bool provider_name_valid(const char *name)
+{
+    return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(name) &&
+           strcmp(name, "format") != 0 && strcmp(name, "created") != 0 &&
+           strcmp(name, "keyslot") != 0 && strcmp(name, "provider") != 0 &&
+           strcmp(name, "baselines") != 0;
+}
+
+static enum mu_status parse_baselines(json_object *payload, struct record *record,
+                                      struct mu_error *err)
+{
+    static const char *const names[] = {"Measurements", NULL};
+    json_object *list = NULL;
+    size_t count;
+
+    MU_TRY(json_member(payload, "baselines", json_type_array, MU_REFUSE, &list, err));
+    count = json_object_array_length(list);
+    if (count < 1 || count > RECORD_BASELINES_MAX)
+        return mu_fail(err, MU_REFUSE, "%zu baselines, not 1 to %d", count, RECORD_BASELINES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        json_object *item = json_object_array_get_idx(list, i);
+
+        MU_TRY(json_only(item, "baseline", names, MU_REFUSE, err));
+        if (baseline_parse_object(item, "baseline", &record->baseline[i], err) != MU_OK) {
+            err->status = MU_REFUSE;
+            return MU_REFUSE;
+        }
+    }
+    record->baselines = count;
+    return MU_OK;
+}
+
+static enum mu_status parse_volume(json_object *payload, struct record *record,
+                                   struct mu_error *err)
+{
+    const char *text = NULL;
+    int64_t keyslot;
+
+    MU_TRY(json_string(payload, "volume_uuid", UUID_TEXT_SIZE - 1, MU_REFUSE, &text, err));
+    (void)snprintf(record->volume_uuid, sizeof(record->volume_uuid), "%s", text);
+    MU_TRY(
+        json_string(payload, "volume_identity", 2 * VOLUME_IDENTITY_SIZE, MU_REFUSE, &text, err));
+    if (!hex_decode(text, record->volume_identity, VOLUME_IDENTITY_SIZE))
+        return mu_fail(err, MU_REFUSE, "\"volume_identity\" is not %d hex digits",
+                       2 * VOLUME_IDENTITY_SIZE);
+    MU_TRY(json_integer(payload, "keyslot", 0, LUKS_KEYSLOTS_MAX - 1, MU_REFUSE, &keyslot, err));
+    record->keyslot = (int)keyslot;
+    return MU_OK;
+}
+
+static enum mu_status parse_payload(struct bytes text, struct record *ret, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *payload = NULL;
+    MU_CLEANUP(record_free) struct record record = {0};
+    const char *names[] = {
+        "format",  "record_version", "created",       "volume_uuid", "volume_identity",
+        "keyslot", "provider",       record.provider, "baselines",   NULL};
+    const char *string = NULL;
+    json_object *data = NULL;
+    int64_t format;
+
+    MU_TRY(json_parse(text, "payload", MU_REFUSE, &payload, err));
+    MU_TRY(json_integer(payload, "format", RECORD_FORMAT, RECORD_FORMAT, MU_REFUSE, &format, err));
+    MU_TRY(
+        json_integer(payload, "record_version", 1, INT64_MAX - 1, MU_REFUSE, &record.version, err));
+    MU_TRY(json_string(payload, "created", sizeof(record.created) - 1, MU_REFUSE, &string, err));
+    if (!time_well_formed(string))
+        return mu_fail(err, MU_REFUSE, "\"created\" is not like 2006-01-02T15:04:05Z");
+    (void)snprintf(record.created, sizeof(record.created), "%s", string);
+    MU_TRY(json_string(payload, "provider", sizeof(record.provider) - 1, MU_REFUSE, &string, err));
+    if (!provider_name_valid(string))
+        return mu_fail(err, MU_REFUSE, "\"provider\" is malformed");
+    (void)snprintf(record.provider, sizeof(record.provider), "%s", string);
+    MU_TRY(json_only(payload, "payload", names, MU_REFUSE, err));
+    MU_TRY(json_member(payload, record.provider, json_type_object, MU_REFUSE, &data, err));
+    MU_TRY(parse_volume(payload, &record, err));
+    MU_TRY(parse_baselines(payload, &record, err));
+    record.provider_data = json_object_get(data);
+    *ret = record;
+    record = (struct record){0};
+    return MU_OK;
+}
+
+/* The token's own list of key slots is outside the signature, but libcryptsetup goes by it. */
+static enum mu_status check_token(json_object *token, const struct record *record,
+                                  struct mu_error *err)
+{
+    json_object *list = NULL;
+    json_object *item = NULL;
+    uint64_t keyslot = 0;
+
+    MU_TRY(json_member(token, "keyslots", json_type_array, MU_REFUSE, &list, err));
+    item = json_object_array_get_idx(list, 0);
+    if (json_object_array_length(list) != 1 || !json_object_is_type(item, json_type_string) ||
+        !luks_number(json_object_get_string(item), &keyslot) ||
+        keyslot != (uint64_t)record->keyslot)
+        return mu_fail(err, MU_REFUSE, "the token is not bound to key slot %d, and that one only",
+                       record->keyslot);
+    return MU_OK;
+}
+
+static enum mu_status parse_token(json_object *token, EVP_PKEY *builder_key, struct record *ret,
+                                  struct mu_error *err)
+{
+    static const char *const names[] = {"type", "keyslots", "record", "signature", NULL};
+    MU_CLEANUP(buffer_free) struct buffer payload = {0};
+    MU_CLEANUP(buffer_free) struct buffer signature = {0};
+    MU_CLEANUP(record_free) struct record record = {0};
+
+    MU_TRY(json_only(token, "token", names, MU_REFUSE, err));
+    MU_TRY(base64_member(token, "record", PAYLOAD_MAX, &payload, err));
+    MU_TRY(base64_member(token, "signature", SIGNATURE_MAX, &signature, err));
+    if (builder_key != NULL)
+        MU_TRY(signature_verify(builder_key, RECORD_SIGNATURE_CONTEXT, buffer_view(&payload),
+                                buffer_view(&signature), err));
+    MU_TRY(parse_payload(buffer_view(&payload), &record, err));
+    MU_TRY(check_token(token, &record, err));
+    *ret = record;
+    record = (struct record){0};
+    return MU_OK;
+}
+
+enum mu_status record_parse_token(json_object *token, EVP_PKEY *builder_key, struct record *ret,
+                                  struct mu_error *err)
+{
+    if (builder_key == NULL)
+        return mu_fail(err, MU_CONFIG, "enrolment record: no key to check its signature with");
+    if (parse_token(token, builder_key, ret, err) != MU_OK)
+        return mu_context(err, "enrolment record");
+    return MU_OK;
+}
+
+enum mu_status record_parse_token_unverified(json_object *token, struct record *ret,
+                                             struct mu_error *err)
+{
+    if (parse_token(token, NULL, ret, err) != MU_OK)
+        return mu_context(err, "enrolment record");
+    return MU_OK;
+}
+
+enum mu_status record_check(const struct record *record, const char *volume_uuid,
+                            int64_t minimum_version, struct mu_error *err)
+{
+    if (strcmp(record->volume_uuid, volume_uuid) != 0)
+        return mu_fail(err, MU_REFUSE, "enrolment record: made for volume %s, found on %s",
+                       record->volume_uuid, volume_uuid);
+    if (record->version < minimum_version)
+        return mu_fail(err, MU_REFUSE,
+                       "enrolment record: version %lld is older than %lld, the least this image "
+                       "accepts",
+                       (long long)record->version, (long long)minimum_version);
+    return MU_OK;
+}
+
+/* ---- writing ---- */
+
+/* Takes over `value`; NULL is a failure. */
+static bool add(json_object *object, const char *name, json_object *value)
+{
+    if (value != NULL && json_object_object_add(object, name, value) == 0)
+        return true;
+    json_free(&value);
+    return false;
+}
+
+static enum mu_status baselines_json(const struct record *record, json_object **ret,
+                                     struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *list = json_object_new_array();
+
+    for (size_t i = 0; list != NULL && i < record->baselines; i++) {
+        json_object *item = NULL;
+
+        MU_TRY(baseline_to_json(&record->baseline[i], &item, err));
+        if (json_object_array_add(list, item) != 0) {
+            json_free(&item);
+            return mu_oom(err);
+        }
+    }
+    if (list == NULL)
+        return mu_oom(err);
+    *ret = list;
+    list = NULL;
+    return MU_OK;
+}
+
+enum mu_status record_to_json(const struct record *record, json_object **ret, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *payload = json_object_new_object();
+    json_object *baselines = NULL;
+    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
+
+    if (payload == NULL)
+        return mu_oom(err);
+    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
+    MU_TRY(baselines_json(record, &baselines, err));
+    if (!add(payload, "baselines", baselines) ||
+        !add(payload, "format", json_object_new_int(RECORD_FORMAT)) ||
+        !add(payload, "created", json_object_new_string(record->created)) ||
+        !add(payload, "record_version", json_object_new_int64(record->version)) ||
+        !add(payload, "volume_uuid", json_object_new_string(record->volume_uuid)) ||
+        !add(payload, "volume_identity", json_object_new_string(identity)) ||
+        !add(payload, "keyslot", json_object_new_int(record->keyslot)) ||
+        !add(payload, "provider", json_object_new_string(record->provider)) ||
+        !add(payload, record->provider, json_object_get(record->provider_data)))
+        return mu_oom(err);
+    *ret = payload;
+    payload = NULL;
+    return MU_OK;
+}
+
+static enum mu_status token_json(const struct record *record, struct bytes payload,
+                                 struct bytes signature, char **ret, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *token = json_object_new_object();
+    json_object *slots = json_object_new_array();
+    char *payload64 = NULL;
+    char *signature64 = NULL;
+    char *text;
+    char slot[16];
+    bool done = false;
+
+    (void)snprintf(slot, sizeof(slot), "%d", record->keyslot);
+    if (token != NULL && slots != NULL &&
+        json_object_array_add(slots, json_object_new_string(slot)) == 0 &&
+        base64_encode(payload, &payload64, err) == MU_OK &&
+        base64_encode(signature, &signature64, err) == MU_OK)
+        done = add(token, "type", json_object_new_string(RECORD_TOKEN_TYPE)) &&
+               add(token, "keyslots", json_object_get(slots)) &&
+               add(token, "record", json_object_new_string(payload64)) &&
+               add(token, "signature", json_object_new_string(signature64));
+    json_free(&slots);
+    free(payload64);
+    free(signature64);
+    text = done ? strdup(json_object_to_json_string_ext(token, JSON_C_TO_STRING_PLAIN |
+                                                                   JSON_C_TO_STRING_NOSLASHESCAPE))
+                : NULL;
+    if (text == NULL)
+        return mu_oom(err);
+    *ret = text;
+    return MU_OK;
+}
+
+enum mu_status record_make_token(const struct record *record, EVP_PKEY *signing_key, char **ret,
+                                 struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *payload = NULL;
+    MU_CLEANUP(record_free) struct record unused = {0};
+    MU_CLEANUP(buffer_free) struct buffer signature = {0};
+    struct bytes text;
+    char *token = NULL;
+
+    MU_TRY(record_to_json(record, &payload, err));
+    text.data = (const uint8_t *)json_object_to_json_string_ext(
+        payload, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    if (text.data == NULL)
+        return mu_oom(err);
+    text.len = strlen((const char *)text.data);
+    /* What is written can be read. */
+    if (text.len > PAYLOAD_MAX)
+        return mu_fail(err, MU_CONFIG, "enrolment record: %zu bytes are too many", text.len);
+    if (parse_payload(text, &unused, err) != MU_OK) {
+        err->status = MU_CONFIG;
+        return mu_context(err, "enrolment record cannot be written");
+    }
+    MU_TRY(signature_make(signing_key, RECORD_SIGNATURE_CONTEXT, text, &signature, err));
+    MU_TRY(token_json(record, text, buffer_view(&signature), &token, err));
+    *ret = token;
+    return MU_OK;
+}
