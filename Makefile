@@ -118,6 +118,23 @@ bench: setup deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/bench/run
 
+# DESTDIR may be a guest's root, so nothing here asks this machine where things belong.
+DRACUT_DIR := $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/50measured-unlock
+HOOKS      := $(wildcard hook/*)
+MAN        := $(wildcard docs/*.[1-8])
+
+install: all
+	$(call say,INSTALL,$(or $(DESTDIR),/))
+	$(Q)install -D -m 755 $(O)/measured-unlock $(DESTDIR)$(PREFIX)/lib/measured-unlock/measured-unlock
+	$(Q)install -D -m 755 $(O)/muctl $(DESTDIR)$(PREFIX)/bin/muctl
+	$(Q)install -d $(DRACUT_DIR) $(DESTDIR)$(SYSCONFDIR)/measured-unlock
+	$(Q)install -m 755 dracut-module/module-setup.sh $(filter-out %.sh,$(HOOKS)) $(DRACUT_DIR)
+	$(Q)install -m 644 $(filter %.sh,$(HOOKS)) $(wildcard $(addprefix dracut-module/*.,service conf network)) $(DRACUT_DIR)
+	$(Q)install -D -m 644 dracut-module/amazon-roots.pem $(DESTDIR)$(PREFIX)/share/measured-unlock/amazon-roots.pem
+	$(Q)install -D -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muctl
+	$(Q)$(foreach page,$(MAN),install -D -m 644 $(page) \
+	    $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
+
 fmt:
 	$(Q)clang-format -i unlock/*/*.[ch] tests/unit/*.[ch]
 

@@ -93,21 +93,24 @@ mu_is_included() {
     dracut_module_included "$1"
 }
 
-# Whichever network module the image has already; else networkd under systemd; else dracut's choice.
+# Whichever network module the image has already. Else networkd where systemd runs, and what does
+# without systemd where it does not: the choice of dracut's own `network` looks at the host instead.
 mu_network() {
-    local module
+    local module root="${dracutsysrootdir-}"
     for module in network-manager systemd-networkd connman network-legacy network-wicked; do
         if mu_is_included "$module"; then
             echo "$module"
             return 0
         fi
     done
-    if mu_is_included systemd && mu_is_module systemd-networkd &&
-        [[ -x ${dracutsysrootdir-}${systemdutildir-/usr/lib/systemd}/systemd-networkd ]]; then
-        echo systemd-networkd
+    if mu_is_included systemd; then
+        module=systemd-networkd
+        [[ -x $root${systemdutildir:-/usr/lib/systemd}/systemd-networkd ]] || module=network
     else
-        echo network
+        module=network-legacy
+        [[ -x $root/usr/sbin/NetworkManager ]] && module=network-manager
     fi
+    mu_is_module "$module" && echo "$module" || echo network
 }
 
 # Everything to the place where the configuration says it is.

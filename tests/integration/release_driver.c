@@ -4,11 +4,15 @@
  *   credentials   IMDSv2; prints the access key ID
  *   encrypt       standard input under arn and uuid; prints the ciphertext in base64
  *   release       the whole provider; prints the released key in hex and the steps
- *   abandon       starts everything, then stops it at once; prints the microseconds that took */
+ *   abandon       starts everything, then stops it; prints the microseconds that took
+ *   version       prints libcurl's version
+ * clock=SECONDS is by how much this process believes it is later than it is. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include <curl/curl.h>
 
 #include "base/file.h"
 #include "base/trace.h"
@@ -27,6 +31,18 @@ static const char *argument(const char *name, const char *otherwise)
             return arguments[i] + len + 1;
     }
     return otherwise;
+}
+
+/* In place of libc's, also for libcurl and OpenSSL. */
+time_t time(time_t *ret)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    now.tv_sec += atoi(argument("clock", "0"));
+    if (ret != NULL)
+        *ret = now.tv_sec;
+    return now.tv_sec;
 }
 
 static struct config make_config(void)
@@ -153,16 +169,21 @@ static enum mu_status run_abandon(struct mu_error *err)
     return MU_OK;
 }
 
+static enum mu_status run_version(struct mu_error *err)
+{
+    (void)err;
+    puts(curl_version_info(CURLVERSION_NOW)->version);
+    return MU_OK;
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         enum mu_status (*run)(struct mu_error *err);
     } verbs[] = {
-        {"credentials", run_credentials},
-        {"encrypt", run_encrypt},
-        {"release", run_release},
-        {"abandon", run_abandon},
+        {"credentials", run_credentials}, {"encrypt", run_encrypt}, {"release", run_release},
+        {"abandon", run_abandon},         {"version", run_version},
     };
     struct mu_error err = {0};
     enum mu_status status = MU_USAGE;

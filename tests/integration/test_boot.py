@@ -102,9 +102,7 @@ def test_signature_by_another_builder(world, tmp_path):
 def test_record_of_another_volume(world, tmp_path):
     """A record moved from one volume to another, with its key slot number."""
     other = w.make_volume(tmp_path / "other.img")
-    token = json.loads(w.run("cryptsetup", "token", "export", "--token-id", "0", world.volume).stdout)
-    w.run("cryptsetup", "token", "import", "--token-id", "0", other,
-          input=json.dumps({**token, "keyslots": ["0"]}).encode())
+    w.import_token(other, {**w.export_token(world.volume), "keyslots": ["0"]})
     world.configure({"root": other})
     refused(world, says="record")
 
@@ -123,8 +121,7 @@ def test_volume_swapped_for_one_with_the_same_uuid_and_a_known_key(world, tmp_pa
     w.run("cryptsetup", "luksAddKey", "-q", "--key-slot", str(record["keyslot"]), "--pbkdf", "pbkdf2",
           "--pbkdf-force-iterations", "1000", "--key-file", "-", "--keyfile-size", str(len(w.PASSPHRASE)), other,
           "/dev/stdin", input=w.PASSPHRASE + b"known to the attacker")
-    token = w.run("cryptsetup", "token", "export", "--token-id", "0", world.volume).stdout
-    w.run("cryptsetup", "token", "import", "--token-id", "0", other, input=token)
+    w.import_token(other, w.export_token(world.volume))
     world.configure({"root": other})
     refused(world, says="volume 'root'", asked=True)
 
@@ -261,7 +258,7 @@ def test_documents_that_kms_refuses(world, fault):
     world.tpm.fault(fault, *options)
     done = world.unlock()
     assert done.returncode == REFUSE, done.stderr
-    assert all(r["decision"] != "allow" for r in world.aws.decrypts())
+    assert all(r.get("decision") != "allow" or r.get("error") for r in world.aws.decrypts())
 
 
 @pytest.mark.parametrize("content", ["", "[boot]\n", "[boot]\nbaseline = x\n", "no section\n", "[volume root]\ndevice=a\n",

@@ -139,6 +139,16 @@ def make_volume(path, size="24M"):
     return path
 
 
+def export_token(volume):
+    """The record's token as cryptsetup sees it."""
+    metadata = json.loads(run("cryptsetup", "luksDump", "--dump-json-metadata", volume).stdout)
+    return next(token for token in metadata["tokens"].values() if token["type"] == "measured-unlock")
+
+
+def import_token(volume, token):
+    run("cryptsetup", "token", "import", "--token-id", "0", volume, input=json.dumps(token).encode())
+
+
 def make_builder_key(folder):
     private, public = folder / "builder.key", folder / "builder.pem"
     run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", private)

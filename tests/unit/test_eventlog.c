@@ -179,7 +179,8 @@ static void startup_locality_counts(void **state)
     eventlog_free(&log);
 }
 
-/* Cut anywhere, the log is refused, but between two events it is a shorter log. */
+/* Cut anywhere, the log is refused, but between two events (and within leading zeros of the next,
+ * which look like padding) it is a shorter log. */
 static void truncation_is_refused(void **state)
 {
     struct made_log made = small_log();
@@ -196,7 +197,9 @@ static void truncation_is_refused(void **state)
         assert_non_null(cut);
         memcpy(cut, made.data, len);
         for (size_t i = 1; i < whole.count; i++)
-            boundary |= whole.event[i].offset == len;
+            boundary |= whole.event[i].offset <= len &&
+                        bytes_all_zero((struct bytes){made.data + whole.event[i].offset,
+                                                      len - whole.event[i].offset});
         status = eventlog_parse((struct bytes){cut, len}, &log, &err);
         assert_int_equal(status, boundary ? MU_OK : MU_CONFIG);
         if (status == MU_OK)

@@ -87,6 +87,32 @@ static bool scan_string(struct reader *r)
     }
 }
 
+/* RFC 3629, 4: no overlong forms, no surrogates, nothing above U+10FFFF. */
+static bool is_utf8(struct bytes text)
+{
+    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+    struct reader r = reader_of(text);
+
+    while (reader_left(&r) > 0) {
+        uint8_t c = reader_u8(&r);
+        unsigned more = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+        uint32_t code = more == 0 ? c : c & (0x3fu >> more);
+
+        if ((c >= 0x80 && c < 0xc0) || c >= 0xf8)
+            return false;
+        for (unsigned i = 0; i < more; i++) {
+            uint8_t next = reader_u8(&r);
+
+            if ((next & 0xc0) != 0x80)
+                return false;
+            code = code << 6 | (next & 0x3fu);
+        }
+        if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+            return false;
+    }
+    return !r.failed;
+}
+
 static bool scan_word(struct reader *r)
 {
     static const char *const words[] = {"true", "false", "null"};
@@ -103,30 +129,21 @@ static bool scan_word(struct reader *r)
 }
 
 /* json-c knows the grammar but is lax about its words (NaN, Infinity, 01, control characters,
- * trailing commas), so these are checked here. Counts the members as they are written. */
+ * broken UTF-8), so these are checked here. Counts the members as they are written. */
 static bool scan(struct bytes text, size_t *ret_members)
 {
     struct reader r = reader_of(text);
-    bool comma = false;
     size_t members = 0;
 
     while (reader_left(&r) > 0) {
-        bool after_comma = comma;
-
         if (is_space(*r.pos)) {
             r.pos++;
             continue;
         }
-        comma = false;
-        if (accept(&r, ",")) {
-            comma = true;
-        } else if (accept(&r, ":")) {
-            members++;
-        } else if (accept(&r, "{[")) {
+        if (accept(&r, "{}[],"))
             continue;
-        } else if (accept(&r, "}]")) {
-            if (after_comma)
-                return false;
+        if (accept(&r, ":")) {
+            members++;
         } else if (accept(&r, "\"")) {
             if (!scan_string(&r))
                 return false;
@@ -168,7 +185,7 @@ enum mu_status json_parse(struct bytes text, const char *what, enum mu_status st
         return mu_oom(err);
     if (text.len >= INT_MAX)
         return mu_fail(err, status, "%s: too large for JSON", what);
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     object = json_tokener_parse_ex(tokener, (const char *)text.data, (int)text.len);
     /* A number ends only where something follows. */
     if (json_tokener_get_error(tokener) == json_tokener_continue)
@@ -178,7 +195,7 @@ enum mu_status json_parse(struct bytes text, const char *what, enum mu_status st
         return mu_fail(err, status, "%s: not JSON: it ends too early", what);
     if (error != json_tokener_success)
         return mu_fail(err, status, "%s: not JSON: %s", what, json_tokener_error_desc(error));
-    if (!scan(text, &written))
+    if (!is_utf8(text) || !scan(text, &written))
         return mu_fail(err, status, "%s: not JSON as RFC 8259 has it", what);
     (void)json_c_visit(object, 0, count_member, &kept);
     if (kept != written)

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# bash completion for muctl: verbs from its overview, options from each verb's --help.
+
+_muctl() {
+    local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]-} second=${COMP_WORDS[2]-} words
+    local overview
+    overview=$("${COMP_WORDS[0]}" --help 2>/dev/null | sed -n 's/^  \([a-z]*\( [a-z]*\)\{0,1\}\)  .*/\1/p')
+    if [[ $COMP_CWORD -eq 1 ]]; then
+        words="$(cut -d' ' -f1 <<<"$overview" | sort -u) --help --version"
+    elif [[ $COMP_CWORD -eq 2 ]] && grep -q "^$verb " <<<"$overview"; then
+        words=$(sed -n "s/^$verb //p" <<<"$overview")
+    elif [[ $cur == -* ]]; then
+        grep -q "^$verb " <<<"$overview" || second=
+        # shellcheck disable=SC2086
+        words="$("${COMP_WORDS[0]}" "$verb" $second --help 2>/dev/null | grep -o -- '--[a-z-]*' | sort -u)"
+    else
+        return
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -o default -F _muctl muctl

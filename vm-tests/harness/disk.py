@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Disk images without loop devices: a GPT with an EFI system partition and root partitions."""
+import os
+import subprocess
+
+MIB = 1 << 20
+ESP_MIB = 64
+
+
+def _copy(source, target, offset):
+    """Copy a file to an offset of target, keeping holes."""
+    with open(source, "rb") as src, open(target, "r+b") as dst:
+        size, pos = os.fstat(src.fileno()).st_size, 0
+        while pos < size:
+            try:
+                pos = os.lseek(src.fileno(), pos, os.SEEK_DATA)
+            except OSError:
+                return
+            end = os.lseek(src.fileno(), pos, os.SEEK_HOLE)
+            while pos < end:
+                pos += os.copy_file_range(src.fileno(), dst.fileno(), end - pos, pos, offset + pos)
+
+
+def esp(path, uki):
+    """A FAT image with the UKI where firmware looks for it by default."""
+    subprocess.run(["truncate", "-s", f"{ESP_MIB}M", path], check=True)
+    subprocess.run(["mformat", "-i", path, "-F", "-v", "ESP", "::"], check=True)
+    subprocess.run(["mmd", "-i", path, "::/EFI", "::/EFI/BOOT"], check=True)
+    subprocess.run(["mcopy", "-i", path, uki, "::/EFI/BOOT/BOOTX64.EFI"], check=True)
+
+
+def gpt(path, uki, roots):
+    """A disk: the ESP, then one partition for each image in roots (label -> image)."""
+    esp_path = path.with_suffix(".esp")
+    esp(esp_path, uki)
+    command, places, start = ["sgdisk"], [], 1
+    for number, (label, image, kind) in enumerate(
+            [("esp", esp_path, "ef00"), *((name, image, "8300") for name, image in roots.items())], 1):
+        size = -(-os.stat(image).st_size // MIB)
+        command += [f"-n{number}:{start}M:+{size}M", f"-t{number}:{kind}", f"-c{number}:{label}"]
+        places.append((image, start * MIB))
+        start += size
+    path.unlink(missing_ok=True)
+    subprocess.run(["truncate", "-s", f"{start + 1}M", path], check=True)
+    subprocess.run([*command, path], check=True, stdout=subprocess.DEVNULL)
+    for image, offset in places:
+        _copy(image, path, offset)
+    esp_path.unlink()
+    return path

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One boot of one disk: QEMU, OVMF, a TPM, and a network where AWS seems to be."""
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from . import marker, tpm
+from .namespace import Namespace
+from .qmp import Qmp
+
+OVMF = Path("/usr/share/OVMF")
+TIMEOUT = 180
+ADDRESSES = ("net=169.254.169.0/24,host=169.254.169.254,dns=169.254.169.253,"
+             "dhcpstart=169.254.169.15,ipv6=off")
+
+
+class Machine:
+    """with Machine(disk) as m: m.wait(); m.seen["booted"]
+
+    disk: raw image, written to. check: shell the guest runs when up. stay: do not power off.
+    firmware_strings: SMBIOS type 11 strings, as an outsider could hand them to systemd-stub.
+    link: False starts with the cable out (see plug). console: True gives the terminal to the guest.
+    """
+
+    def __init__(self, disk, *, check=None, stay=False, firmware_strings=(), link=True,
+                 console=False, tpm_class=tpm.Swtpm, banks=tpm.BANKS, memory=1024, qemu=()):
+        self.directory = Path(tempfile.mkdtemp(prefix="mu-vm-"))
+        self._disk, self._link, self._console = disk, link, console
+        self._strings, self._memory, self._extra = firmware_strings, memory, list(qemu)
+        self._tpm_class, self._banks = tpm_class, banks
+        self.serial, self.marker = self.directory / "serial", self.directory / "marker"
+        self.vars = self.directory / "vars.fd"
+        shutil.copy(OVMF / "OVMF_VARS_4M.fd", self.vars)
+        marker.write(self.marker, check, stay)
+        self.seconds = self.qemu = self.qmp = None
+
+    def _command(self):
+        drive = "if=none,format=raw,cache=unsafe"
+        return ["qemu-system-x86_64", "-nodefaults", "-machine", "q35,smm=off",
+                "-accel", os.environ.get("MU_ACCEL", "tcg,thread=multi"), "-cpu", os.environ.get("MU_CPU", "max"),
+                "-smp", os.environ.get("MU_SMP", "1"), "-m", str(self._memory), "-display", "none", "-no-reboot",
+                "-drive", f"if=pflash,format=raw,readonly=on,file={OVMF / 'OVMF_CODE_4M.fd'}",
+                "-drive", f"if=pflash,format=raw,file={self.vars}",
+                "-drive", f"{drive},id=disk,file={self._disk}",
+                "-device", "virtio-blk-pci,drive=disk,serial=disk,bootindex=1",
+                "-drive", f"{drive},id=marker,file={self.marker}",
+                "-device", "virtio-blk-pci,drive=marker,serial=marker",
+                "-device", "virtio-rng-pci",
+                "-netdev", f"user,id=net,{ADDRESSES}",
+                "-device", "virtio-net-pci,id=nic,netdev=net,romfile=",
+                "-chardev", f"socket,id=tpm,path={self.tpm.control}",
+                "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm",
+                "-qmp", f"unix:{self.directory / 'qmp'},server=on,wait=off",
+                "-serial", "mon:stdio" if self._console else f"file:{self.serial}",
+                *(a for s in self._strings for a in ("-smbios", f"type=11,value={s}")),
+                *self._extra, "-S"]
+
+    def __enter__(self):
+        self._namespace = Namespace(self.directory)
+        try:
+            self.tpm = self._tpm_class(self._namespace, self.directory, self._banks)
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self):
+        while not self.tpm.control.exists():
+            time.sleep(0.01)
+        with open(self.directory / "qemu.log", "w") as log:
+            streams = {} if self._console else {"stdin": subprocess.DEVNULL, "stdout": log,
+                                                "stderr": log}
+            self.qemu = self._namespace.spawn(*self._command(), **streams)
+        self.qmp = Qmp(self.directory / "qmp")
+        self.plug(self._link)
+        self._began = time.monotonic()
+        self.qmp("cont")
+
+    def plug(self, up=True):
+        self.qmp("set_link", name="nic", up=up)
+
+    def wait(self, timeout=TIMEOUT):
+        """Until the guest powered off (or rebooted); returns self."""
+        try:
+            self.qemu.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"guest still runs after {timeout} s:\n{self.log()[-3000:]}") from None
+        self.seconds = time.monotonic() - self._began
+        return self
+
+    def wait_serial(self, text, timeout=TIMEOUT):
+        end = time.monotonic() + timeout
+        while text not in self.log():
+            if time.monotonic() > end or self.qemu.poll() is not None:
+                raise TimeoutError(f"no {text!r} on the console:\n{self.log()[-3000:]}")
+            time.sleep(0.1)
+        return self
+
+    def log(self):
+        return self.serial.read_text(errors="replace") if self.serial.exists() else ""
+
+    @property
+    def seen(self):
+        return marker.read(self.marker)
+
+    @property
+    def booted(self):
+        return "booted" in self.seen
+
+    def __exit__(self, *_):
+        if self.qmp:
+            self.qmp.close()
+        self._namespace.close()
+        for process in (self.qemu,):
+            if process:
+                process.wait()
+        if "MU_KEEP" not in os.environ:
+            shutil.rmtree(self.directory)
