@@ -119,7 +119,7 @@ bench: setup deps
 	$(Q)tests/bench/run
 
 # DESTDIR may be a guest's root, so nothing here asks this machine where things belong.
-DRACUT_DIR := $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/50measured-unlock
+DRACUT_DIR := $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/55measured-unlock
 HOOKS      := $(wildcard hook/*)
 MAN        := $(wildcard docs/*.[1-8])
 

@@ -4,7 +4,7 @@
 _muctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]-} second=${COMP_WORDS[2]-} words
     local overview
-    overview=$("${COMP_WORDS[0]}" --help 2>/dev/null | sed -n 's/^  \([a-z]*\( [a-z]*\)\{0,1\}\)  .*/\1/p')
+    overview=$("${COMP_WORDS[0]}" --help 2>/dev/null | sed -n 's/^  \([a-z]*\( [a-z][a-z]*\)\{0,1\}\)  .*/\1/p')
     if [[ $COMP_CWORD -eq 1 ]]; then
         words="$(cut -d' ' -f1 <<<"$overview" | sort -u) --help --version"
     elif [[ $COMP_CWORD -eq 2 ]] && grep -q "^$verb " <<<"$overview"; then

@@ -22,9 +22,11 @@ check() {
 
 depends() {
     local deps="dm"
-    # Asked for where it exists, and not by those who get all of its work from systemd.
-    mu_is_module securityfs && deps+=" securityfs"
-    mu_is_module initqueue && ! mu_is_included systemd && deps+=" initqueue"
+    # systemd does the work of both. Up to 107 there is no initqueue module.
+    if ! mu_is_included systemd; then
+        mu_is_module securityfs && deps+=" securityfs"
+        mu_is_module initqueue && deps+=" initqueue"
+    fi
     echo "$deps $(mu_network)"
     return 0
 }
@@ -59,7 +61,7 @@ install() {
     # networkd is started by our unit and needs none; rd.neednet would have the boot wait for it.
     mu_is_included systemd-networkd || echo "rd.neednet=1" >"$initdir/etc/cmdline.d/51-measured-unlock.conf"
     echo "rd.luks=0 rd.auto=0 noresume rd.shell=0 rd.emergency=poweroff" \
-        "rd.retry=$(($(mu_timeout "$conf") + 60))" >"$initdir/etc/cmdline.d/50-measured-unlock.conf"
+        "rd.retry=$(mu_patience "$conf" 86400)" >"$initdir/etc/cmdline.d/50-measured-unlock.conf"
     inst_hook cmdline 95 "$moddir/cmdline.sh"
     inst_hook emergency 00 "$moddir/emergency.sh"
     inst_hook initqueue/settled 99 "$moddir/settled.sh"
@@ -156,19 +158,27 @@ mu_install_resolver() {
     fi
 }
 
+# Seconds until others may give up: the program's time, supervise's grace, the fence. A person who
+# types a passphrase or uses a shell has all the time there is.
+mu_patience() { # CONF FOREVER
+    local patience=$2
+    [[ $(mu_setting "$1" boot fallback none) == none ]] && patience=$(($(mu_timeout "$1") + 90))
+    echo "$patience"
+}
+
 mu_install_units() {
-    local conf=$1 units="${systemdsystemunitdir:?}" etc="$initdir/etc/systemd" unit limit=infinity
-    [[ $(mu_setting "$conf" boot fallback none) == none ]] && limit=$(($(mu_timeout "$conf") + 90))
+    local conf=$1 units="${systemdsystemunitdir:?}" etc="$initdir/etc/systemd" unit patience
+    patience=$(mu_patience "$conf" infinity)
 
     for unit in measured-unlock.service measured-unlock-root.service measured-unlock-refused.service; do
         inst_simple "$moddir/$unit" "$units/$unit"
     done
     mkdir -p "$etc/system/measured-unlock.service.d" "$etc/system.conf.d" "$etc/system-generators" \
         "$initdir$units/initrd.target.requires" "$initdir$units/initrd-root-fs.target.requires"
-    printf '[Service]\nTimeoutStartSec=%s\n' "$limit" \
+    printf '[Service]\nTimeoutStartSec=%s\n' "$patience" \
         >"$etc/system/measured-unlock.service.d/timeout.conf"
     # The root device appears when the program is done, not before its time is over.
-    printf '[Manager]\nDefaultDeviceTimeoutSec=%s\n' "$(($(mu_timeout "$conf") + 60))" \
+    printf '[Manager]\nDefaultDeviceTimeoutSec=%s\n' "$patience" \
         >"$etc/system.conf.d/measured-unlock.conf"
     ln -sfn ../measured-unlock.service "$initdir$units/initrd.target.requires/"
     ln -sfn ../measured-unlock-root.service "$initdir$units/initrd-root-fs.target.requires/"

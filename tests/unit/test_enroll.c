@@ -16,6 +16,7 @@
 
 #include <openssl/ec.h>
 
+#include "base/file.h"
 #include "image.h"
 #include "measure/signature.h"
 #include "volume/enroll.h"
@@ -343,16 +344,19 @@ static void kill_everywhere(bool enrolled, bool torn)
     unsigned slots;
     bool pending;
     bool killed = true;
+    struct mu_error err = {0};
+    MU_CLEANUP(buffer_free) struct buffer start = {0};
 
+    if (enrolled)
+        assert_enrolls(1);
+    assert_int_equal(file_read(image, 4 << 20, &start, &err), MU_OK);
     while (killed) {
         pid_t child;
         int64_t version;
 
         n++;
-        memset(sealed, 0, sizeof(*sealed));
-        assert_int_equal(image_make(image, "xts-plain64", 64), 0);
-        if (enrolled)
-            assert_enrolls(1);
+        assert_int_equal(file_write(image, buffer_view(&start), 0600, &err), MU_OK);
+        sealed->count = enrolled;
         child = fork();
         assert_true(child >= 0);
         if (child == 0)

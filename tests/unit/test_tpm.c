@@ -415,6 +415,9 @@ static void test_nsm_define_fails(void **state)
 static void test_nsm_not_a_nitrotpm(void **state)
 {
     (void)state;
+    fake_tpm_fault(&fake, (struct fake_fault){TPM2_CC_NV_DefineSpace, FAKE_RC, TPM2_RC_SIZE | 0x2c0,
+                                              .count = 1});
+    assert_not_answered(MU_CONFIG, "not a NitroTPM: the TPM has no NV index of 8192 bytes");
     fake.nsm_answer = (struct bytes){0};
     assert_not_answered(MU_CONFIG, "not a NitroTPM: the TPM (made by \"FAKE\")");
     assert_int_equal(fake_tpm_indexes(&fake), 0);

@@ -13,7 +13,7 @@
 #include "tpm/tpm.h"
 #include "volume/volume.h"
 
-#define DRACUT_MODULE "/usr/lib/dracut/modules.d/50measured-unlock/module-setup.sh"
+#define DRACUT_MODULE "/usr/lib/dracut/modules.d/55measured-unlock/module-setup.sh"
 #define TPM_PATIENCE_S 2
 
 enum verdict { VERDICT_OK, VERDICT_WARNING, VERDICT_FAILURE };

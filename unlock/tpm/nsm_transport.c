@@ -253,6 +253,10 @@ static enum mu_status fail_define(TSS2_RC rc, struct mu_error *err)
         return mu_fail(err, MU_CONFIG,
                        "TPM: the owner hierarchy has an authorisation value; it must be empty "
                        "(tpm2_changeauth -c owner)");
+    case TPM2_RC_SIZE:
+    case TPM2_RC_NV_SIZE:
+        return mu_fail(err, MU_CONFIG, "not a NitroTPM: the TPM has no NV index of %u bytes",
+                       AREA_SIZE);
     default:
         return tpm_fail(err, rc, "define an NV index for the attestation request");
     }

@@ -247,17 +247,18 @@ static enum mu_status segment_cipher(const struct luks_header *h, struct mu_erro
     return text_is(s, "encryption", VOLUME_CIPHER, err);
 }
 
-/* A backup of a header ends where the data would begin. */
+/* A backup of a header ends with the key slot area. */
 static enum mu_status segment_offset(const struct luks_header *h, struct mu_error *err)
 {
+    uint64_t metadata = 2 * h->header_size + h->keyslots_size;
     json_object *s = NULL;
     uint64_t offset;
 
     MU_TRY(segment(h, &s, err));
     MU_TRY(number_of(s, "offset", &offset, err));
-    if (offset < 2 * h->header_size + h->keyslots_size)
+    if (offset < metadata)
         FAIL("offset %llu is within the header", (unsigned long long)offset);
-    if (offset > h->device_size)
+    if (offset >= h->device_size && h->device_size != metadata)
         FAIL("offset %llu is beyond the end of the device (%llu)", (unsigned long long)offset,
              (unsigned long long)h->device_size);
     if (offset % SECTOR != 0)

@@ -33,16 +33,16 @@ def gpt(path, uki, roots):
     """A disk: the ESP, then one partition for each image in roots (label -> image)."""
     esp_path = path.with_suffix(".esp")
     esp(esp_path, uki)
-    command, places, start = ["sgdisk"], [], 1
-    for number, (label, image, kind) in enumerate(
-            [("esp", esp_path, "ef00"), *((name, image, "8300") for name, image in roots.items())], 1):
+    table, places, start = ["label: gpt"], [], 1
+    for label, image, kind in [("esp", esp_path, "U"),
+                               *((label, image, "L") for label, image in roots.items())]:
         size = -(-os.stat(image).st_size // MIB)
-        command += [f"-n{number}:{start}M:+{size}M", f"-t{number}:{kind}", f"-c{number}:{label}"]
+        table.append(f"start={start}MiB, size={size}MiB, type={kind}, name={label}")
         places.append((image, start * MIB))
         start += size
     path.unlink(missing_ok=True)
     subprocess.run(["truncate", "-s", f"{start + 1}M", path], check=True)
-    subprocess.run([*command, path], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["sfdisk", "--quiet", path], input="\n".join(table), text=True, check=True)
     for image, offset in places:
         _copy(image, path, offset)
     esp_path.unlink()

@@ -7,30 +7,33 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import marker, tpm
+from . import aws, marker
 from .namespace import Namespace
 from .qmp import Qmp
 
 OVMF = Path("/usr/share/OVMF")
-TIMEOUT = 180
+TIMEOUT = 300
+BANKS = "sha1,sha256,sha384"
 ADDRESSES = ("net=169.254.169.0/24,host=169.254.169.254,dns=169.254.169.253,"
              "dhcpstart=169.254.169.15,ipv6=off")
 
 
 class Machine:
-    """with Machine(disk) as m: m.wait(); m.seen["booted"]
+    """with Machine(workshop, disk, [pcr4]) as m: m.wait(); m.seen["booted"]
 
-    disk: raw image, written to. check: shell the guest runs when up. stay: do not power off.
-    firmware_strings: SMBIOS type 11 strings, as an outsider could hand them to systemd-stub.
-    link: False starts with the cable out (see plug). console: True gives the terminal to the guest.
+    disk: raw image, written to. pcr4: the values that KMS releases the key to. faults: argument
+    lists of `aws-emulator fault`. check: shell the guest runs once it is up. stay: go on to a login
+    instead of powering off. strings: SMBIOS type 11 strings, by which an outsider could hand a
+    command line to systemd-stub. link: False starts with the cable out (see plug). console: the
+    guest gets this terminal.
     """
 
-    def __init__(self, disk, *, check=None, stay=False, firmware_strings=(), link=True,
-                 console=False, tpm_class=tpm.Swtpm, banks=tpm.BANKS, memory=1024, qemu=()):
+    def __init__(self, workshop, disk, pcr4, *, faults=(), check=None, stay=False, strings=(),
+                 link=True, console=False, banks=BANKS, memory=1024, qemu=()):
         self.directory = Path(tempfile.mkdtemp(prefix="mu-vm-"))
-        self._disk, self._link, self._console = disk, link, console
-        self._strings, self._memory, self._extra = firmware_strings, memory, list(qemu)
-        self._tpm_class, self._banks = tpm_class, banks
+        self._workshop, self._disk, self._pcr4, self._faults = workshop, disk, pcr4, faults
+        self._link, self._console, self._banks = link, console, banks
+        self._strings, self._memory, self._extra = strings, memory, list(qemu)
         self.serial, self.marker = self.directory / "serial", self.directory / "marker"
         self.vars = self.directory / "vars.fd"
         shutil.copy(OVMF / "OVMF_VARS_4M.fd", self.vars)
@@ -60,8 +63,15 @@ class Machine:
 
     def __enter__(self):
         self._namespace = Namespace(self.directory)
+        spawn = self._namespace.spawn
         try:
-            self.tpm = self._tpm_class(self._namespace, self.directory, self._banks)
+            self.tpm = aws.NitroTpm(spawn, self.directory / "tpm", self._workshop.nitrotpm_ca,
+                                    self._banks)
+            state = aws.copy_state(self._workshop.authorities / "aws", self.directory / "aws")
+            self.aws = aws.Aws(spawn, state, self._workshop.nitrotpm_ca / "root.pem", self._pcr4,
+                               "--kms-port", 443, "--imds-port", 80, "--dns-port", 53)
+            for fault in self._faults:
+                self.aws.fault(*fault)
             self._start()
         except BaseException:
             self.__exit__()
@@ -69,8 +79,6 @@ class Machine:
         return self
 
     def _start(self):
-        while not self.tpm.control.exists():
-            time.sleep(0.01)
         with open(self.directory / "qemu.log", "w") as log:
             streams = {} if self._console else {"stdin": subprocess.DEVNULL, "stdout": log,
                                                 "stderr": log}

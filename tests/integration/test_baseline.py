@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""muctl baseline and muctl eventlog against a TPM, OpenSSL and logs of real machines."""
+import hashlib
+import json
+import struct
+
+import pytest
+
+import world as worlds
+from world import VECTORS, ZERO, make_builder_key, muctl, run
+
+EV_SEPARATOR, EV_IPL, EV_EFI_ACTION = 0x4, 0xd, 0x80000007
+BANKS = {"sha256": 0x0b, "sha384": 0x0c}
+
+
+@pytest.fixture(scope="module")
+def shared_tpm(tmp_path_factory):
+    tpm = worlds.NitroTpm(tmp_path_factory.mktemp("tpm"))
+    yield tpm
+    tpm.stop()
+
+
+@pytest.fixture
+def tpm(shared_tpm):
+    """After power on: nothing is measured yet."""
+    run(shared_tpm.COMMAND, "reset", "--tcp", shared_tpm.port)
+    return shared_tpm
+
+
+def spec_id():
+    algorithms = b"".join(struct.pack("<HH", a, hashlib.new(n).digest_size) for n, a in BANKS.items())
+    data = b"Spec ID Event03\0" + struct.pack("<IBBBBI", 0, 0, 2, 0, 2, len(BANKS)) + algorithms + b"\0"
+    return struct.pack("<II20sI", 0, 3, b"", len(data)) + data
+
+
+def event(pcr, kind, data):
+    digests = b"".join(struct.pack("<H", a) + hashlib.new(n, data).digest() for n, a in BANKS.items())
+    return struct.pack("<III", pcr, kind, len(BANKS)) + digests + struct.pack("<I", len(data)) + data
+
+
+USUAL = [(0, 0x8, b"firmware"), (7, EV_SEPARATOR, bytes(4)),
+         (4, EV_EFI_ACTION, b"Calling EFI Application from Boot Option"), (4, EV_SEPARATOR, bytes(4))]
+COMMAND_LINE = (12, EV_IPL, "init=/bin/sh\0".encode("utf-16-le"))
+
+
+def boot(tpm, path, events):
+    """What firmware does: extend, and write the log."""
+    for pcr, _, data in events:
+        tpm.extend(pcr, data)
+    path.write_bytes(spec_id() + b"".join(event(*e) for e in events))
+    return path
+
+
+def record(tpm, path, *options):
+    muctl("baseline", "record", "--tcti", tpm.tcti, "-o", path, *options)
+    return path
+
+
+def diff(*arguments):
+    return muctl("baseline", "diff", *arguments, check=False)
+
+
+def test_record_holds_what_the_tpm_has(tpm, tmp_path):
+    boot(tpm, tmp_path / "log", USUAL)
+    measurements = json.loads(record(tpm, tmp_path / "b.json").read_text())["Measurements"]
+    assert measurements == {"HashAlgorithm": "SHA384", "PCR4": tpm.pcr(4), "PCR7": tpm.pcr(7), "PCR12": ZERO}
+    sha256 = json.loads(record(tpm, tmp_path / "c.json", "--bank", "sha256", "--pcr", "4").read_text())["Measurements"]
+    assert sha256 == {"HashAlgorithm": "SHA256", "PCR4": tpm.pcr(4, "sha256")}
+
+
+def test_pcr_1_only_with_a_warning(tpm, tmp_path):
+    done = muctl("baseline", "record", "--tcti", tpm.tcti, "--pcr", "1,4")
+    assert "PCR 1 is not constant" in done.stderr
+    assert "PCR1" in json.loads(done.stdout)["Measurements"]
+    assert muctl("baseline", "record", "--tcti", tpm.tcti).stderr == ""
+
+
+def test_diff_with_the_running_machine(tpm, tmp_path):
+    log = boot(tpm, tmp_path / "log", USUAL)
+    baseline = record(tpm, tmp_path / "b.json")
+    same = diff(baseline, "running", "--tcti", tpm.tcti, "--eventlog", log, "--json")
+    assert same.returncode == 0 and json.loads(same.stdout)["same"] is True
+
+    run(tpm.COMMAND, "reset", "--tcp", tpm.port)
+    changed = boot(tpm, tmp_path / "changed", [*USUAL, COMMAND_LINE])
+    done = diff(baseline, "running", "--tcti", tpm.tcti, "--eventlog", changed, "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 2 and report["same"] is False
+    assert report["differ"] == [{"pcr": 12, "a": ZERO, "b": tpm.pcr(12)}]
+    assert any("command line was handed in from outside: init=/bin/sh" in line for line in report["explanation"])
+
+    reference = diff(baseline, "running", "--tcti", tpm.tcti, "--eventlog", changed, "--reference", log)
+    assert reference.returncode == 2
+    assert "new: command line was handed in from outside: init=/bin/sh" in reference.stdout
+
+
+def test_diff_does_not_believe_a_log_that_lacks_an_event(tpm, tmp_path):
+    log = boot(tpm, tmp_path / "log", USUAL)
+    baseline = record(tpm, tmp_path / "b.json")
+    tpm.extend(4, b"not logged")
+    done = diff(baseline, "running", "--tcti", tpm.tcti, "--eventlog", log)
+    assert done.returncode == 2
+    assert "does not lead to the value found" in done.stdout
+
+
+def test_diff_of_two_files(tpm, tmp_path):
+    one, two = record(tpm, tmp_path / "1"), record(tpm, tmp_path / "2", "--pcr", "4,12")
+    assert diff(one, one).returncode == 0
+    done = diff(one, two, "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["differ"] == [{"pcr": 7, "a": ZERO, "b": None}]
+    assert diff("running", "running").returncode == 1
+    sha256 = record(tpm, tmp_path / "3", "--bank", "sha256")
+    assert diff(one, sha256).returncode == 4
+
+
+def test_sign_and_verify(tpm, tmp_path):
+    private, public = make_builder_key(tmp_path)
+    baseline = record(tpm, tmp_path / "b.json")
+    signature = tmp_path / "b.json.sig"
+    muctl("baseline", "sign", baseline, "--key", private)
+    muctl("baseline", "verify", baseline, "--key", public)
+    run("openssl", "dgst", "-sha384", "-verify", public, "-signature", signature, baseline)
+
+    openssl = tmp_path / "openssl.sig"
+    run("openssl", "dgst", "-sha384", "-sign", private, "-out", openssl, baseline)
+    muctl("baseline", "verify", baseline, "--key", public, "--signature", openssl)
+
+    baseline.write_text(baseline.read_text().replace("recorded", "Recorded"))
+    assert muctl("baseline", "verify", baseline, "--key", public, check=False).returncode == 2
+
+
+def test_only_baselines_are_signed(tmp_path):
+    private, _ = make_builder_key(tmp_path)
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"Measurements":{"HashAlgorithm":"SHA384"}}')
+    assert muctl("baseline", "sign", bad, "--key", private, check=False).returncode == 4
+    assert not (tmp_path / "bad.json.sig").exists()
+
+
+@pytest.mark.parametrize("arguments, code", [
+    (["predict"], 1), (["predict", "--image", "/dev/null"], 4), (["predict", "--image", "/nonexistent"], 4),
+    (["record", "--pcr", "24"], 1), (["record", "--bank", "sha1"], 1), (["record", "--nonsense"], 1),
+    (["record", "--tcti", "nonsense"], 4), (["diff", "/dev/null"], 1), (["diff", "/dev/null", "/dev/null"], 4),
+    (["sign", "/dev/null"], 1), (["verify", "/dev/null"], 1)])
+def test_bad_arguments(arguments, code):
+    done = muctl("baseline", *arguments, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.strip() and not done.stdout
+
+
+def test_eventlog_and_tpm(tpm, tmp_path):
+    log = boot(tpm, tmp_path / "log", USUAL)
+    done = muctl("eventlog", log, "--json", "--tcti", tpm.tcti)
+    report = json.loads(done.stdout)
+    assert report["tpm"] == {"bank": "sha384", "explained": [0, 4, 7], "unexplained": []}
+    assert report["pcrs"]["sha384"]["4"] == tpm.pcr(4)
+
+    tpm.extend(4, b"not logged")
+    done = muctl("eventlog", log, "--json", "--tcti", tpm.tcti, check=False)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["tpm"]["unexplained"] == [4]
+    assert muctl("eventlog", log, "--no-tpm").returncode == 0
+
+
+def known_logs():
+    path = VECTORS / "eventlog/go-eventlog/known-pcrs.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+@pytest.mark.skipif(not known_logs(), reason="no conformance vectors (MU_VECTORS)")
+def test_genuine_logs():
+    for name, banks in known_logs().items():
+        report = json.loads(muctl("eventlog", VECTORS / "eventlog/go-eventlog" / name, "--json").stdout)
+        assert report["format"] == ("crypto-agile" if "sha256" in banks else "sha1"), name
+        assert [e["index"] for e in report["events"]] == list(range(len(report["events"])))
+        for bank, pcrs in banks.items():
+            assert {k: report["pcrs"][bank][k] for k in pcrs} == pcrs, name
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"x" * 31, spec_id() + event(4, 4, b"abc")[:-1]])
+def test_bad_logs(tmp_path, content):
+    log = tmp_path / "log"
+    log.write_bytes(content)
+    done = muctl("eventlog", log, check=False)
+    assert done.returncode == 4 and "offset" in done.stderr, done.stderr

@@ -1,0 +1,478 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The shell around the program, without a machine: rooted copies of the scripts, fake commands."""
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).resolve().parents[2]
+SCRIPTS = ["supervise", "refuse", "passphrase", "check-root", "wait-unlocked"]
+HOOKS = ["cmdline", "pre-trigger", "settled", "finished", "pre-mount", "pre-pivot", "emergency"]
+ABSOLUTE = re.compile(r"(?<![\w.}/-])/(?=(?:run|etc|dev|proc|sys|lib|usr/(?:lib|share)/measured)\b)")
+SHELLS = [s for s in ("dash", "bash") if shutil.which(s)]
+PUBLIC = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
+
+
+def rooted(root, source, target):
+    """A copy whose absolute paths, and whose PATH, lie below root."""
+    text = ABSOLUTE.sub(f"{root}/", source.read_text())
+    text = text.replace(f">{root}/dev/null", ">/dev/null").replace(f"<{root}/dev/null", "</dev/null")
+    text = text.replace("/dev/null \"$etc", "/dev/null \"$etc").replace(f"ln -sfn {root}/dev/null",
+                                                                      "ln -sfn /dev/null")
+    text = text.replace("PATH=/usr/sbin", f"PATH={root}/bin:/usr/sbin")
+    target.write_text(text)
+    target.chmod(0o755)
+
+
+def command(root, name, body):
+    path = root / "bin" / name
+    path.write_text(f'#!/bin/sh\necho "{name} $*" >>{root}/log\n{body}\n')
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A root with the scripts, and commands that record themselves and end nothing."""
+    root = tmp_path / "root"
+    for folder in ("bin", "run", "proc", "dev/mapper", "sys/dev/block", "sys/class/block",
+                   "etc/measured-unlock", "usr/lib/measured-unlock", "hooks/initqueue/settled",
+                   "hooks/initqueue/finished", "etc/udev/rules.d"):
+        (root / folder).mkdir(parents=True)
+    for name in [*SCRIPTS, "settings.sh", *(f"{h}.sh" for h in HOOKS)]:
+        rooted(root, TREE / "hook" / name, root / "usr/lib/measured-unlock" / name)
+    (root / "dev/console").write_text("")
+    (root / "log").write_text("")
+    for name in ("poweroff", "reboot", "halt", "setsid", "cryptsetup"):
+        command(root, name, "exit 1")
+    command(root, "sleep", '[ "$1" != 60 ] || kill -9 "$PPID"')
+    program(root)
+    return root
+
+
+def program(root, unlock="exit 0", fence="exit 0"):
+    path = root / "usr/lib/measured-unlock/measured-unlock"
+    path.write_text(f'#!/bin/sh\necho "measured-unlock $*" >>{root}/log\n'
+                    f'case $1 in unlock) {unlock} ;; fence) {fence} ;; esac\n')
+    path.chmod(0o755)
+
+
+def configure(root, *lines):
+    (root / "etc/measured-unlock/measured-unlock.conf").write_text(
+        "\n".join(["[boot]", *lines, "[volume root]", "device = PARTLABEL=the root", "",
+                   "[ volume data ]", "device=/dev/vdb", "mapping = d1"]) + "\n")
+
+
+def run(root, name, *args, env=None):
+    done = subprocess.run([root / "usr/lib/measured-unlock" / name, *args], capture_output=True,
+                          text=True, timeout=60, env={"PATH": os.environ["PATH"], **(env or {})})
+    return done.returncode, (root / "log").read_text().splitlines(), (root / "dev/console").read_text()
+
+
+def test_shellcheck():
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    files = [TREE / "dracut-module/module-setup.sh", *sorted((TREE / "hook").iterdir())]
+    done = subprocess.run(["shellcheck", "-P", "SCRIPTDIR", "-x", *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("text,expected", [
+    ("[boot]\naction = reboot\n", "reboot"),
+    ("[boot]\n\taction=reboot  \n[aws]\nca_file=/x\n", "reboot"),
+    ("[ boot ]\naction = reboot", "reboot"),  # no newline at the end
+    ("[boot]\n# action = reboot\n", "poweroff"),
+    ("[aws]\naction = reboot\n", "poweroff"),
+    ("action = reboot\n[boot]\n", "poweroff"),
+    ("[boot]\nactions = reboot\n", "poweroff"),
+])
+def test_setting(tmp_path, shell, text, expected):
+    (tmp_path / "conf").write_text(text)
+    done = subprocess.run([shell, "-euc", f'. {TREE}/hook/settings.sh; mu_setting conf boot action poweroff'],
+                          cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, expected)
+
+
+@pytest.mark.parametrize("value,expected", [("300", "300"), ("3600", "3600"), ("", "120"), ("1e3", "120"),
+                                            ("$(touch x)", "120"), ("012", "120"), ("99999", "120")])
+def test_timeout_is_a_number(tmp_path, value, expected):
+    (tmp_path / "conf").write_text(f"[boot]\ntimeout = {value}\n")
+    done = subprocess.run(["sh", "-euc", f'. {TREE}/hook/settings.sh; mu_timeout conf'], cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert done.stdout.strip() == expected and not (tmp_path / "x").exists()
+
+
+def test_volumes(world):
+    configure(world)
+    done = subprocess.run(["sh", "-euc", f'. {TREE}/hook/settings.sh; mu_volumes "$0"',
+                           world / "etc/measured-unlock/measured-unlock.conf"], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["root PARTLABEL=the root", "d1 /dev/vdb"]
+
+
+def test_supervise_success(world):
+    configure(world)
+    code, log, console = run(world, "supervise")
+    assert (code, log, console) == (0, ["measured-unlock unlock"], "")
+    assert (world / "run/measured-unlock/unlocked").exists()
+
+
+@pytest.mark.parametrize("end,reason", [
+    ("exit 1", "internal error, code 1"), ("exit 2", "refused: "), ("exit 3", "not ready in time"),
+    ("exit 4", "configuration or the machine"), ("exit 5", "internal error, code 5"), ("exit 77", "code 77"),
+    ("kill -SEGV $$", "died of signal 11"), ("kill -TERM $$", "died of signal 15"),
+    ("kill -KILL $$", "killed"),
+])
+def test_supervise_refuses_every_other_end(world, end, reason):
+    configure(world)
+    program(world, unlock=end)
+    code, log, console = run(world, "supervise")
+    assert code != 0 and not (world / "run/measured-unlock/unlocked").exists()
+    assert log[1].startswith("measured-unlock fence --reason ") and reason in log[1]
+    assert log.index("poweroff -f") > 1
+    assert "BOOT REFUSED" in console and reason in console
+    assert max(map(len, console.splitlines())) < 100
+
+
+def test_supervise_without_program(world):
+    configure(world)
+    (world / "usr/lib/measured-unlock/measured-unlock").unlink()
+    code, log, console = run(world, "supervise")
+    assert code != 0 and "poweroff -f" in log and "fence:  open" in console
+
+
+@pytest.mark.parametrize("action,first", [("poweroff", "poweroff -f"), ("reboot", "reboot -f"),
+                                          ("halt", "halt -f"), ("nonsense", "poweroff -f")])
+@pytest.mark.parametrize("fence", ["exit 0", "exit 3", "kill -9 $$"])
+def test_refuse_action(world, action, first, fence):
+    configure(world, f"action = {action}")
+    program(world, fence=fence)
+    code, log, console = run(world, "refuse", "x" * 300)
+    assert code == -9  # the fake sleep's doing: it never returns by itself
+    ends = [line for line in log if line.split()[0] in ("poweroff", "reboot", "halt")]
+    assert ends[0] == first and "poweroff -f" in ends and "reboot -f" in ends
+    assert (world / "proc/sysrq-trigger").read_text() == "b\n"
+    assert f"fence:  {'closed' if fence == 'exit 0' else 'open'}" in console
+    assert max(map(len, console.splitlines())) < 100
+
+
+def test_refuse_without_configuration(world):
+    _, log, console = run(world, "refuse", "why")
+    assert log[1] == "sleep 1" and log[2] == "poweroff -f" and "action: poweroff" in console
+
+
+@pytest.mark.parametrize("fallback,fence,shell", [("none", "exit 0", False), ("shell", "exit 0", True),
+                                                  ("shell", "exit 3", False), ("passphrase", "exit 0", False)])
+def test_shell_only_if_configured_and_fenced(world, fallback, fence, shell):
+    configure(world, f"fallback = {fallback}")
+    program(world, fence=fence)
+    _, log, _ = run(world, "refuse", "why")
+    started = [i for i, line in enumerate(log) if line.startswith("setsid")]
+    assert bool(started) == shell
+    assert not shell or 0 < started[0] < log.index("poweroff -f")
+
+
+@pytest.mark.parametrize("fallback,fence,opens,unlocked", [
+    ("passphrase", "exit 0", "exit 0", True), ("passphrase", "exit 0", "exit 2", False),
+    ("passphrase", "exit 3", "exit 0", False), ("none", "exit 0", "exit 0", False)])
+def test_passphrase_only_if_configured_and_fenced(world, fallback, fence, opens, unlocked):
+    configure(world, f"fallback = {fallback}")
+    program(world, unlock="exit 2", fence=fence)
+    command(world, "cryptsetup", opens)
+    command(world, "blkid", "echo /dev/vda2")
+    code, log, _ = run(world, "supervise")
+    asked = [line for line in log if line.startswith("cryptsetup")]
+    assert bool(asked) == (fallback == "passphrase" and fence == "exit 0")
+    assert (code == 0) == unlocked == (world / "run/measured-unlock/unlocked").exists()
+    if unlocked:
+        assert [a.split()[-2:] for a in asked] == [["/dev/vda2", "root"], [f"{world}/dev/vdb", "d1"]] or \
+            [a.split()[-2:] for a in asked] == [["/dev/vda2", "root"], ["/dev/vdb", "d1"]]
+        assert "poweroff -f" not in log
+    else:
+        assert "poweroff -f" in log
+
+
+def block(root, number, name, dm=None, slaves=()):
+    directory = root / "sys/devices" / name
+    (directory / "slaves").mkdir(parents=True)
+    for slave in slaves:
+        (directory / "slaves" / slave).symlink_to(root / "sys/devices" / slave)
+    if dm:
+        (directory / "dm").mkdir()
+        (directory / "dm/name").write_text(dm[0] + "\n")
+        (directory / "dm/uuid").write_text(dm[1] + "\n")
+    (root / "sys/dev/block" / number).symlink_to(directory)
+    (root / "sys/class/block" / name).symlink_to(directory)
+
+
+def mounts(root, *lines):
+    (root / "proc/self").mkdir(exist_ok=True)
+    (root / "proc/self/mountinfo").write_text("".join(
+        f"30 1 {number} / {point} rw,relatime shared:1 - {kind} {source} rw\n"
+        for point, number, kind, source in [("/", "0:2", "rootfs", "none"), *lines]))
+
+
+@pytest.mark.parametrize("mounted,code", [
+    ([("/sysroot", "253:0", "ext4", "/dev/mapper/root")], 0),
+    ([("/sysroot", "253:3", "xfs", "/dev/mapper/vg-root")], 0),      # LVM on ours
+    ([("/sysroot", "253:2", "erofs", "/dev/mapper/verity")], 0),
+    ([("/sysroot", "0:9", "tmpfs", "tmpfs"), ("/sysroot/usr", "253:2", "erofs", "/dev/dm-2")], 0),
+    ([("/sysroot", "254:1", "ext4", "/dev/vda1")], 2),               # a plain file system
+    ([("/sysroot", "253:1", "ext4", "/dev/mapper/other")], 2),       # LUKS, not configured
+    ([("/sysroot", "253:5", "ext4", "/dev/mapper/root")], 2),        # our name, not dm-crypt
+    ([("/sysroot", "253:4", "xfs", "/dev/mapper/vg-mixed")], 2),     # LVM on ours and on another
+    ([("/sysroot", "253:0", "ext4", "/dev/mapper/root"), ("/sysroot/usr", "254:1", "ext4", "/dev/vda1")], 2),
+    ([("/sysroot", "0:10", "overlay", "overlay")], 2),
+    ([("/sysroot", "0:11", "9p", "host")], 2),
+    ([("/sysroot", "0:12", "btrfs", "/dev/dm-0")], 0),
+    ([("/sysroot", "0:13", "btrfs", "/dev/dm-3")], 2),               # with a plain second device
+    ([("/run", "0:20", "tmpfs", "tmpfs")], 3),
+])
+def test_check_root(world, mounted, code):
+    configure(world)
+    block(world, "254:1", "vda1")
+    block(world, "253:0", "dm-0", ("root", "CRYPT-LUKS2-00-root"), ["vda1"])
+    block(world, "253:1", "dm-1", ("other", "CRYPT-LUKS2-00-other"), ["vda1"])
+    block(world, "253:2", "dm-2", ("verity", "CRYPT-VERITY-00-verity"), ["vda1"])
+    block(world, "253:3", "dm-3", ("vg-root", "LVM-00"), ["dm-0"])
+    block(world, "253:4", "dm-4", ("vg-mixed", "LVM-01"), ["dm-0", "vda1"])
+    block(world, "253:5", "dm-5", ("root", "LVM-02"), ["vda1"])
+    for members in (["dm-0"], ["dm-3", "vda1"]):
+        directory = world / "sys/fs/btrfs" / members[0] / "devices"
+        directory.mkdir(parents=True)
+        for member in members:
+            (directory / member).symlink_to(world / "sys/devices" / member)
+    mounts(world, *mounted)
+    assert run(world, "check-root")[0] == code
+
+
+def test_wait_unlocked(world):
+    configure(world)
+    state = world / "run/measured-unlock"
+    env = {"hookdir": str(world / "hooks")}
+    assert run(world, "wait-unlocked", "0", env=env)[0] == 1      # not started yet
+    state.mkdir()
+    (world / "proc/4242").mkdir()
+    (state / "supervise.pid").write_text("4242\n")
+    (world / "proc/4242/exe").write_text("")
+    code, log, _ = run(world, "wait-unlocked", "5", env=env)
+    assert code == 1 and log == ["sleep 0.02"] * 5
+    (world / "hooks/initqueue/work").write_text("")
+    assert run(world, "wait-unlocked", "5", env=env)[1] == log    # other work: not one turn
+    (state / "unlocked").write_text("")
+    assert run(world, "wait-unlocked", "5", env=env)[0] == 0
+    (world / "proc/4242/exe").unlink()
+    assert run(world, "wait-unlocked", "0", env=env)[0] == 0      # ended well
+    (state / "unlocked").unlink()
+    code, log, console = run(world, "wait-unlocked", "0", env=env)
+    assert code == -9 and "poweroff -f" in log and "supervisor of measured-unlock died" in console
+
+
+def source(root, hook, shell="dash"):
+    """Source a hook as dracut does, under set -eu; return what it did and which names it left."""
+    script = (f'set -eu; hookdir={root}/hooks; job=; before=; after=; names() {{ set | sed -n "s/^\\([A-Za-z_0-9]*\\)[=(].*/\\1/p"'
+              f' | grep -vx "_\\|before\\|after\\|LINENO\\|OPTIND\\|PIPESTATUS\\|RANDOM\\|BASH.*" | sort; }}\n'
+              f'before=$(names)\n. {root}/usr/lib/measured-unlock/{hook}.sh\nafter=$(names); wait\n'
+              f'[ "$before" = "$after" ] || {{ echo "$after" | grep -vxF "$before"; exit 99; }}')
+    return subprocess.run([shell, "-c", script], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("hook", HOOKS)
+def test_hooks_leave_no_names(world, hook, shell):
+    for script in ("supervise", "refuse", "check-root", "wait-unlocked"):
+        path = world / "usr/lib/measured-unlock" / script
+        path.write_text(f"#!/bin/sh\necho {script} >>{world}/log\n")
+    done = source(world, hook, shell)
+    assert done.returncode == 0, done.stdout + done.stderr
+    called = {"cmdline": [], "pre-trigger": ["supervise"], "settled": ["wait-unlocked"],
+              "finished": ["wait-unlocked"], "pre-mount": ["refuse"], "pre-pivot": ["check-root"],
+              "emergency": ["refuse"]}[hook]
+    assert (world / "log").read_text().split() == called
+
+
+def test_crypt_module_is_disarmed(world):
+    doomed = ["etc/crypttab", "etc/udev/rules.d/70-luks.rules", "hooks/initqueue/finished/90-crypt.sh"]
+    for name in doomed:
+        (world / name).write_text("x")
+    assert source(world, "cmdline").returncode == 0
+    assert [name for name in doomed if (world / name).exists()] == []
+
+
+def test_gates_hold(world):
+    configure(world)
+    mounts(world, ("/sysroot", "254:1", "ext4", "/dev/vda1"))
+    source(world, "pre-pivot")
+    log = (world / "log").read_text()
+    assert "fence --reason the root file system is not on a volume opened here" in log and "poweroff" in log
+    (world / "log").write_text("")
+    (world / "run/measured-unlock").mkdir()
+    (world / "run/measured-unlock/unlocked").write_text("")
+    source(world, "pre-mount")
+    assert (world / "log").read_text() == ""
+
+
+# dracut's functions, as far as module-setup.sh uses them.
+STUBS = r"""
+inst_simple() { [ -e "${sysroot-}$1" ] || return 1; mkdir -p "$initdir$(dirname "${2:-$1}")"; cp "${sysroot-}$1" "$initdir${2:-$1}"; }
+inst_script() { inst_simple "$@"; }
+inst_multiple() { echo "multiple $*" >>"$root/log"; }
+inst_hook() { [ -e "$3" ] || return 1; echo "hook $1 $2 ${3##*/}" >>"$root/log"; }
+instmods() { echo "instmods [$hostonly] $*" >>"$root/log"; }
+dracut_need_initqueue() { echo need-initqueue >>"$root/log"; }
+dracut_module_included() { case " $included " in *" $1 "*) return 0 ;; esac; return 1; }
+dfatal() { echo "dfatal $*" >&2; }
+"""
+PATHS = r"""
+dracut_module_path() { case " $modules " in *" $1 "*) echo "$root" ;; *) return 1 ;; esac; }
+"""
+
+
+def module(world, call, included="", modules="securityfs systemd-networkd network-legacy", stubs=STUBS + PATHS,
+           **variables):
+    directory = world / "module"
+    if not directory.exists():
+        directory.mkdir()
+        for path in [*(TREE / "hook").iterdir(), *(TREE / "dracut-module").iterdir()]:
+            shutil.copy(path, directory)
+        rooted(world, directory / "module-setup.sh", directory / "module-setup.sh")
+        (world / "init").mkdir()
+        (world / "usr/share/measured-unlock").mkdir(parents=True)
+        (world / "usr/share/measured-unlock/amazon-roots.pem").write_text("roots")
+    script = (f"set -eu\nroot={world} moddir={directory} initdir={world}/init hostonly=yes "
+              f"dracutbasedir={world}/dracut included='{included}' modules='{modules}' "
+              f"systemdsystemunitdir=/usr/lib/systemd/system systemdutildir={world}/systemd\n"
+              + "".join(f"{k}='{v}'\n" for k, v in variables.items()) + stubs +
+              f". {directory}/module-setup.sh\n{call}\n")
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+
+
+def administer(world, **missing):
+    configure(world)
+    etc = world / "etc/measured-unlock"
+    (etc / "baseline.json").write_text('{"Measurements":{"HashAlgorithm":"SHA384"}}')
+    (etc / "builder.pem").write_text(PUBLIC)
+
+
+def image(world, name):
+    path = world / "init" / name
+    return path if path.exists() or path.is_symlink() else world / f"init{world}" / name
+
+
+def test_check(world):
+    assert module(world, "check").returncode == 255
+    administer(world)
+    assert module(world, "check").returncode == 0
+    assert module(world, "check", mount_needs="1").returncode == 1
+
+
+@pytest.mark.parametrize("included,modules,networkd,expected", [
+    ("systemd", "systemd-networkd initqueue securityfs", True, "dm systemd-networkd"),
+    ("systemd network-manager", "systemd-networkd", True, "dm network-manager"),
+    ("systemd", "network network-legacy", False, "dm network"),
+    ("", "securityfs network-legacy", True, "dm securityfs network-legacy"),
+    ("", "initqueue network", True, "dm initqueue network"),
+])
+def test_depends(world, included, modules, networkd, expected):
+    (world / "systemd").mkdir()
+    if networkd:
+        command(world, "systemd-networkd", "")
+        (world / "bin/systemd-networkd").rename(world / "systemd/systemd-networkd")
+    done = module(world, "depends", included, modules)
+    assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr
+    assert "crypt" not in done.stdout and "tpm2-tss" not in done.stdout
+
+
+def test_depends_on_dracut_without_module_path(world):
+    (world / "dracut/modules.d/35network-legacy").mkdir(parents=True)
+    done = module(world, "depends", stubs=STUBS)
+    assert (done.returncode, done.stdout.strip()) == (0, "dm network-legacy"), done.stderr
+
+
+def test_installkernel_is_not_host_only(world):
+    done = module(world, "installkernel")
+    line, = (world / "log").read_text().splitlines()
+    assert done.returncode == 0 and line.startswith("instmods [] ")
+    assert {"dm_crypt", "xts", "ena", "nvme", "=drivers/char/tpm"} <= set(line.split())
+
+
+def test_install_systemd(world):
+    administer(world)
+    done = module(world, "install", "systemd systemd-networkd")
+    assert done.returncode == 0, done.stderr
+    for name in ("usr/lib/measured-unlock/measured-unlock", "usr/lib/measured-unlock/refuse",
+                 "etc/measured-unlock/baseline.json", "etc/measured-unlock/builder.pem",
+                 "etc/measured-unlock/ca.pem", "usr/lib/systemd/system/measured-unlock.service",
+                 "usr/lib/systemd/network/zzz-measured-unlock.network"):
+        assert image(world, name).is_file(), name
+    for name in ("system-generators/systemd-cryptsetup-generator", "system-generators/systemd-debug-generator",
+                 "system-generators/systemd-gpt-auto-generator", "system/debug-shell.service"):
+        assert os.readlink(image(world, "etc/systemd/" + name)) == "/dev/null"
+    for unit in ("emergency", "rescue", "dracut-emergency"):
+        text = image(world, f"etc/systemd/system/{unit}.service.d/measured-unlock.conf").read_text()
+        assert "ExecStart=\nExecStart=/usr/lib/measured-unlock/refuse" in text
+    text = image(world, "etc/systemd/system/measured-unlock.service.d/timeout.conf").read_text()
+    assert text == "[Service]\nTimeoutStartSec=210\n"
+    assert "169.254.169.253" in image(world, "etc/resolv.conf").read_text()
+    log = (world / "log").read_text()
+    assert "pre-trigger" not in log and "finished" not in log and "hook pre-pivot 00" in log
+
+
+def test_install_plain(world):
+    administer(world)
+    done = module(world, "install", "network-legacy")
+    assert done.returncode == 0, done.stderr
+    log = (world / "log").read_text().splitlines()
+    assert {"hook pre-trigger 90 pre-trigger.sh", "hook initqueue/finished 90 finished.sh",
+            "hook pre-mount 00 pre-mount.sh", "hook emergency 00 emergency.sh", "need-initqueue"} <= set(log)
+    arguments = "".join(p.read_text() for p in sorted(image(world, "etc/cmdline.d").iterdir())).split()
+    assert {"rd.luks=0", "rd.auto=0", "rd.neednet=1", "noresume", "rd.retry=210"} <= set(arguments)
+    assert not image(world, "etc/systemd").exists()
+
+
+def test_install_keeps_a_resolv_conf(world):
+    administer(world)
+    (world / "init/etc").mkdir(parents=True)
+    (world / "init/etc/resolv.conf").symlink_to("../run/elsewhere")
+    assert module(world, "install", "systemd").returncode in (0,)
+    assert os.readlink(world / "init/etc/resolv.conf") == "../run/elsewhere"
+
+
+@pytest.mark.parametrize("name,text,message", [
+    ("baseline.json", None, "baseline"), ("baseline.json", "", "baseline"), ("baseline.json", "{}", "not a baseline"),
+    ("builder.pem", None, "builder's public key"), ("builder.pem", "junk", "not a public key"),
+    ("builder.pem", PUBLIC + "-----BEGIN PRIVATE KEY-----\n", "private key"),
+    ("measured-unlock.conf", None, "measured-unlock.conf"), ("measured-unlock.conf", "", "measured-unlock.conf"),
+    ("measured-unlock.conf", "[boot]\n", "no [volume NAME]"),
+])
+def test_install_fails_loudly(world, name, text, message):
+    administer(world)
+    path = world / "etc/measured-unlock" / name
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    done = module(world, "install\necho went on", "systemd")
+    assert done.returncode == 1 and "went on" not in done.stdout
+    assert "dfatal measured-unlock: " in done.stderr and message in done.stderr
+
+
+def test_install_fails_without_program(world):
+    administer(world)
+    (world / "usr/lib/measured-unlock/measured-unlock").unlink()
+    done = module(world, "install", "systemd")
+    assert done.returncode == 1 and "measured-unlock is missing" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["measured-unlock.service", "measured-unlock-root.service",
+                                  "measured-unlock-refused.service"])
+def test_units_parse(name):
+    """Each directive stands in the section where systemd reads it, and every end leads to a refusal."""
+    text = (TREE / "dracut-module" / name).read_text()
+    unit, service = re.split(r"^\[Service\]$", text, maxsplit=1, flags=re.M)
+    assert "DefaultDependencies=no" in unit and "ExecStart=/usr/lib/measured-unlock/" in service
+    if name == "measured-unlock-refused.service":
+        assert "SuccessAction=poweroff-immediate" in unit and "FailureAction=poweroff-immediate" in unit
+    else:
+        assert "OnFailure=measured-unlock-refused.service" in unit

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/ec.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+
+#include "measure/signature.h"
+
+static const struct bytes message = {(const uint8_t *)"what is signed", 14};
+
+static EVP_PKEY *make_key(const char *name)
+{
+    EVP_PKEY *key = NULL;
+
+    if (strcmp(name, "ED25519") == 0 || strcmp(name, "ED448") == 0)
+        key = EVP_PKEY_Q_keygen(NULL, NULL, name);
+    else if (strcmp(name, "RSA") == 0)
+        key = EVP_RSA_gen(2048);
+    else
+        key = EVP_EC_gen(name);
+    assert_non_null(key);
+    return key;
+}
+
+static void test_holds_and_not(void **state)
+{
+    static const char *const names[] = {"P-256", "P-384", "ED25519"};
+    struct mu_error err = {0};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        MU_CLEANUP(signature_key_free) EVP_PKEY *key = make_key(names[i]);
+        MU_CLEANUP(signature_key_free) EVP_PKEY *other = make_key(names[i]);
+        MU_CLEANUP(buffer_free) struct buffer signature = {0};
+        struct bytes shorter = {message.data, message.len - 1};
+        struct bytes view;
+
+        assert_int_equal(signature_make(key, "one", message, &signature, &err), MU_OK);
+        view = buffer_view(&signature);
+        assert_int_equal(signature_verify(key, "one", message, view, &err), MU_OK);
+        assert_int_equal(signature_verify(other, "one", message, view, &err), MU_REFUSE);
+        assert_int_equal(signature_verify(key, "two", message, view, &err), MU_REFUSE);
+        assert_int_equal(signature_verify(key, NULL, message, view, &err), MU_REFUSE);
+        assert_int_equal(signature_verify(key, "one", shorter, view, &err), MU_REFUSE);
+        for (size_t len = 0; len < view.len; len++)
+            assert_int_equal(
+                signature_verify(key, "one", message, (struct bytes){view.data, len}, &err),
+                MU_REFUSE);
+        for (size_t at = 0; at < view.len; at++) {
+            signature.data[at] ^= 1;
+            assert_int_equal(signature_verify(key, "one", message, view, &err), MU_REFUSE);
+            signature.data[at] ^= 1;
+        }
+    }
+}
+
+/* "a" 00 "bc" and "a" 00 "b" "c" are one text; "a", "bc" and "ab", "c" are not. */
+static void test_context_is_apart(void **state)
+{
+    MU_CLEANUP(signature_key_free) EVP_PKEY *key = make_key("P-256");
+    MU_CLEANUP(buffer_free) struct buffer signature = {0};
+    struct mu_error err = {0};
+
+    (void)state;
+    assert_int_equal(
+        signature_make(key, "a", (struct bytes){(const uint8_t *)"bc", 2}, &signature, &err),
+        MU_OK);
+    assert_int_equal(signature_verify(key, "ab", (struct bytes){(const uint8_t *)"c", 1},
+                                      buffer_view(&signature), &err),
+                     MU_REFUSE);
+    assert_int_equal(signature_verify(key, NULL, (struct bytes){(const uint8_t *)"a\0bc", 4},
+                                      buffer_view(&signature), &err),
+                     MU_OK);
+}
+
+/* RFC 8032, 7.1, TEST 2 */
+static void test_rfc8032(void **state)
+{
+    uint8_t public[32];
+    uint8_t signature[64];
+    struct mu_error err = {0};
+    MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
+
+    (void)state;
+    assert_true(hex_decode("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+                           public, sizeof(public)));
+    assert_true(hex_decode("92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+                           "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+                           signature, sizeof(signature)));
+    key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public, sizeof(public));
+    assert_non_null(key);
+    assert_int_equal(signature_verify(key, NULL, (struct bytes){(const uint8_t *)"\x72", 1},
+                                      (struct bytes){signature, 64}, &err),
+                     MU_OK);
+    assert_int_equal(signature_verify(key, NULL, (struct bytes){(const uint8_t *)"\x73", 1},
+                                      (struct bytes){signature, 64}, &err),
+                     MU_REFUSE);
+}
+
+static void write_pem(const char *path, EVP_PKEY *key, bool private)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_int_equal(private ? PEM_write_PKCS8PrivateKey(f, key, NULL, NULL, 0, NULL, NULL)
+                             : PEM_write_PUBKEY(f, key),
+                     1);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void test_files(void **state)
+{
+    static const struct {
+        const char *name;
+        enum mu_status status;
+    } cases[] = {{"P-256", MU_OK},        {"P-384", MU_OK},   {"ED25519", MU_OK},
+                 {"P-521", MU_CONFIG},    {"RSA", MU_CONFIG}, {"ED448", MU_CONFIG},
+                 {"secp256k1", MU_CONFIG}};
+    char path[] = "/tmp/mu-key-XXXXXX";
+    struct mu_error err = {0};
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_true(fd >= 0);
+    (void)close(fd);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        MU_CLEANUP(signature_key_free) EVP_PKEY *key = make_key(cases[i].name);
+        MU_CLEANUP(signature_key_free) EVP_PKEY *public = NULL;
+        MU_CLEANUP(signature_key_free) EVP_PKEY *private = NULL;
+        MU_CLEANUP(signature_key_free) EVP_PKEY *wrong = NULL;
+        MU_CLEANUP(buffer_free) struct buffer signature = {0};
+
+        write_pem(path, key, false);
+        assert_int_equal(signature_load_public_key(path, &public, &err), cases[i].status);
+        assert_int_equal(signature_load_private_key(path, &wrong, &err), MU_CONFIG);
+        write_pem(path, key, true);
+        assert_int_equal(signature_load_private_key(path, &private, &err), cases[i].status);
+        assert_int_equal(signature_load_public_key(path, &wrong, &err), MU_CONFIG);
+        if (cases[i].status != MU_OK) {
+            assert_int_equal(signature_make(key, NULL, message, &signature, &err), MU_CONFIG);
+            continue;
+        }
+        assert_int_equal(signature_make(private, NULL, message, &signature, &err), MU_OK);
+        assert_int_equal(signature_verify(public, NULL, message, buffer_view(&signature), &err),
+                         MU_OK);
+    }
+    (void)unlink(path);
+    assert_int_equal(signature_load_public_key(path, &(EVP_PKEY *){NULL}, &err), MU_CONFIG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_holds_and_not),
+        cmocka_unit_test(test_context_is_apart),
+        cmocka_unit_test(test_rfc8032),
+        cmocka_unit_test(test_files),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
