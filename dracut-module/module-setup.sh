@@ -42,6 +42,7 @@ install() {
     local conf="${dracutsysrootdir-}$mu_etc/measured-unlock.conf" hook
     # shellcheck source=../hook/settings.sh
     . "$moddir/settings.sh"
+    mkdir -p "$initdir/etc/cmdline.d"
     mu_install_configuration "$conf"
     mu_install_resolver
 
@@ -57,7 +58,6 @@ install() {
         shell) inst_multiple setsid sh || mu_die "fallback = shell needs setsid" ;;
     esac
 
-    mkdir -p "$initdir/etc/cmdline.d"
     # networkd is started by our unit and needs none; rd.neednet would have the boot wait for it.
     mu_is_included systemd-networkd || echo "rd.neednet=1" >"$initdir/etc/cmdline.d/51-measured-unlock.conf"
     echo "rd.luks=0 rd.auto=0 noresume rd.shell=0 rd.emergency=poweroff" \

@@ -84,7 +84,8 @@ def recipient_key(payload):
     spki = payload.get('public_key')
     require(isinstance(spki, bytes), 'public_key is absent')
     key = serialization.load_der_public_key(spki)
-    require(isinstance(key, rsa.RSAPublicKey) and key.key_size == 2048, 'public_key is not RSA-2048')
+    require(isinstance(key, rsa.RSAPublicKey) and key.key_size == 2048,
+            'public_key is not RSA-2048')
     return spki
 
 

@@ -47,6 +47,8 @@ TLS_FAULTS = {
 DNS_FAULTS = {'drop': '(none) no answer', 'servfail': '(none)', 'nxdomain': '(none)'}
 FAULTS = {'kms': {**KMS_FAULTS, **HTTP_FAULTS}, 'imds': {**IMDS_FAULTS, **HTTP_FAULTS},
           'tls': TLS_FAULTS, 'dns': DNS_FAULTS}
+NUMBERS = {'status': int, 'delay': float, 'oversized': int, 'date': float, 'plaintext-length': int}
+NEED_VALUE = {'error', 'code', 'content-type', 'body'}
 
 
 @dataclass
@@ -92,6 +94,10 @@ class Fault:
         if self.name not in FAULTS.get(self.service, {}):
             raise ValueError(f'no fault {self.name!r} for {self.service!r}; there are: '
                              + ', '.join(FAULTS.get(self.service, FAULTS)))
+        if self.name in NUMBERS and not (self.value is None and self.name == 'oversized'):
+            NUMBERS[self.name](self.value or '')
+        elif self.name in NEED_VALUE and not self.value:
+            raise ValueError(f'fault {self.name!r} needs a value')
 
     def take(self, service, operation):
         if self.service != service or self.operation not in ('*', operation) or self.count == 0:

@@ -472,7 +472,8 @@ def test_dns(aws):
 
 
 def test_command_line(aws, tmp_path, recipient, sealed):
-    aws.command('fault', '--operation', 'Decrypt', '--count', '1', '--value', '429', 'kms', 'status')
+    aws.command('fault', '--operation', 'Decrypt', '--count', '1', '--value', '429',
+                'kms', 'status')
     assert json.loads(aws.command('status'))['faults'][0]['count'] == 1
     assert error_of(aws.kms().decrypt, **ask(aws, sealed, recipient[1])) == '429'
     aws.command('fault', 'kms', 'close')
@@ -486,7 +487,11 @@ def test_command_line(aws, tmp_path, recipient, sealed):
     assert aws.kms().decrypt(**ask(aws, sealed, recipient[1]))
 
 
-def test_unknown_fault_is_refused(aws):
+@pytest.mark.parametrize('args, text', [
+    (['kms', 'no-such-thing'], 'no fault'), (['s3', 'error'], 'no fault'),
+    (['kms', 'error'], 'needs a value'), (['--value', 'x', 'kms', 'status'], 'invalid literal'),
+])
+def test_unusable_fault_is_refused(aws, args, text):
     with pytest.raises(subprocess.CalledProcessError) as caught:
-        aws.command('fault', 'kms', 'no-such-thing')
-    assert 'no fault' in caught.value.stderr
+        aws.command('fault', *args)
+    assert text in caught.value.stderr

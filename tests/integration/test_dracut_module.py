@@ -19,9 +19,7 @@ PUBLIC = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
 def rooted(root, source, target):
     """A copy whose absolute paths, and whose PATH, lie below root."""
     text = ABSOLUTE.sub(f"{root}/", source.read_text())
-    text = text.replace(f">{root}/dev/null", ">/dev/null").replace(f"<{root}/dev/null", "</dev/null")
-    text = text.replace("/dev/null \"$etc", "/dev/null \"$etc").replace(f"ln -sfn {root}/dev/null",
-                                                                      "ln -sfn /dev/null")
+    text = text.replace(f"{root}/dev/null", "/dev/null")
     text = text.replace("PATH=/usr/sbin", f"PATH={root}/bin:/usr/sbin")
     target.write_text(text)
     target.chmod(0o755)
@@ -187,8 +185,7 @@ def test_passphrase_only_if_configured_and_fenced(world, fallback, fence, opens,
     assert bool(asked) == (fallback == "passphrase" and fence == "exit 0")
     assert (code == 0) == unlocked == (world / "run/measured-unlock/unlocked").exists()
     if unlocked:
-        assert [a.split()[-2:] for a in asked] == [["/dev/vda2", "root"], [f"{world}/dev/vdb", "d1"]] or \
-            [a.split()[-2:] for a in asked] == [["/dev/vda2", "root"], ["/dev/vdb", "d1"]]
+        assert [a.split()[-2:] for a in asked] == [["/dev/vda2", "root"], ["/dev/vdb", "d1"]]
         assert "poweroff -f" not in log
     else:
         assert "poweroff -f" in log
@@ -318,15 +315,15 @@ def test_gates_hold(world):
 STUBS = r"""
 inst_simple() { [ -e "${sysroot-}$1" ] || return 1; mkdir -p "$initdir$(dirname "${2:-$1}")"; cp "${sysroot-}$1" "$initdir${2:-$1}"; }
 inst_script() { inst_simple "$@"; }
-inst_multiple() { echo "multiple $*" >>"$root/log"; }
-inst_hook() { [ -e "$3" ] || return 1; echo "hook $1 $2 ${3##*/}" >>"$root/log"; }
-instmods() { echo "instmods [$hostonly] $*" >>"$root/log"; }
-dracut_need_initqueue() { echo need-initqueue >>"$root/log"; }
+inst_multiple() { echo "multiple $*" >>"$world/log"; }
+inst_hook() { [ -e "$3" ] || return 1; echo "hook $1 $2 ${3##*/}" >>"$world/log"; }
+instmods() { echo "instmods [$hostonly] $*" >>"$world/log"; }
+dracut_need_initqueue() { echo need-initqueue >>"$world/log"; }
 dracut_module_included() { case " $included " in *" $1 "*) return 0 ;; esac; return 1; }
 dfatal() { echo "dfatal $*" >&2; }
 """
 PATHS = r"""
-dracut_module_path() { case " $modules " in *" $1 "*) echo "$root" ;; *) return 1 ;; esac; }
+dracut_module_path() { case " $modules " in *" $1 "*) echo "$world" ;; *) return 1 ;; esac; }
 """
 
 
@@ -338,10 +335,10 @@ def module(world, call, included="", modules="securityfs systemd-networkd networ
         for path in [*(TREE / "hook").iterdir(), *(TREE / "dracut-module").iterdir()]:
             shutil.copy(path, directory)
         rooted(world, directory / "module-setup.sh", directory / "module-setup.sh")
-        (world / "init").mkdir()
+        (world / "init").mkdir(exist_ok=True)
         (world / "usr/share/measured-unlock").mkdir(parents=True)
         (world / "usr/share/measured-unlock/amazon-roots.pem").write_text("roots")
-    script = (f"set -eu\nroot={world} moddir={directory} initdir={world}/init hostonly=yes "
+    script = (f"set -eu\nworld={world} moddir={directory} initdir={world}/init hostonly=yes "
               f"dracutbasedir={world}/dracut included='{included}' modules='{modules}' "
               f"systemdsystemunitdir=/usr/lib/systemd/system systemdutildir={world}/systemd\n"
               + "".join(f"{k}='{v}'\n" for k, v in variables.items()) + stubs +
@@ -349,7 +346,7 @@ def module(world, call, included="", modules="securityfs systemd-networkd networ
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
 
 
-def administer(world, **missing):
+def administer(world):
     configure(world)
     etc = world / "etc/measured-unlock"
     (etc / "baseline.json").write_text('{"Measurements":{"HashAlgorithm":"SHA384"}}')
@@ -436,7 +433,7 @@ def test_install_keeps_a_resolv_conf(world):
     administer(world)
     (world / "init/etc").mkdir(parents=True)
     (world / "init/etc/resolv.conf").symlink_to("../run/elsewhere")
-    assert module(world, "install", "systemd").returncode in (0,)
+    assert module(world, "install", "systemd").returncode == 0
     assert os.readlink(world / "init/etc/resolv.conf") == "../run/elsewhere"
 
 

@@ -260,7 +260,7 @@ def test_context_is_bound(machine):
 
 
 @pytest.mark.parametrize("fault, value, code, says", [
-    ("error", "InvalidArgument", 5, "InvalidArgument"), ("truncated", None, REFUSE, "NitroTPM"),
+    ("error", "InvalidArgument", 5, "InvalidArgument"), ("truncated", None, REFUSE, "COSE_Sign1"),
     ("garbage", None, REFUSE, "NitroTPM"), ("enclave", None, REFUSE, "enclave"),
     ("wrong-public-key", None, REFUSE, "public key"), ("wrong-nonce", None, REFUSE, "nonce"),
     ("wrong-user-data", None, REFUSE, "user data"), ("short-pcr", None, REFUSE, "48 bytes"),

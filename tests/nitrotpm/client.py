@@ -25,8 +25,8 @@ CHUNK = 1024
 RC_RETRY, RETRIES = 0x922, 5
 # EK Credential Profile, template L-1 (RSA 2048, SHA-256, AES-128-CFB).
 EK_POLICY = bytes.fromhex('837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa')
-EK_TEMPLATE = struct.pack('>HHI', 1, SHA256, 0x000300b2) + struct.pack('>H', 32) + EK_POLICY \
-    + struct.pack('>HHHHHI', AES, 128, CFB, ALG_NULL, 2048, 0) + struct.pack('>H', 256) + bytes(256)
+EK_TEMPLATE = struct.pack('>HHIH', 1, SHA256, 0x000300b2, 32) + EK_POLICY \
+    + struct.pack('>HHHHHIH', AES, 128, CFB, ALG_NULL, 2048, 0, 256) + bytes(256)
 
 
 class TpmError(Exception):
@@ -79,7 +79,8 @@ class Session:
                                                     hashes.SHA256(), b'SECRET\0'))
         symmetric = struct.pack('>HHH', AES, 128, CFB) if encrypted else struct.pack('>H', ALG_NULL)
         out = tpm.call(START_AUTH, [salt_key, NULL], None, sized(self.nonce_caller)
-                       + sized(wrapped) + b'\0' + symmetric + struct.pack('>H', SHA512), handle=True)
+                       + sized(wrapped) + b'\0' + symmetric + struct.pack('>H', SHA512),
+                       handle=True)
         self.handle = struct.unpack_from('>I', out)[0]
         self.nonce_tpm = take_sized(out[4:])[0]
         self.key = kdfa(salt, b'ATH', self.nonce_tpm, self.nonce_caller, 512)

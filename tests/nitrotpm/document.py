@@ -3,7 +3,6 @@
 
 A fault is a function on a Draft, named in FAULTS; it changes one thing and returns nothing."""
 import io
-import os
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -24,7 +23,7 @@ class NsmError(Exception):
     """An error of the NSM protocol; the message is its code."""
 
 
-def byte_string(value, what):
+def byte_string(value):
     """A field of the request: null, a byte string, or an array of integers 0..255."""
     if value is None:
         return None
@@ -53,7 +52,7 @@ def parse_request(data):
             not isinstance(request['Attestation'], dict):
         raise NsmError('InvalidArgument')
     fields = request['Attestation']
-    return {name: byte_string(fields.get(name), name)
+    return {name: byte_string(fields.get(name))
             for name in ('user_data', 'nonce', 'public_key')}
 
 

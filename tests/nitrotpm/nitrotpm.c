@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Linked with --wrap between the objects of libtpms.a: adds the vendor command 0x20000001 and
- * ordinary NV indexes of up to NV_INDEX_MAX bytes. The command borrows the slot of TPM2_NV_ReadLock,
- * which has the same handles (authorisation, NV index), the same authorisation role and no
+ * ordinary NV indexes of up to NV_INDEX_MAX bytes. The command borrows the slot of
+ * TPM2_NV_ReadLock, which has the same handles (authorisation, NV index), the same authorisation role and no
  * parameters; cpHash and rpHash come from the code in the request, so sessions see 0x20000001.
  * Works with libtpms 0.9 and 0.10.
  */
@@ -92,8 +92,8 @@ uint32_t NvReadAccessChecks(uint32_t auth, uint32_t handle, uint32_t attributes)
 uint32_t NvWriteAccessChecks(uint32_t auth, uint32_t handle, uint32_t attributes);
 
 /*
- * The objects of libtpms.a are position-independent for executables only, so in a shared object they
- * cannot reach a variable of libc. stderr is the only one they use.
+ * The objects of libtpms.a are position-independent for executables only, so in a shared object
+ * they cannot reach a variable of libc. stderr is the only one they use.
  */
 extern FILE *__real_stderr;
 FILE *__wrap_stderr;

@@ -101,7 +101,8 @@ def new_regional(root, region):
     return issue(root, name(subject), now() - timedelta(hours=12), REGIONAL_LIFE,
                  [(ca(2), True), (issuer_id, False), (subject_id, False),
                   (key_usage(**CA_USAGE), True),
-                  (crl('http://aws-nitro-enclaves-crl.test-root.invalid/crl/ab4960cc-7d63-42bd-9e9f-59338cb67f84.crl'),
+                  (crl('http://aws-nitro-enclaves-crl.test-root.invalid/crl/'
+                       'ab4960cc-7d63-42bd-9e9f-59338cb67f84.crl'),
                    False)])
 
 

@@ -34,6 +34,21 @@ TRANSPORT_FAULTS = {
 }
 
 
+def nsm_code(value):
+    if value not in document.NSM_ERRORS:
+        raise ValueError(f'{value!r} is not one of {", ".join(document.NSM_ERRORS)}')
+
+
+def pcr_value(value):
+    number, text = value.split('=')
+    return int(number), bytes.fromhex(text)
+
+
+# What a value must be convertible with.
+VALUES = {'rc': lambda v: int(v, 16), 'error': nsm_code, 'slow': float, 'stale': float,
+          'pcr': pcr_value}
+
+
 class FaultFile:
     """DIR/fault: {"name": ..., "value": ..., "count": N or null (until cleared)}"""
 
@@ -56,6 +71,8 @@ class FaultFile:
     def set(self, name, value=None, count=None):
         if name not in TRANSPORT_FAULTS and name not in document.FAULTS:
             raise ValueError(f'unknown fault {name!r}')
+        if name in VALUES:
+            VALUES[name](value or '')
         with open(self.path + '.new', 'w') as f:
             json.dump({'name': name, 'value': value, 'count': count}, f)
         os.replace(self.path + '.new', self.path)

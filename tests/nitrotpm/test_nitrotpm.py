@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The emulator seen by tpm2-tools, by a client of our own, by openssl, and beside AWS's documents."""
+"""The emulator seen by tpm2-tools, by a client of our own, openssl, and beside AWS's documents."""
 import glob
 import io
 import json
@@ -137,8 +137,9 @@ def test_command_is_listed(tpm, emulator):
 
 def test_identity(emulator):
     text = emulator.tool('tpm2_getcap', 'properties-fixed').decode()
-    assert [re.search(rf'{name}:.*?value: "(.*?)"', text, re.S)[1] for name in
-            ('MANUFACTURER', 'STRING_1', 'STRING_2', 'STRING_3')] == ['AMZN', 'Nitr', 'oTPM', 'v1.0']
+    found = [re.search(rf'{name}:.*?value: "(.*?)"', text, re.S)[1] for name in
+             ('MANUFACTURER', 'STRING_1', 'STRING_2', 'STRING_3')]
+    assert found == ['AMZN', 'Nitr', 'oTPM', 'v1.0']
 
 
 # Clients
@@ -420,15 +421,18 @@ def test_fault_duplicate_key(tpm, emulator):
     assert cbor2.loads(document)[2].count(b'\x6apublic_key') == 2
 
 
-def test_unknown_fault_is_refused(emulator):
+@pytest.mark.parametrize('name, value', [('no-such-thing', None), ('error', 'Nonsense'),
+                                         ('slow', 'x'), ('pcr', '12')])
+def test_unusable_fault_is_refused(emulator, tpm, name, value):
     with pytest.raises(subprocess.CalledProcessError):
-        emulator.fault('no-such-thing')
+        emulator.fault(name, value)
+    assert 'Attestation' in answer(attest(tpm))
 
 
 # Beside AWS's documents
 
 def heads(data):
-    """Each item's major type and form of length, and each text string: the encoding, not the data."""
+    """Each item's major type and form of length, and each text string: not the data."""
     found, at = [], 0
     while at < len(data):
         major, form = data[at] >> 5, data[at] & 31

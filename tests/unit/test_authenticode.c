@@ -54,8 +54,8 @@ static void signed_image_agrees_with_its_signature(void **state)
 static void genuine_image_has_the_known_digest(void **state)
 {
     static const char version[] = "systemd-boot 252.39-1~deb12u2 ";
-    struct buffer text = vector_load("authenticode/expected.json");
     struct buffer file = installed("/usr/lib/systemd/boot/efi/systemd-bootx64.efi");
+    struct buffer text = vector_load("authenticode/expected.json");
     json_object *expected = NULL, *image;
     char hex[2 * HASH_MAX_SIZE + 1];
     struct digest digest;

@@ -6,9 +6,11 @@
 
 #include <cmocka.h>
 
-#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
@@ -271,46 +273,57 @@ static void test_rolls_back(void **state)
 
 /* ---- killed at every write ---- */
 
-static bool writes(unsigned long long call)
+#ifdef __x86_64__
+/* Stops the tracer at what changes the disk, and at nothing else. */
+static bool trace_writes(void)
 {
-    return call == SYS_write || call == SYS_pwrite64 || call == SYS_fsync || call == SYS_fdatasync;
+    static struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 4, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pwrite64, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fsync, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fdatasync, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE),
+    };
+    static const struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-#ifdef __x86_64__
 /* Kills the child at its n-th write, before it or, `torn`, after half of it. False: it ended before
  * that. */
 static bool killed_at(pid_t child, unsigned n, bool torn)
 {
     struct user_regs_struct regs;
-    unsigned count = 0;
-    bool entering = true;
     int status;
 
     assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSTOPPED(status));
     assert_int_equal(
-        ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL), 0);
-    for (;; entering = !entering) {
+        ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL), 0);
+    for (unsigned count = 0; count < n; count++) {
+        assert_int_equal(ptrace(PTRACE_CONT, child, NULL, NULL), 0);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (WIFSTOPPED(status)) {
+            assert_int_equal(status >> 8, SIGTRAP | PTRACE_EVENT_SECCOMP << 8);
+            continue;
+        }
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+        return false;
+    }
+    if (torn) {
+        assert_int_equal(ptrace(PTRACE_GETREGS, child, NULL, &regs), 0);
+        regs.rdx = regs.rdx / 2 / 512 * 512;
+        assert_int_equal(ptrace(PTRACE_SETREGS, child, NULL, &regs), 0);
         assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
         assert_int_equal(waitpid(child, &status, 0), child);
-        if (!WIFSTOPPED(status)) {
-            assert_true(WIFEXITED(status));
-            assert_int_equal(WEXITSTATUS(status), 0);
-            return false;
-        }
-        assert_int_equal(WSTOPSIG(status), SIGTRAP | 0x80);
-        assert_int_equal(ptrace(PTRACE_GETREGS, child, NULL, &regs), 0);
-        if (!entering || !writes(regs.orig_rax) || ++count < n)
-            continue;
-        if (torn) {
-            regs.rdx = regs.rdx / 2 / 512 * 512;
-            assert_int_equal(ptrace(PTRACE_SETREGS, child, NULL, &regs), 0);
-            assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
-            assert_int_equal(waitpid(child, &status, 0), child);
-        }
-        assert_int_equal(kill(child, SIGKILL), 0);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        return true;
     }
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return true;
 }
 
 static void child_enrolls(void)
@@ -318,7 +331,7 @@ static void child_enrolls(void)
     struct mu_error err = {0};
     struct record record = {0};
 
-    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0 || raise(SIGSTOP) != 0)
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0 || raise(SIGSTOP) != 0 || !trace_writes())
         _exit(9);
     _exit((int)run_enroll(&record, &err));
 }

@@ -113,36 +113,52 @@ static bool is_utf8(struct bytes text)
     return !r.failed;
 }
 
-static bool scan_word(struct reader *r)
+static bool scan_name(struct reader *r)
 {
-    static const char *const words[] = {"true", "false", "null"};
+    static const char *const names[] = {"true", "false", "null"};
 
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        size_t len = strlen(words[i]);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        size_t len = strlen(names[i]);
 
-        if (reader_left(r) >= len && memcmp(r->pos, words[i], len) == 0) {
+        if (reader_left(r) >= len && memcmp(r->pos, names[i], len) == 0) {
             r->pos += len;
             return true;
         }
     }
-    return scan_number(r);
+    return false;
 }
 
-/* json-c knows the grammar but is lax about its words (NaN, Infinity, 01, control characters,
- * broken UTF-8), so these are checked here. Counts the members as they are written. */
+/* A number or a name, to where it must end. */
+static bool scan_word(struct reader *r)
+{
+    if (!scan_name(r) && !scan_number(r))
+        return false;
+    return reader_left(r) == 0 || is_space(*r->pos) || strchr(",]}", *r->pos) != NULL;
+}
+
+/* json-c knows the grammar but is lax about its words (NaN, Infinity, 01, 'a', control characters,
+ * trailing commas, comments, broken UTF-8), and its strict mode refuses all that is not ASCII in
+ * release 0.18: so these are checked here. Counts the members as they are written. */
 static bool scan(struct bytes text, size_t *ret_members)
 {
     struct reader r = reader_of(text);
+    bool comma = false;
     size_t members = 0;
 
     while (reader_left(&r) > 0) {
+        bool after_comma = comma;
+
         if (is_space(*r.pos)) {
             r.pos++;
             continue;
         }
-        if (accept(&r, "{}[],"))
+        comma = accept(&r, ",");
+        if (comma || accept(&r, "{["))
             continue;
-        if (accept(&r, ":")) {
+        if (accept(&r, "}]")) {
+            if (after_comma)
+                return false;
+        } else if (accept(&r, ":")) {
             members++;
         } else if (accept(&r, "\"")) {
             if (!scan_string(&r))
@@ -172,21 +188,18 @@ static void free_tokener(json_tokener **tokener)
         json_tokener_free(*tokener);
 }
 
-enum mu_status json_parse(struct bytes text, const char *what, enum mu_status status,
-                          json_object **ret, struct mu_error *err)
+static enum mu_status parse(struct bytes text, const char *what, enum mu_status status,
+                            json_object **ret, struct mu_error *err)
 {
     MU_CLEANUP(free_tokener) json_tokener *tokener = json_tokener_new_ex(JSON_DEPTH);
     MU_CLEANUP(json_free) json_object *object = NULL;
     enum json_tokener_error error;
-    size_t written = 0;
-    size_t kept = 0;
+    size_t end;
 
     if (tokener == NULL)
         return mu_oom(err);
-    if (text.len >= INT_MAX)
-        return mu_fail(err, status, "%s: too large for JSON", what);
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     object = json_tokener_parse_ex(tokener, (const char *)text.data, (int)text.len);
+    end = json_tokener_get_parse_end(tokener);
     /* A number ends only where something follows. */
     if (json_tokener_get_error(tokener) == json_tokener_continue)
         object = json_tokener_parse_ex(tokener, " ", 1);
@@ -195,8 +208,27 @@ enum mu_status json_parse(struct bytes text, const char *what, enum mu_status st
         return mu_fail(err, status, "%s: not JSON: it ends too early", what);
     if (error != json_tokener_success)
         return mu_fail(err, status, "%s: not JSON: %s", what, json_tokener_error_desc(error));
+    while (end < text.len && is_space(text.data[end]))
+        end++;
+    if (end != text.len)
+        return mu_fail(err, status, "%s: not JSON: something follows the value", what);
+    *ret = object;
+    object = NULL;
+    return MU_OK;
+}
+
+enum mu_status json_parse(struct bytes text, const char *what, enum mu_status status,
+                          json_object **ret, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *object = NULL;
+    size_t written = 0;
+    size_t kept = 0;
+
+    if (text.len >= INT_MAX)
+        return mu_fail(err, status, "%s: too large for JSON", what);
     if (!is_utf8(text) || !scan(text, &written))
         return mu_fail(err, status, "%s: not JSON as RFC 8259 has it", what);
+    MU_TRY(parse(text, what, status, &object, err));
     (void)json_c_visit(object, 0, count_member, &kept);
     if (kept != written)
         return mu_fail(err, status, "%s: a JSON object has two members of one name", what);

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/config.h"
 #include "base/file.h"
 #include "ctl/ctl.h"
 #include "measure/baseline.h"
@@ -12,7 +11,6 @@
 
 #define TPM_WAIT_S 2
 #define RUNNING "running"
-#define SYSTEM_EVENTLOG "/sys/kernel/security/tpm0/binary_bios_measurements"
 
 struct options {
     const char *tcti;
@@ -87,8 +85,8 @@ static enum mu_status load_sides(const char *a, const char *b, struct options *o
     sides->expected = a_runs ? &sides->b : &sides->a;
     sides->found = a_runs ? &sides->a : &sides->b;
     if ((a_runs || b_runs) && o->tcti == NULL && o->eventlog == NULL &&
-        access(SYSTEM_EVENTLOG, R_OK) == 0)
-        o->eventlog = SYSTEM_EVENTLOG;
+        access(EVENTLOG_DEFAULT_PATH, R_OK) == 0)
+        o->eventlog = EVENTLOG_DEFAULT_PATH;
     return MU_OK;
 }
 

@@ -10,7 +10,6 @@
 #include "ctl/ctl.h"
 
 #define TPM_WAIT_S 2
-#define SYSTEM_EVENTLOG "/sys/kernel/security/tpm0/binary_bios_measurements"
 #define DESCRIPTION_MAX 512
 
 /* PFP 3.3.4: firmware alone extends PCR 0 to 7; the operating system extends the others later on,
@@ -65,7 +64,7 @@ static enum mu_status parse_options(int argc, char **argv, struct options *o, st
     /* A log from elsewhere says nothing about this machine's TPM. */
     if (optind < argc && o->tcti == NULL)
         o->no_tpm = true;
-    o->file = optind < argc ? argv[optind] : SYSTEM_EVENTLOG;
+    o->file = optind < argc ? argv[optind] : EVENTLOG_DEFAULT_PATH;
     return MU_OK;
 }
 

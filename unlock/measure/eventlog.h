@@ -7,6 +7,7 @@
 /* TCG PC Client Platform Firmware Profile 1.05/1.06, 10.2: TCG_PCClientPCREvent (SHA-1) and
  * TCG_PCR_EVENT2 (crypto-agile) logs. */
 
+#define EVENTLOG_DEFAULT_PATH "/sys/kernel/security/tpm0/binary_bios_measurements"
 #define EVENTLOG_MAX_BYTES (4u << 20)
 #define EVENT_DIGESTS_MAX TPM_BANKS_MAX
 

@@ -35,6 +35,11 @@ def _make_authorities(directory):
     run("openssl", "pkey", "-in", directory / "builder.key", "-pubout", "-out", directory / "builder.pem")
 
 
+def configuration_text(volumes, boot=""):
+    return f"[boot]\n{boot}\n" + "".join(
+        f"[volume {name}]\ndevice = PARTLABEL={name}\n" for name in volumes)
+
+
 class Workshop:
     def __init__(self):
         self.authorities = cache.get("authorities", [aws.KEY_ID], _make_authorities, keep=1)
@@ -64,9 +69,8 @@ class Workshop:
 
     def uki(self, kind=image.SYSTEMD, text=None, volumes=("root",), boot="timeout = 100"):
         """A UKI that unlocks the partitions with these labels."""
-        text = text or f"[boot]\n{boot}\n" + "".join(
-            f"[volume {name}]\ndevice = PARTLABEL={name}\n" for name in volumes)
-        return image.uki(kind, ROOT, self.stage, self.configuration(text))
+        tree = self.configuration(text or configuration_text(volumes, boot))
+        return image.uki(kind, ROOT, self.stage, tree)
 
     def baseline(self, uki):
         """The complete baseline that the image builder predicts for a UKI."""
@@ -86,9 +90,12 @@ class Workshop:
     def enroll(self, volume, *ukis, name="root", key=None, options=()):
         """Add key slot and record, good for these UKIs."""
         state = aws.copy_state(self.authorities / "aws", Path(tempfile.mkdtemp(dir=self.scratch)) / "aws")
+        config = state / "measured-unlock.conf"
+        config.write_text(configuration_text([name]))
         kms = aws.Aws(spawn, state, self.nitrotpm_ca / "root.pem", [aws.ZERO])
         try:
-            run(MUCTL, "enroll", volume, "--volume", name, "--key-arn", aws.KEY_ARN,
+            run(MUCTL, "enroll", volume, "--config", config, "--volume", name,
+                "--key-arn", aws.KEY_ARN,
                 *(a for u in ukis for a in ("--baseline", self.baseline(u))),
                 "--sign-key", key or self.signing_key, "--key-file", "-",
                 "--endpoint", kms.info["kms_endpoint"], "--ca-file", kms.info["ca_file"], *options,
