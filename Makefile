@@ -94,6 +94,13 @@ $(O)/tests/unit/%.o: INCLUDE := -Itests/unit
 
 units: $(UNIT)
 
+# Drives the providers for tests/integration/test_release.py.
+$(O)/integration/release_driver: $(O)/tests/integration/release_driver.o $(O)/libmu.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+drivers: $(O)/integration/release_driver
+
 setup:
 	$(Q)tests/setup
 
@@ -101,12 +108,12 @@ deps:
 	$(Q)CC='$(CC)' unlock/deps/build
 
 check: setup deps
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory all drivers
 	$(Q)$(MAKE) --no-print-directory STATIC=0 all units
 	$(Q)tests/run
 
 unit integration vm:
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory all drivers
 	$(Q)$(MAKE) --no-print-directory STATIC=0 units
 	$(Q)tests/run $@
 
@@ -142,5 +149,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units setup deps check unit integration vm demo bench fmt clean install FORCE
+.PHONY: all help units drivers setup deps check unit integration vm demo bench fmt clean install FORCE
 .SECONDARY:

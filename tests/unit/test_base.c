@@ -36,7 +36,7 @@ static void test_clock(void **state)
 {
     uint64_t start = now_us();
     struct deadline past = {0};
-    struct deadline soon = {start + 30000};
+    struct deadline soon = {start + 30000, NULL};
     struct deadline far = deadline_in(3600);
 
     (void)state;
@@ -59,11 +59,11 @@ static void test_backoff(void **state)
 
     (void)state;
     for (unsigned attempt = 0; attempt < 4; attempt++)
-        assert_true(backoff_sleep(attempt, 4, far));
+        assert_true(backoff_sleep(attempt, 4, 5000, far));
     /* 4 + 8 + 16 + 32 ms; jitter takes off at most half */
     assert_in_range(now_us() - start, 30000 - 4000, 2000000);
     start = now_us();
-    assert_false(backoff_sleep(4000000000u, 1000, (struct deadline){start + 20000}));
+    assert_false(backoff_sleep(4000000000u, 1000, 5000, (struct deadline){start + 20000, NULL}));
     assert_in_range(now_us() - start, 20000, 2000000);
 }
 

@@ -88,12 +88,12 @@ static struct http_request get(const char *url)
                                  .deadline = deadline_in(5)};
 }
 
-static struct http *open_plain(const atomic_bool *cancel)
+static struct http *open_plain(void)
 {
     struct http *http;
     struct mu_error err;
 
-    assert_int_equal(http_open(NULL, cancel, &http, &err), MU_OK);
+    assert_int_equal(http_open(NULL, &http, &err), MU_OK);
     return http;
 }
 
@@ -104,7 +104,7 @@ static void test_answers_on_one_connection(void **state)
     static const char *const answers[] = {HEAD "Content-Length: 3\r\n\r\nabc",
                                           "HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", NULL};
     struct server server;
-    struct http *http = open_plain(NULL);
+    struct http *http = open_plain();
     struct http_response response;
     struct http_request request;
     struct mu_error err = {0};
@@ -141,7 +141,7 @@ static void check_answer(const char *answer, enum mu_status status, long http_st
 {
     const char *const answers[] = {answer, NULL};
     struct server server;
-    struct http *http = open_plain(NULL);
+    struct http *http = open_plain();
     struct http_response response = {0};
     struct http_request request;
     struct mu_error err = {0};
@@ -192,7 +192,7 @@ static void test_bad_requests(void **state)
         {"file:///etc/passwd", MU_RETRY}, /* "unsupported protocol", as an answer not in HTTP */
         {"https://127.0.0.1:1/", MU_RETRY},
     };
-    struct http *http = open_plain(NULL);
+    struct http *http = open_plain();
     struct http_response response;
     struct mu_error err = {0};
 
@@ -220,12 +220,12 @@ static void *set_soon(void *flag)
     return NULL;
 }
 
-static void test_cancel(void **state)
+static void test_stop(void **state)
 {
     static const char *const answers[] = {"", NULL};
-    static atomic_bool cancel;
+    static atomic_bool stop;
     struct server server;
-    struct http *http = open_plain(&cancel);
+    struct http *http = open_plain();
     struct http_response response;
     struct http_request request;
     struct mu_error err = {0};
@@ -235,11 +235,12 @@ static void test_cancel(void **state)
     (void)state;
     server_start(&server, answers);
     request = get(server.url);
-    assert_int_equal(pthread_create(&thread, NULL, set_soon, &cancel), 0);
+    request.deadline.stop = &stop;
+    assert_int_equal(pthread_create(&thread, NULL, set_soon, &stop), 0);
     assert_int_equal(http_perform(http, &request, &response, &err), MU_RETRY);
-    assert_non_null(strstr(err.text, "stopped"));
+    assert_non_null(strstr(err.text, "no time is left"));
     assert_in_range(now_us() - start, 90000, 2000000);
-    assert_false(http_backoff(0, 1000, 1000, deadline_in(5), &cancel));
+    assert_false(backoff_sleep(0, 1000, 1000, request.deadline));
     pthread_join(thread, NULL);
     http_close(&http);
     server_stop(&server);
@@ -249,7 +250,7 @@ static void test_time_limit(void **state)
 {
     static const char *const answers[] = {"", NULL};
     struct server server;
-    struct http *http = open_plain(NULL);
+    struct http *http = open_plain();
     struct http_response response;
     struct http_request request;
     struct mu_error err = {0};
@@ -263,19 +264,6 @@ static void test_time_limit(void **state)
     assert_in_range(now_us() - start, 150000, 3000000);
     http_close(&http);
     server_stop(&server);
-}
-
-static void test_backoff(void **state)
-{
-    uint64_t start = now_us();
-
-    (void)state;
-    assert_true(http_backoff(0, 20, 500, deadline_in(5), NULL));
-    assert_in_range(now_us() - start, 14000, 1000000);
-    start = now_us();
-    assert_true(http_backoff(60, 20, 100, deadline_in(5), NULL)); /* capped */
-    assert_in_range(now_us() - start, 74000, 1000000);
-    assert_false(http_backoff(0, 20, 500, deadline_in(0), NULL));
 }
 
 static void test_tokens(void **state)
@@ -304,9 +292,8 @@ int main(void)
         cmocka_unit_test(test_classes),
         cmocka_unit_test(test_body_limit),
         cmocka_unit_test(test_bad_requests),
-        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_stop),
         cmocka_unit_test(test_time_limit),
-        cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_tokens),
     };
 

@@ -214,7 +214,7 @@ static void test_busy_tpm_is_asked_again(void **state)
     assert_int_equal(tpm_pcr_read(tpm, HASH_SHA384, PCR_BIT(4), &values, &err), MU_OK);
     fake_tpm_fault(&fake,
                    (struct fake_fault){TPM2_CC_PCR_Read, FAKE_RC, TPM2_RC_NV_RATE, .count = 0});
-    tpm->deadline = (struct deadline){now_us() + 50000};
+    tpm->deadline = (struct deadline){now_us() + 50000, NULL};
     assert_int_equal(tpm_pcr_read(tpm, HASH_SHA384, PCR_BIT(4), &values, &err), MU_RETRY);
 }
 

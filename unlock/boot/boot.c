@@ -2,6 +2,7 @@
 #include "boot/boot.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,6 +36,7 @@ struct session {
 struct boot {
     struct config config;
     struct deadline deadline;
+    atomic_bool stop; /* nothing is waited for any more */
     EVP_PKEY *builder_key;
     struct pcr_values baked;
     struct pcr_values found;
@@ -54,6 +56,7 @@ static enum mu_status load_configuration(struct boot *boot, const char *path, st
 
     MU_TRY(config_load(path, &boot->config, err));
     boot->deadline = deadline_in(boot->config.timeout);
+    boot->deadline.stop = &boot->stop;
     MU_TRY(baseline_load(boot->config.baseline, &boot->baked, err));
     MU_TRY(signature_load_public_key(boot->config.builder_key, &boot->builder_key, err));
     trace_step("configuration", start);
@@ -147,7 +150,8 @@ static enum mu_status loader_start(struct boot *boot, struct mu_error *err)
 
 static enum mu_status loader_join(struct boot *boot, struct mu_error *err)
 {
-    pthread_join(boot->loader, NULL);
+    if (boot->loader_runs)
+        pthread_join(boot->loader, NULL);
     boot->loader_runs = false;
     if (boot->loader_status != MU_OK)
         *err = boot->loader_error;
@@ -345,7 +349,7 @@ static void write_report(const struct boot *boot, const struct mu_error *failure
 {
     struct report_volume volumes[CONFIG_VOLUMES_MAX];
     const char *path = boot->config.report ? boot->config.report : DEFAULT_REPORT;
-    size_t count = boot->loader_runs ? 0 : boot->config.volumes;
+    size_t count = boot->config.volumes;
     struct mu_error err = {0};
 
     for (size_t i = 0; i < count; i++)
@@ -356,27 +360,32 @@ static void write_report(const struct boot *boot, const struct mu_error *failure
         log_line("no report: %s", err.text);
 }
 
-static void wipe(struct boot *boot)
+/* A refusal does not wait for a device that may never come. */
+static void stop_waiting(struct boot *boot)
 {
+    struct mu_error ignored;
+
+    atomic_store(&boot->stop, true);
+    (void)loader_join(boot, &ignored);
     for (size_t i = 0; i < boot->sessions; i++)
         boot->session[i].provider->finish(&boot->session[i].state);
-    for (size_t i = 0; i < CONFIG_VOLUMES_MAX; i++)
-        secret_free(&boot->volume[i].volume_key);
-    tpm_close(&boot->tpm);
-    /* The loader may still be waiting for a device; what it uses goes with the process. */
-    if (boot->loader_runs)
-        return;
+}
+
+static void wipe(struct boot *boot)
+{
     for (size_t i = 0; i < CONFIG_VOLUMES_MAX; i++) {
+        secret_free(&boot->volume[i].volume_key);
         luks_header_free(&boot->volume[i].header);
         record_free(&boot->volume[i].record);
     }
+    tpm_close(&boot->tpm);
     signature_key_free(&boot->builder_key);
     config_free(&boot->config);
 }
 
 static void boot_init(struct boot *boot)
 {
-    *boot = (struct boot){0};
+    memset(boot, 0, sizeof(*boot));
     for (size_t i = 0; i < CONFIG_VOLUMES_MAX; i++)
         boot->volume[i].header.memfd = -1;
 }
@@ -394,6 +403,7 @@ enum mu_status boot_unlock(const char *config_path, bool activate, struct mu_err
         if (ensure_fence(&boot, err->text, &fence_error) != MU_OK)
             log_line("THE FENCE IS OPEN: %s", fence_error.text);
     }
+    stop_waiting(&boot);
     write_report(&boot, status == MU_OK ? NULL : err);
     wipe(&boot);
     return status;

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/secret.h"
@@ -108,6 +107,5 @@ int main(int argc, char **argv)
     /* boot_unlock has logged its failure already, before the fence. */
     if (status != MU_OK && (args.verb == NULL || strcmp(args.verb, "unlock") != 0))
         log_error(&err);
-    (void)fflush(NULL);
-    _exit((int)status); /* threads that still wait for a device must not run into exit handlers */
+    return (int)status;
 }

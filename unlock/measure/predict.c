@@ -9,7 +9,7 @@
 #define PREDICTABLE (PCR_BIT(4) | PCR_BIT(7) | PCR_BIT(12))
 
 /* systemd-stub starts the kernel of a UKI through LoadImage(), which firmware measures, from 252 on
- * until 258 began to load it by itself. Before 252 it was done differently by architecture. */
+ * until 258 began to load it by itself. What older ones do is not worth knowing. */
 #define STUB_OLDEST 252
 #define STUB_LOADS_BY_ITSELF 258
 

@@ -27,7 +27,6 @@ struct task {
 
 /* The connection to one region's KMS. */
 struct link {
-    struct provider_session *session;
     char region[64];
     struct kms *kms;
     struct task connect;
@@ -84,8 +83,8 @@ static void *get_credentials(void *argument)
     struct task *task = &session->get_credentials;
     uint64_t start = now_us();
 
-    task->status = imds_credentials(session->config->imds, session->deadline, &session->stop,
-                                    &session->credentials, &task->error);
+    task->status = aws_credentials_from_imds(session->config->imds, session->deadline,
+                                             &session->credentials, &task->error);
     trace_step("instance-credentials", start);
     return NULL;
 }
@@ -131,7 +130,7 @@ static enum mu_status session_start(const struct config *config, struct deadline
     if (session == NULL)
         return mu_oom(err);
     session->config = config;
-    session->deadline = deadline;
+    session->deadline = (struct deadline){deadline.at_us, &session->stop};
     MU_TRY(task_start(&session->make_key, make_key, session, err));
     MU_TRY(task_start(&session->get_credentials, get_credentials, session, err));
     *ret = session;
@@ -201,10 +200,8 @@ static enum mu_status session_prepare(struct provider_session *session, const st
     if (session->links == CONFIG_VOLUMES_MAX)
         return mu_fail(err, MU_CONFIG, "more than %d regions", CONFIG_VOLUMES_MAX);
     link = &session->link[session->links];
-    link->session = session;
     strcpy(link->region, region);
-    MU_TRY(kms_open(session->config, data.key_arn, session->deadline, &session->stop, &link->kms,
-                    err));
+    MU_TRY(kms_open(session->config, data.key_arn, session->deadline, &link->kms, err));
     session->links++;
     return task_start(&link->connect, connect_kms, link, err);
 }
@@ -233,8 +230,7 @@ static enum mu_status session_attest(struct provider_session *session, struct tp
 
         if (status == MU_OK)
             break;
-        if (status != MU_RETRY ||
-            !http_backoff(attempt, 50, 2000, session->deadline, &session->stop))
+        if (status != MU_RETRY || !backoff_sleep(attempt, 50, 2000, session->deadline))
             return status;
     }
     trace_step("document", start);
@@ -251,8 +247,8 @@ static enum mu_status decrypt(struct provider_session *session, struct kms *kms,
     if (status == MU_OK || !kms_credentials_expired(kms))
         return status;
     aws_credentials_free(&session->credentials);
-    MU_TRY(imds_credentials(session->config->imds, session->deadline, &session->stop,
-                            &session->credentials, err));
+    MU_TRY(aws_credentials_from_imds(session->config->imds, session->deadline,
+                                     &session->credentials, err));
     return kms_decrypt(kms, &session->credentials, request, ret, err);
 }
 

@@ -19,7 +19,7 @@ struct http {
     CURLM *multi; /* owns the connection */
     CURL *easy;
     const char *ca_file;
-    const atomic_bool *cancel;
+    struct deadline deadline; /* of the request that is going on */
     char message[CURL_ERROR_SIZE];
     uint8_t *body; /* HTTP_BODY_MAX + 1 */
     size_t body_len;
@@ -43,8 +43,7 @@ static void initialise(void)
                                  wiping_strdup, wiping_calloc) == CURLE_OK;
 }
 
-enum mu_status http_open(const char *ca_file, const atomic_bool *cancel, struct http **ret,
-                         struct mu_error *err)
+enum mu_status http_open(const char *ca_file, struct http **ret, struct mu_error *err)
 {
     MU_CLEANUP(http_close) struct http *http = NULL;
 
@@ -55,7 +54,6 @@ enum mu_status http_open(const char *ca_file, const atomic_bool *cancel, struct 
     if (http == NULL)
         return mu_oom(err);
     http->ca_file = ca_file;
-    http->cancel = cancel;
     http->multi = curl_multi_init();
     http->easy = curl_easy_init();
     http->body = malloc(HTTP_BODY_MAX + 1);
@@ -259,11 +257,6 @@ static CURLcode set_options(struct http *http, const struct http_request *reques
     return request->sigv4 == NULL ? CURLE_OK : set_signature(easy, request);
 }
 
-static bool cancelled(const atomic_bool *cancel)
-{
-    return cancel != NULL && atomic_load(cancel);
-}
-
 /* As curl_easy_perform, which would look at a request to stop once a second only. */
 static CURLcode run(struct http *http)
 {
@@ -272,7 +265,7 @@ static CURLcode run(struct http *http)
 
     if (curl_multi_add_handle(http->multi, http->easy) != CURLM_OK)
         return CURLE_FAILED_INIT;
-    while (running > 0 && !cancelled(http->cancel)) {
+    while (running > 0 && !deadline_passed(http->deadline)) {
         if (curl_multi_perform(http->multi, &running) != CURLM_OK ||
             (running > 0 &&
              curl_multi_poll(http->multi, NULL, 0, CANCEL_POLL_MS, NULL) != CURLM_OK))
@@ -344,8 +337,8 @@ static enum mu_status fail_curl(struct http *http, const char *url, CURLcode rc,
 
     if (http->overflow)
         return mu_fail(err, MU_REFUSE, "%s: the answer has more than %d bytes", url, HTTP_BODY_MAX);
-    if (cancelled(http->cancel))
-        return mu_fail(err, MU_RETRY, "%s: stopped", url);
+    if (rc == CURLE_ABORTED_BY_CALLBACK)
+        return mu_fail(err, MU_RETRY, "%s: no time is left", url);
     if (rc == CURLE_SSL_CACERT_BADFILE)
         return mu_fail(err, MU_CONFIG, "CA file %s: %s", http->ca_file, text);
     if (rc != CURLE_PEER_FAILED_VERIFICATION || http->ca_file == NULL)
@@ -385,6 +378,7 @@ enum mu_status http_perform(struct http *http, const struct http_request *reques
     if (deadline_passed(request->deadline))
         return mu_fail(err, MU_RETRY, "%s: no time is left", request->url);
     wipe_body(http);
+    http->deadline = request->deadline;
     http->message[0] = '\0';
     MU_TRY(headers_of(request, &headers, err));
     rc = set_options(http, request, headers);
@@ -398,22 +392,6 @@ enum mu_status http_perform(struct http *http, const struct http_request *reques
         status = fail_curl(http, request->url, rc, err);
     curl_easy_reset(http->easy);
     return status;
-}
-
-bool http_backoff(unsigned attempt, unsigned first_ms, unsigned cap_ms, struct deadline deadline,
-                  const atomic_bool *cancel)
-{
-    unsigned wait_ms = attempt < 16 && first_ms << attempt < cap_ms ? first_ms << attempt : cap_ms;
-
-    wait_ms -= (unsigned)(now_us() % (wait_ms / 4 + 1));
-    while (wait_ms > 0 && !cancelled(cancel)) {
-        unsigned slice_ms = wait_ms < CANCEL_POLL_MS ? wait_ms : CANCEL_POLL_MS;
-
-        if (!pause_ms(slice_ms, deadline))
-            return false;
-        wait_ms -= slice_ms;
-    }
-    return !cancelled(cancel);
 }
 
 bool http_token_ok(struct bytes text, size_t min, size_t max)

@@ -2,7 +2,6 @@
 #ifndef MU_RELEASE_HTTP_H
 #define MU_RELEASE_HTTP_H
 
-#include <stdatomic.h>
 #include <time.h>
 
 #include "base/bytes.h"
@@ -14,9 +13,8 @@ struct http;
 
 #define HTTP_BODY_MAX 65536
 
-/* ca_file NULL: plain http. *cancel (may be NULL) set by another thread ends what is going on
- * within a tenth of a second, as MU_RETRY. Both are borrowed. */
-enum mu_status http_open(const char *ca_file, const atomic_bool *cancel, struct http **ret,
+/* ca_file NULL: plain http. It is borrowed. */
+enum mu_status http_open(const char *ca_file, struct http **ret,
                          struct mu_error *err) MU_MUST_CHECK;
 void http_close(struct http **http);
 
@@ -35,7 +33,7 @@ struct http_request {
     const char *sigv4;
     struct bytes access_key_id, secret_access_key;
     unsigned connect_ms, total_ms; /* limits, besides the deadline */
-    struct deadline deadline;
+    struct deadline deadline;      /* its stop ends what is going on within a tenth of a second */
 };
 
 /* Valid until the next request; the memory is wiped. */
@@ -51,11 +49,6 @@ struct http_response {
  * file. */
 enum mu_status http_perform(struct http *http, const struct http_request *request,
                             struct http_response *ret, struct mu_error *err) MU_MUST_CHECK;
-
-/* Waits before attempt number attempt + 2: first_ms doubled each time up to cap_ms, with jitter.
- * False when the deadline has passed or *cancel was set. */
-bool http_backoff(unsigned attempt, unsigned first_ms, unsigned cap_ms, struct deadline deadline,
-                  const atomic_bool *cancel);
 
 /* Printable ASCII without spaces, min to max long: fit for a header or a URL. */
 bool http_token_ok(struct bytes text, size_t min, size_t max);

@@ -186,25 +186,18 @@ static enum mu_status fetch(struct imds *imds, struct aws_credentials *ret, stru
     return imds_parse_credentials(json, ret, err);
 }
 
-enum mu_status imds_credentials(const char *base, struct deadline deadline,
-                                const atomic_bool *cancel, struct aws_credentials *ret,
-                                struct mu_error *err)
+enum mu_status aws_credentials_from_imds(const char *base, struct deadline deadline,
+                                         struct aws_credentials *ret, struct mu_error *err)
 {
     MU_CLEANUP(imds_wipe) struct imds imds = {.base = base, .deadline = deadline};
     enum mu_status status;
 
     if (strncmp(base, "http://", 7) != 0)
         return mu_fail(err, MU_CONFIG, "imds: '%s' does not begin with http://", base);
-    MU_TRY(http_open(NULL, cancel, &imds.http, err));
+    MU_TRY(http_open(NULL, &imds.http, err));
     for (;; imds.attempt++) {
         status = fetch(&imds, ret, err);
-        if (status != MU_RETRY || !http_backoff(imds.attempt, 20, 500, deadline, cancel))
+        if (status != MU_RETRY || !backoff_sleep(imds.attempt, 20, 500, deadline))
             return status;
     }
-}
-
-enum mu_status aws_credentials_from_imds(const char *imds, struct deadline deadline,
-                                         struct aws_credentials *ret, struct mu_error *err)
-{
-    return imds_credentials(imds, deadline, NULL, ret, err);
 }

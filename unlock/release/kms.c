@@ -22,13 +22,12 @@ struct kms {
     char url[KMS_URL_MAX];
     char scope[96];
     struct deadline deadline;
-    const atomic_bool *cancel;
     time_t clock_offset; /* seconds that the server is ahead of this machine */
     bool credentials_expired;
 };
 
 enum mu_status kms_open(const struct config *config, const char *key_arn, struct deadline deadline,
-                        const atomic_bool *cancel, struct kms **ret, struct mu_error *err)
+                        struct kms **ret, struct mu_error *err)
 {
     MU_CLEANUP(kms_close) struct kms *kms = calloc(1, sizeof(*kms));
     char region[64], partition[32];
@@ -39,10 +38,9 @@ enum mu_status kms_open(const struct config *config, const char *key_arn, struct
     MU_TRY(kms_endpoint(config, region, partition, kms->url, err));
     (void)snprintf(kms->scope, sizeof(kms->scope), "aws:amz:%s:kms", region);
     kms->deadline = deadline;
-    kms->cancel = cancel;
     if (config->ca_file == NULL)
         return mu_fail(err, MU_CONFIG, "ca_file is not set");
-    MU_TRY(http_open(config->ca_file, cancel, &kms->http, err));
+    MU_TRY(http_open(config->ca_file, &kms->http, err));
     *ret = kms;
     kms = NULL;
     return MU_OK;
@@ -78,7 +76,7 @@ enum mu_status kms_connect(struct kms *kms, struct mu_error *err)
     for (unsigned attempt = 0;; attempt++) {
         enum mu_status status = http_perform(kms->http, &request, &response, err);
 
-        if (status != MU_RETRY || !http_backoff(attempt, 20, 500, kms->deadline, kms->cancel))
+        if (status != MU_RETRY || !backoff_sleep(attempt, 20, 500, kms->deadline))
             return status;
     }
 }
@@ -172,7 +170,7 @@ static enum mu_status call(struct kms *kms, const char *target,
     for (unsigned attempt = 0;; attempt++) {
         enum mu_status status = call_once(kms, target, credentials, body, ret, err);
 
-        if (status != MU_RETRY || !http_backoff(attempt, 50, 5000, kms->deadline, kms->cancel))
+        if (status != MU_RETRY || !backoff_sleep(attempt, 50, 5000, kms->deadline))
             return status;
     }
 }
@@ -304,7 +302,7 @@ enum mu_status kms_encrypt(const struct config *config, const struct aws_credent
 
     if (plaintext.len == 0 || plaintext.len > PLAINTEXT_MAX)
         return mu_fail(err, MU_INTERNAL, "KMS encrypts 1 to %d bytes", PLAINTEXT_MAX);
-    MU_TRY(kms_open(config, key_arn, deadline, NULL, &kms, err));
+    MU_TRY(kms_open(config, key_arn, deadline, &kms, err));
     MU_TRY(encrypt_body(key_arn, encryption_context, plaintext, &body, err));
     MU_TRY(call(kms, "TrentService.Encrypt", credentials, secret_view(&body), &answer, err));
     MU_TRY(check_key(answer, key_arn, err));

@@ -2,8 +2,6 @@
 #ifndef MU_RELEASE_KMS_CLIENT_H
 #define MU_RELEASE_KMS_CLIENT_H
 
-#include <stdatomic.h>
-
 #include "release/kms.h"
 
 #define KMS_URL_MAX 256
@@ -13,12 +11,11 @@
 enum mu_status kms_endpoint(const struct config *config, const char *region, const char *partition,
                             char ret_url[static KMS_URL_MAX], struct mu_error *err) MU_MUST_CHECK;
 
-/* One connection to the KMS of one region. Everything is retried until the deadline, or until
- * *cancel (may be NULL) is set. config is borrowed. */
+/* One connection to the KMS of one region. Everything is retried until the deadline. config is
+ * borrowed. */
 struct kms;
 enum mu_status kms_open(const struct config *config, const char *key_arn, struct deadline deadline,
-                        const atomic_bool *cancel, struct kms **ret,
-                        struct mu_error *err) MU_MUST_CHECK;
+                        struct kms **ret, struct mu_error *err) MU_MUST_CHECK;
 void kms_close(struct kms **kms);
 /* Looks the name up and connects, so that the next call finds an open connection. */
 enum mu_status kms_connect(struct kms *kms, struct mu_error *err) MU_MUST_CHECK;

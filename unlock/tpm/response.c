@@ -4,6 +4,7 @@
 #include "tpm/internal.h"
 
 #define FIRST_PAUSE_MS 10u
+#define LONGEST_PAUSE_MS 1000u
 #define ATTEMPTS_MAX 16u
 
 /* What a code means for the caller, and what a person can do about it. */
@@ -69,7 +70,7 @@ bool tpm_again(struct tpm *tpm, TSS2_RC rc, unsigned *attempt)
     case TPM2_RC_TESTING:
     case TPM2_RC_NV_RATE:
         return *attempt < ATTEMPTS_MAX &&
-               backoff_sleep((*attempt)++, FIRST_PAUSE_MS, tpm->deadline);
+               backoff_sleep((*attempt)++, FIRST_PAUSE_MS, LONGEST_PAUSE_MS, tpm->deadline);
     default:
         return false;
     }

@@ -12,7 +12,7 @@ from . import base, cache, console
 
 GUEST = Path(__file__).resolve().parent.parent / "guest"
 SYSTEMD, PLAIN = "systemd", "plain"
-CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off lsm=capability"
+CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off lsm=capability init=/usr/sbin/guest-init"
 
 # $1 base tree, $2 work directory, $3... directories to copy over it; then the script on stdin
 # runs with $root and $work set.
