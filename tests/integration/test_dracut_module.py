@@ -369,7 +369,7 @@ def test_check(world):
     ("systemd", "systemd-networkd initqueue securityfs", True, "dm systemd-networkd"),
     ("systemd network-manager", "systemd-networkd", True, "dm network-manager"),
     ("systemd", "network network-legacy", False, "dm network"),
-    ("", "securityfs network-legacy", True, "dm securityfs network-legacy"),
+    ("", "securityfs network-legacy", True, "dm securityfs network-legacy network"),
     ("", "initqueue network", True, "dm initqueue network"),
 ])
 def test_depends(world, included, modules, networkd, expected):
@@ -385,7 +385,7 @@ def test_depends(world, included, modules, networkd, expected):
 def test_depends_on_dracut_without_module_path(world):
     (world / "dracut/modules.d/35network-legacy").mkdir(parents=True)
     done = module(world, "depends", stubs=STUBS)
-    assert (done.returncode, done.stdout.strip()) == (0, "dm network-legacy"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "dm network-legacy network"), done.stderr
 
 
 def test_installkernel_is_not_host_only(world):

@@ -124,13 +124,13 @@ struct bytes certificate_common_name(X509 *certificate)
     return (struct bytes){ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value)};
 }
 
-/* How messages call the certificate at `depth` of a path with `count` of a cabundle: the leaf is at
- * 0, the last of the cabundle at 1. */
+/* How messages call the certificate at `depth` of the path: the leaf is at 0, the root at `count`.
+ */
 static const char *position(size_t depth, size_t count, char to[static 32])
 {
     if (depth == 0)
         return "certificate";
-    if (depth > count)
+    if (depth >= count)
         return "the root";
     (void)snprintf(to, 32, "cabundle entry %zu", count - depth);
     return to;
@@ -181,7 +181,7 @@ static const char *rule_broken(X509 *certificate, bool is_ca)
 static enum mu_status parse_cabundle(const struct bytes *cabundle, size_t count,
                                      STACK_OF(X509) * stack, struct mu_error *err)
 {
-    for (size_t depth = 1; depth <= count; depth++) {
+    for (size_t depth = 1; depth < count; depth++) {
         MU_CLEANUP(certificate_free) X509 *certificate = NULL;
         char name[32];
 
@@ -195,64 +195,62 @@ static enum mu_status parse_cabundle(const struct bytes *cabundle, size_t count,
 }
 
 /* The path that OpenSSL found must be the one that the document shows. */
-static bool is_expected(STACK_OF(X509) * path, X509 *leaf, STACK_OF(X509) * between, X509 *root)
+static bool is_expected(const STACK_OF(X509) * found, const STACK_OF(X509) * expected)
 {
-    int count = sk_X509_num(between);
+    int count = sk_X509_num(expected);
 
-    if (sk_X509_num(path) != count + 2 || X509_cmp(sk_X509_value(path, 0), leaf) != 0 ||
-        X509_cmp(sk_X509_value(path, count + 1), root) != 0)
+    if (sk_X509_num(found) != count)
         return false;
     for (int i = 0; i < count; i++)
-        if (X509_cmp(sk_X509_value(path, i + 1), sk_X509_value(between, i)) != 0)
+        if (X509_cmp(sk_X509_value(found, i), sk_X509_value(expected, i)) != 0)
             return false;
     return true;
 }
 
-static enum mu_status build_path(X509_STORE_CTX *context, X509 *leaf, STACK_OF(X509) * between,
-                                 X509 *root, int64_t at, struct mu_error *err)
+static enum mu_status verify_path(STACK_OF(X509) * path, X509 *root, int64_t at,
+                                  struct mu_error *err)
 {
     MU_CLEANUP(free_store) X509_STORE *store = X509_STORE_new();
+    MU_CLEANUP(free_context) X509_STORE_CTX *context = X509_STORE_CTX_new();
     X509_VERIFY_PARAM *parameters;
-    size_t count = (size_t)sk_X509_num(between);
+    int last = sk_X509_num(path) - 1;
     int reason, depth;
     char name[32];
 
-    if (store == NULL || X509_STORE_add_cert(store, root) != 1 ||
-        X509_STORE_CTX_init(context, store, leaf, between) != 1)
+    if (store == NULL || context == NULL || X509_STORE_add_cert(store, root) != 1 ||
+        X509_STORE_CTX_init(context, store, sk_X509_value(path, 0), path) != 1)
         return mu_oom(err);
     parameters = X509_STORE_CTX_get0_param(context);
     X509_VERIFY_PARAM_set_time(parameters, (time_t)at);
-    X509_VERIFY_PARAM_set_depth(parameters, (int)count);
+    X509_VERIFY_PARAM_set_depth(parameters, last - 1);
     if (X509_verify_cert(context) == 1)
-        return is_expected(X509_STORE_CTX_get0_chain(context), leaf, between, root)
+        return is_expected(X509_STORE_CTX_get0_chain(context), path)
                    ? MU_OK
-                   : mu_fail(err, MU_REFUSE, "cabundle holds other certificates than the path");
+                   : mu_fail(err, MU_REFUSE, "cabundle is not the path from the root, in order");
     reason = X509_STORE_CTX_get_error(context);
     depth = X509_STORE_CTX_get_error_depth(context);
     if (reason == X509_V_OK || reason == X509_V_ERR_OUT_OF_MEM || depth < 0)
         return mu_oom(err);
-    return mu_fail(err, MU_REFUSE, "%s: %s", position((size_t)depth, count, name),
+    return mu_fail(err, MU_REFUSE, "%s: %s", position((size_t)depth, (size_t)last, name),
                    X509_verify_cert_error_string(reason));
 }
 
 enum mu_status chain_verify(X509 *leaf, const struct bytes *cabundle, size_t count, X509 *root,
                             int64_t at, struct mu_error *err)
 {
-    MU_CLEANUP(free_stack) STACK_OF(X509) *between = sk_X509_new_null();
-    MU_CLEANUP(free_context) X509_STORE_CTX *context = X509_STORE_CTX_new();
+    MU_CLEANUP(free_stack) STACK_OF(X509) *path = sk_X509_new_null();
 
-    if (between == NULL || context == NULL)
+    if (path == NULL || X509_add_cert(path, leaf, X509_ADD_FLAG_UP_REF) != 1)
         return mu_oom(err);
-    MU_TRY(parse_cabundle(cabundle, count, between, err));
-    for (size_t depth = 0; depth <= count + 1; depth++) {
-        X509 *certificate = depth == 0      ? leaf
-                            : depth > count ? root
-                                            : sk_X509_value(between, (int)depth - 1);
-        const char *broken = rule_broken(certificate, depth > 0);
+    MU_TRY(parse_cabundle(cabundle, count, path, err));
+    if (X509_add_cert(path, root, X509_ADD_FLAG_UP_REF) != 1)
+        return mu_oom(err);
+    for (int depth = 0; depth < sk_X509_num(path); depth++) {
+        const char *broken = rule_broken(sk_X509_value(path, depth), depth > 0);
         char name[32];
 
         if (broken != NULL)
-            return mu_fail(err, MU_REFUSE, "%s %s", position(depth, count, name), broken);
+            return mu_fail(err, MU_REFUSE, "%s %s", position((size_t)depth, count, name), broken);
     }
-    return build_path(context, leaf, between, root, at, err);
+    return verify_path(path, root, at, err);
 }

@@ -23,9 +23,10 @@ enum mu_status certificate_validity(X509 *certificate, int64_t *ret_from, int64_
 struct bytes certificate_common_name(X509 *certificate);
 
 /* RFC 5280, 6.1 at the time `at` (seconds since 1970), with `root` as the only trust anchor. The
- * path must be leaf, cabundle[count - 1], ..., cabundle[0], root, neither longer nor shorter; each
- * certificate P-384 signed by ecdsa-with-SHA384, each CA with basicConstraints and keyCertSign, the
- * leaf with digitalSignature and no CA. MU_REFUSE says which certificate and why. */
+ * path must be leaf, cabundle[count - 1], ..., cabundle[1], root, neither longer nor shorter;
+ * cabundle[0] is where AWS puts its root, and is not looked at. Each certificate is P-384 and
+ * signed by ecdsa-with-SHA384, each CA has basicConstraints and keyCertSign, the leaf
+ * digitalSignature and is no CA. MU_REFUSE says which certificate and why. */
 enum mu_status chain_verify(X509 *leaf, const struct bytes *cabundle, size_t count, X509 *root,
                             int64_t at, struct mu_error *err) MU_MUST_CHECK;
 

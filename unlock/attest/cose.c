@@ -83,7 +83,7 @@ enum mu_status cose_verify_es384(EVP_PKEY *key, struct bytes protected_header, s
     MU_CLEANUP(buffer_free) struct buffer message = {0};
     MU_CLEANUP(free_md) EVP_MD_CTX *md = EVP_MD_CTX_new();
     uint8_t *der = NULL;
-    int der_len, good;
+    int der_len = 0, good;
 
     if (!is_p384(key))
         return mu_fail(err, MU_REFUSE, "the signing key is not on P-384");

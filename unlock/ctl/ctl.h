@@ -27,6 +27,7 @@ extern const struct verb verb_baseline_record, verb_baseline_predict, verb_basel
     verb_baseline_sign, verb_baseline_verify;
 extern const struct verb verb_eventlog;
 extern const struct verb verb_attest;
+extern const struct verb verb_verify;
 extern const struct verb verb_enroll;
 extern const struct verb verb_record_show;
 extern const struct verb verb_header_check;

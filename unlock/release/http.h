@@ -12,6 +12,8 @@
 struct http;
 
 #define HTTP_BODY_MAX 65536
+/* The longest pause before trying again where nobody answered: the link may come up at any moment. */
+#define HTTP_NO_ANSWER_PAUSE_MS 50
 
 /* ca_file NULL: plain http. It is borrowed. */
 enum mu_status http_open(const char *ca_file, struct http **ret,

@@ -21,6 +21,7 @@ struct imds {
     const char *base;
     struct deadline deadline;
     unsigned attempt;
+    bool answered; /* the last request, if only with an error */
     unsigned forbidden;
     uint8_t token[TOKEN_MAX];
     size_t token_len;
@@ -57,7 +58,10 @@ static enum mu_status request(struct imds *imds, const char *method, const char 
 
     if ((size_t)snprintf(url, sizeof(url), "%s%s", imds->base, path) >= sizeof(url))
         return mu_fail(err, MU_CONFIG, "the IMDS address is too long");
-    return http_perform(imds->http, &r, ret, err);
+    imds->answered = false;
+    MU_TRY(http_perform(imds->http, &r, ret, err));
+    imds->answered = true;
+    return MU_OK;
 }
 
 /* EC2 User Guide, "Use the Instance Metadata Service to access instance metadata". */
@@ -197,7 +201,9 @@ enum mu_status aws_credentials_from_imds(const char *base, struct deadline deadl
     MU_TRY(http_open(NULL, &imds.http, err));
     for (;; imds.attempt++) {
         status = fetch(&imds, ret, err);
-        if (status != MU_RETRY || !backoff_sleep(imds.attempt, 20, 500, deadline))
+        if (status != MU_RETRY ||
+            !backoff_sleep(imds.attempt, 20, imds.answered ? 1000 : HTTP_NO_ANSWER_PAUSE_MS,
+                           deadline))
             return status;
     }
 }

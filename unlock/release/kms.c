@@ -76,7 +76,8 @@ enum mu_status kms_connect(struct kms *kms, struct mu_error *err)
     for (unsigned attempt = 0;; attempt++) {
         enum mu_status status = http_perform(kms->http, &request, &response, err);
 
-        if (status != MU_RETRY || !backoff_sleep(attempt, 20, 500, kms->deadline))
+        if (status != MU_RETRY ||
+            !backoff_sleep(attempt, 20, HTTP_NO_ANSWER_PAUSE_MS, kms->deadline))
             return status;
     }
 }
