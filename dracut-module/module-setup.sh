@@ -27,7 +27,8 @@ depends() {
         mu_is_module securityfs && deps+=" securityfs"
         mu_is_module initqueue && deps+=" initqueue"
     fi
-    echo "$deps $(mu_network)"
+    # shellcheck disable=SC2046 # words
+    echo "$deps" $(mu_network)
     return 0
 }
 
@@ -107,12 +108,17 @@ mu_network() {
     done
     if mu_is_included systemd; then
         module=systemd-networkd
-        [[ -x $root${systemdutildir:-/usr/lib/systemd}/systemd-networkd ]] || module=network
+        [[ -x $root${systemdutildir:-/usr/lib/systemd}/systemd-networkd ]] || module=
     else
         module=network-legacy
         [[ -x $root/usr/sbin/NetworkManager ]] && module=network-manager
     fi
-    mu_is_module "$module" && echo "$module" || echo network
+    [[ $module ]] && mu_is_module "$module" || module=
+    # `network` takes what stands before it, and brings the others' net-lib.sh up to 059.
+    case $module in
+        systemd-networkd) echo "$module" ;;
+        *) echo "$module network" ;;
+    esac
 }
 
 # Everything to the place where the configuration says it is.

@@ -125,13 +125,12 @@ def test_owner_authorisation_is_named(tpm, tmp_path):
 
 
 def test_an_ordinary_tpm_is_named(tmp_path):
-    port = worlds.run("/usr/bin/python3", "-c", "import socket as s; a = s.socket(); a.bind(('127.0.0.1', 0)); "
-                      "print(a.getsockname()[1])", text=True).stdout.strip()
+    port = worlds.two_free_ports()
     (tmp_path / "state").mkdir()
     worlds.run("swtpm_setup", "--tpm2", "--tpmstate", tmp_path / "state", "--pcr-banks", "sha384")
     process = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp_path}/state",
                                 "--server", f"type=tcp,port={port},bindaddr=127.0.0.1,disconnect",
-                                "--ctrl", f"type=tcp,port={int(port) + 1},bindaddr=127.0.0.1",
+                                "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1",
                                 "--flags", "not-need-init,startup-clear"])
     try:
         done = worlds.muctl("attest", "--tcti", f"swtpm:host=127.0.0.1,port={port}", "-o", tmp_path / "document",

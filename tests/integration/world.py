@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Everything one boot needs, on this host: a NitroTPM, KMS and IMDS, an encrypted volume, an image builder."""
+import contextlib
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -38,6 +40,18 @@ def run(*command, check=True, **options):
 
 def muctl(*arguments, check=True, **options):
     return run(MUCTL, *arguments, check=check, text=True, **options)
+
+
+def two_free_ports():
+    """The first of two in a row, for swtpm's server and control channels."""
+    for _ in range(100):
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
+    raise AssertionError("no two free ports in a row")
 
 
 class Service:

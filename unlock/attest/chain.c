@@ -11,6 +11,8 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 
+#define NAME_SIZE 40 /* "cabundle entry 123" */
+
 static void free_bio(BIO **bio)
 {
     (void)BIO_free(*bio);
@@ -126,13 +128,13 @@ struct bytes certificate_common_name(X509 *certificate)
 
 /* How messages call the certificate at `depth` of the path: the leaf is at 0, the root at `count`.
  */
-static const char *position(size_t depth, size_t count, char to[static 32])
+static const char *position(size_t depth, size_t count, char to[static NAME_SIZE])
 {
     if (depth == 0)
         return "certificate";
     if (depth >= count)
         return "the root";
-    (void)snprintf(to, 32, "cabundle entry %zu", count - depth);
+    (void)snprintf(to, NAME_SIZE, "cabundle entry %zu", count - depth);
     return to;
 }
 
@@ -183,7 +185,7 @@ static enum mu_status parse_cabundle(const struct bytes *cabundle, size_t count,
 {
     for (size_t depth = 1; depth < count; depth++) {
         MU_CLEANUP(certificate_free) X509 *certificate = NULL;
-        char name[32];
+        char name[NAME_SIZE];
 
         MU_TRY(certificate_from_der(cabundle[count - depth], position(depth, count, name),
                                     &certificate, err));
@@ -215,7 +217,7 @@ static enum mu_status verify_path(STACK_OF(X509) * path, X509 *root, int64_t at,
     X509_VERIFY_PARAM *parameters;
     int last = sk_X509_num(path) - 1;
     int reason, depth;
-    char name[32];
+    char name[NAME_SIZE];
 
     if (store == NULL || context == NULL || X509_STORE_add_cert(store, root) != 1 ||
         X509_STORE_CTX_init(context, store, sk_X509_value(path, 0), path) != 1)
@@ -247,7 +249,7 @@ enum mu_status chain_verify(X509 *leaf, const struct bytes *cabundle, size_t cou
         return mu_oom(err);
     for (int depth = 0; depth < sk_X509_num(path); depth++) {
         const char *broken = rule_broken(sk_X509_value(path, depth), depth > 0);
-        char name[32];
+        char name[NAME_SIZE];
 
         if (broken != NULL)
             return mu_fail(err, MU_REFUSE, "%s %s", position((size_t)depth, count, name), broken);

@@ -7,7 +7,7 @@
 #include <openssl/ec.h>
 #include <openssl/err.h>
 
-#define HEAD_MAX 9
+#define HEAD_MAX ((size_t)9)
 
 static void free_signature(ECDSA_SIG **signature)
 {

@@ -13,17 +13,23 @@
 #include "measure/signature.h"
 
 #define TPM_WAIT_S 2
-#define IMAGES_MAX 8
 #define SIGNATURE_MAX_BYTES 1024
 #define DEFAULT_PCRS (PCR_BIT(4) | PCR_BIT(7) | PCR_BIT(12))
+
+enum { PK, KEK, DB, DBX, VARIABLES };
+
+/* Options without a letter. */
+enum { OPTION_PHASE = 256, OPTION_VARIABLE };
 
 struct options {
     enum hash_alg bank;
     uint32_t mask;
     const char *tcti;
     const char *output;
-    const char *image[IMAGES_MAX];
+    const char *image[PREDICT_IMAGES_MAX];
     size_t images;
+    const char *variable[VARIABLES]; /* PK, KEK, db, dbx */
+    const char *phases;
     const char *key;
     const char *signature;
 };
@@ -39,8 +45,8 @@ static enum mu_status set_option(struct options *o, int option, struct mu_error 
             return mu_fail(err, MU_USAGE, "--bank '%s': must be sha384 or sha256", optarg);
         return MU_OK;
     case 'i':
-        if (o->images == IMAGES_MAX)
-            return mu_fail(err, MU_USAGE, "--image: at most %d", IMAGES_MAX);
+        if (o->images == PREDICT_IMAGES_MAX)
+            return mu_fail(err, MU_USAGE, "--image: at most %d", PREDICT_IMAGES_MAX);
         o->image[o->images++] = optarg;
         return MU_OK;
     case 't':
@@ -52,8 +58,14 @@ static enum mu_status set_option(struct options *o, int option, struct mu_error 
     case 'k':
         o->key = optarg;
         return MU_OK;
-    default:
+    case 's':
         o->signature = optarg;
+        return MU_OK;
+    case OPTION_PHASE:
+        o->phases = optarg;
+        return MU_OK;
+    default:
+        o->variable[option - OPTION_VARIABLE] = optarg;
         return MU_OK;
     }
 }
@@ -61,7 +73,10 @@ static enum mu_status set_option(struct options *o, int option, struct mu_error 
 static enum mu_status parse_options(int argc, char **argv, const struct option *long_options,
                                     int operands, struct options *ret, struct mu_error *err)
 {
-    struct options o = {.bank = HASH_SHA384, .mask = DEFAULT_PCRS, .tcti = getenv("MU_TCTI")};
+    struct options o = {.bank = HASH_SHA384,
+                        .mask = DEFAULT_PCRS,
+                        .tcti = getenv("MU_TCTI"),
+                        .phases = PREDICT_PHASES};
     int option;
 
     for (;;) {
@@ -124,15 +139,60 @@ static enum mu_status run_record(int argc, char **argv, struct mu_error *err)
     return ctl_print_json(o.output != NULL ? o.output : "-", object, err);
 }
 
-struct images {
-    struct buffer file[IMAGES_MAX];
-    struct bytes view[IMAGES_MAX];
+/* What a prediction is made from, and the files that it points into. */
+struct inputs {
+    struct buffer file[PREDICT_IMAGES_MAX + VARIABLES];
+    size_t files;
+    struct bytes image[PREDICT_IMAGES_MAX];
+    struct secure_boot keys;
 };
 
-static void images_free(struct images *images)
+static void inputs_free(struct inputs *inputs)
 {
-    for (size_t i = 0; i < IMAGES_MAX; i++)
-        buffer_free(&images->file[i]);
+    for (size_t i = 0; i < inputs->files; i++)
+        buffer_free(&inputs->file[i]);
+}
+
+static enum mu_status read_input(const char *path, size_t max, struct inputs *inputs,
+                                 struct bytes *ret, struct mu_error *err)
+{
+    struct buffer *file = &inputs->file[inputs->files];
+
+    MU_TRY(file_read(path, max, file, err));
+    inputs->files++;
+    *ret = buffer_view(file);
+    return MU_OK;
+}
+
+static enum mu_status read_variables(const struct options *o, struct inputs *inputs,
+                                     struct mu_error *err)
+{
+    struct bytes *const variable[VARIABLES] = {&inputs->keys.pk, &inputs->keys.kek,
+                                               &inputs->keys.db, &inputs->keys.dbx};
+
+    for (size_t i = 0; i < VARIABLES; i++) {
+        struct bytes file;
+
+        if (o->variable[i] == NULL)
+            continue;
+        MU_TRY(read_input(o->variable[i], SECUREBOOT_VARIABLE_MAX_BYTES, inputs, &file, err));
+        if (secureboot_variable(file, variable[i], err) != MU_OK)
+            return mu_context(err, "%s", o->variable[i]);
+    }
+    if ((inputs->keys.pk.len == 0) != (inputs->keys.db.len == 0) ||
+        (inputs->keys.pk.len == 0 && inputs->keys.kek.len + inputs->keys.dbx.len > 0))
+        return mu_fail(err, MU_USAGE,
+                       "Secure Boot is on when --PK names a key, and starts what --db names: both "
+                       "are needed, or none");
+    return MU_OK;
+}
+
+static enum mu_status read_inputs(const struct options *o, struct inputs *inputs,
+                                  struct mu_error *err)
+{
+    for (size_t i = 0; i < o->images; i++)
+        MU_TRY(read_input(o->image[i], PE_MAX_BYTES, inputs, &inputs->image[i], err));
+    return read_variables(o, inputs, err);
 }
 
 static enum mu_status add_images(json_object *object, const struct options *o, struct mu_error *err)
@@ -152,31 +212,50 @@ static enum mu_status add_images(json_object *object, const struct options *o, s
 }
 
 /* Carries no date: the same images give the same file. */
+static enum mu_status predict_to_json(const struct options *o, const struct inputs *inputs,
+                                      json_object **ret, struct mu_error *err)
+{
+    const bool secure_boot = inputs->keys.pk.len > 0;
+    const struct predict_request request = {.bank = o->bank,
+                                            .mask = o->mask,
+                                            .images = inputs->image,
+                                            .count = o->images,
+                                            .keys = secure_boot ? &inputs->keys : NULL,
+                                            .phases = o->phases};
+    struct pcr_values values;
+
+    MU_TRY(predict(&request, &values, err));
+    MU_TRY(baseline_to_json(&values, ret, err));
+    MU_TRY(add_note(*ret, "Source", "predicted by muctl " MU_VERSION, err));
+    MU_TRY(add_note(*ret, "SecureBoot", secure_boot ? "on" : "off", err));
+    if ((o->mask & PCR_BIT(11)) != 0)
+        MU_TRY(add_note(*ret, "Phase", o->phases, err));
+    return add_images(*ret, o, err);
+}
+
 static enum mu_status run_predict(int argc, char **argv, struct mu_error *err)
 {
     static const struct option long_options[] = {
         {"image", required_argument, NULL, 'i'},
+        {"PK", required_argument, NULL, OPTION_VARIABLE + PK},
+        {"KEK", required_argument, NULL, OPTION_VARIABLE + KEK},
+        {"db", required_argument, NULL, OPTION_VARIABLE + DB},
+        {"dbx", required_argument, NULL, OPTION_VARIABLE + DBX},
+        {"phase", required_argument, NULL, OPTION_PHASE},
         {"pcr", required_argument, NULL, 'p'},
         {"bank", required_argument, NULL, 'b'},
         {"output", required_argument, NULL, 'o'},
         {NULL, 0, NULL, 0},
     };
-    MU_CLEANUP(images_free) struct images images = {0};
+    MU_CLEANUP(inputs_free) struct inputs inputs = {0};
     MU_CLEANUP(json_free) json_object *object = NULL;
-    struct pcr_values values;
     struct options o;
 
     MU_TRY(parse_options(argc, argv, long_options, 0, &o, err));
     if (o.images == 0)
         return mu_fail(err, MU_USAGE, "--image FILE is needed, once for each image in load order");
-    for (size_t i = 0; i < o.images; i++) {
-        MU_TRY(file_read(o.image[i], PE_MAX_BYTES, &images.file[i], err));
-        images.view[i] = buffer_view(&images.file[i]);
-    }
-    MU_TRY(predict(images.view, o.images, o.bank, o.mask, &values, err));
-    MU_TRY(baseline_to_json(&values, &object, err));
-    MU_TRY(add_note(object, "Source", "predicted by muctl " MU_VERSION, err));
-    MU_TRY(add_images(object, &o, err));
+    MU_TRY(read_inputs(&o, &inputs, err));
+    MU_TRY(predict_to_json(&o, &inputs, &object, err));
     return ctl_print_json(o.output != NULL ? o.output : "-", object, err);
 }
 
@@ -267,17 +346,29 @@ const struct verb verb_baseline_record = {
 
 const struct verb verb_baseline_predict = {
     .name = "baseline predict",
-    .synopsis = "--image FILE... [--pcr LIST] [--bank BANK] [-o FILE]",
+    .synopsis = "--image FILE... [--PK FILE --KEK FILE --db FILE --dbx FILE] [--phase PHASES]\n"
+                "             [--pcr LIST] [--bank BANK] [-o FILE]",
     .summary = "the same, computed from the boot binaries, without booting",
-    .help = "  --image FILE  EFI image; once for each image in load order (boot loader, kernel),\n"
-            "                or the unified kernel image alone\n"
-            "  --pcr LIST    of 4, 7 and 12; default: 4,7,12\n"
-            "  --bank BANK   sha384 (default) or sha256\n"
-            "  -o FILE       default: standard output\n"
-            "\n"
-            "The prediction is for a machine without Secure Boot and without enrolled keys.\n"
-            "\n"
-            "Example: muctl baseline predict --image linux.efi -o baseline.json\n",
+    .help =
+        "  --image FILE  EFI image; once for each image in load order (boot loader, kernel),\n"
+        "                or the unified kernel image (UKI) alone, or after its boot loader\n"
+        "  --PK FILE     the variable's signature lists: as they are (.esl), from efivarfs, or\n"
+        "  --KEK FILE    with their authentication (.auth). With --PK and --db Secure Boot is\n"
+        "  --db FILE     on, and images must have a signature that db knows. Without, it is off\n"
+        "  --dbx FILE    and no key is enrolled\n"
+        "  --phase P     PCR 11 after these boot phases; default: enter-initrd, which is where\n"
+        "                measured-unlock runs; '' in an initramfs without systemd-pcrphase\n"
+        "  --pcr LIST    of 4, 7, 11 (a UKI) and 12; default: 4,7,12\n"
+        "  --bank BANK   sha384 (default) or sha256\n"
+        "  -o FILE       default: standard output\n"
+        "\n"
+        "What cannot be predicted: with shim, PCR 7 (it measures variables that it changes by\n"
+        "itself); with GRUB, PCR 8 and 9 (each command and each file that it reads). GRUB loads\n"
+        "the kernel without measuring it into PCR 4 unless Secure Boot is on, and some builds\n"
+        "measure it twice: name it as often as 'muctl eventlog' shows it. PCR 12 is predicted\n"
+        "as zero: nothing is handed in from outside.\n"
+        "\n"
+        "Example: muctl baseline predict --image linux.efi -o baseline.json\n",
     .run = run_predict,
 };
 

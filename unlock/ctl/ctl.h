@@ -31,6 +31,7 @@ extern const struct verb verb_verify;
 extern const struct verb verb_enroll;
 extern const struct verb verb_record_show;
 extern const struct verb verb_header_check;
+extern const struct verb verb_policy_kms, verb_policy_lint;
 extern const struct verb verb_doctor;
 
 /* getopt_long over `options` (NULL-terminated; `val` is the short name or a number > 255), quiet:

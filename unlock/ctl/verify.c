@@ -452,8 +452,7 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
 
 const struct verb verb_verify = {
     .name = "verify",
-    .synopsis =
-        "DOC [--root PEM] [--at TIME] [--max-age S] [--nonce HEX] [--baseline FILE] [--json]",
+    .synopsis = "DOC [--at TIME] [--max-age S] [--nonce HEX] [--baseline FILE] [OPTION...]",
     .summary = "verify a NitroTPM attestation document, check by check",
     .help = help,
     .run = run,

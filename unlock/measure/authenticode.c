@@ -223,3 +223,12 @@ enum mu_status pe_section(struct bytes image, const char *name, struct bytes *re
     *ret = (struct bytes){image.data + found->raw_offset, found->virtual_size};
     return MU_OK;
 }
+
+enum mu_status pe_certificates(struct bytes image, struct bytes *ret, struct mu_error *err)
+{
+    struct pe pe;
+
+    MU_TRY(pe_parse(image, &pe, err));
+    *ret = (struct bytes){image.data + image.len - pe.certificates_size, pe.certificates_size};
+    return MU_OK;
+}

@@ -16,4 +16,8 @@ enum mu_status authenticode_hash(struct bytes image, enum hash_alg alg, struct d
 enum mu_status pe_section(struct bytes image, const char *name, struct bytes *ret,
                           struct mu_error *err) MU_MUST_CHECK;
 
+/* The attribute certificate table (WIN_CERTIFICATEs); *ret is empty for an image without one. */
+enum mu_status pe_certificates(struct bytes image, struct bytes *ret,
+                               struct mu_error *err) MU_MUST_CHECK;
+
 #endif

@@ -2,13 +2,28 @@
 #ifndef MU_MEASURE_PREDICT_H
 #define MU_MEASURE_PREDICT_H
 
+#include "measure/secureboot.h"
 #include "tpm/tpm.h"
 
-/* PCR values computed from the boot binaries, in load order, for a boot without Secure Boot: PCR 4
- * (UEFI 2.10 and TCG PC Client PFP 3.3.4.5), PCR 7 (3.3.4.8) and PCR 12 (zero: nothing handed in).
- * The last image may be a UKI, whose stub loads .linux as one more image (stub version from its
- * .sdmagic/.sbat). */
-enum mu_status predict(const struct bytes *images, size_t count, enum hash_alg bank, uint32_t mask,
-                       struct pcr_values *ret, struct mu_error *err) MU_MUST_CHECK;
+/* PCR 11 as measured-unlock finds it: after systemd-pcrphase-initrd.service, which its unit waits
+ * for. */
+#define PREDICT_PHASES "enter-initrd"
+#define PREDICT_IMAGES_MAX 8
+
+struct predict_request {
+    enum hash_alg bank;
+    uint32_t mask;
+    const struct bytes *images; /* each one that is measured, in load order */
+    size_t count;
+    const struct secure_boot *keys; /* NULL: Secure Boot is off and no keys are enrolled */
+    const char *phases;             /* "a:b" as for systemd-measure; "": none. PCR 11 */
+};
+
+/* PCR values computed from the boot binaries: 4 (TCG PC Client PFP 3.3.4.5), 7 (3.3.4.8), 11 (what
+ * systemd-stub measures of a UKI, the last image) and 12 (zero: nothing is handed in from outside).
+ * MU_CONFIG when one of them cannot be known, MU_REFUSE when Secure Boot would not start an image.
+ */
+enum mu_status predict(const struct predict_request *request, struct pcr_values *ret,
+                       struct mu_error *err) MU_MUST_CHECK;
 
 #endif

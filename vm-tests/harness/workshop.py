@@ -11,6 +11,9 @@ from . import aws, base, cache, console, disk, image, luks
 TOP = Path(__file__).resolve().parents[2]
 MUCTL = TOP / "build/muctl"
 ROOT = "/dev/mapper/root"
+# Volumes are enrolled with record version 2, which is the least that the images accept.
+BOOT = "timeout = 100\nminimum_record_version = 2"
+VERSION = ("--record-version", "2")
 STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 
 
@@ -35,7 +38,7 @@ def _make_authorities(directory):
     run("openssl", "pkey", "-in", directory / "builder.key", "-pubout", "-out", directory / "builder.pem")
 
 
-def configuration_text(volumes, boot=""):
+def configuration_text(volumes, boot=BOOT):
     return f"[boot]\n{boot}\n" + "".join(
         f"[volume {name}]\ndevice = PARTLABEL={name}\n" for name in volumes)
 
@@ -67,10 +70,10 @@ class Workshop:
             (etc / "ca.pem").write_text((self.authorities / "aws/ca.pem").read_text())
         return tree
 
-    def uki(self, kind=image.SYSTEMD, text=None, volumes=("root",), boot="timeout = 100"):
-        """A UKI that unlocks the partitions with these labels."""
-        tree = self.configuration(text or configuration_text(volumes, boot))
-        return image.uki(kind, ROOT, self.stage, tree)
+    def uki(self, kind=image.SYSTEMD, volumes=("root",), boot=BOOT, trees=()):
+        """A UKI that unlocks the partitions with these labels; trees: more files for the image."""
+        tree = self.configuration(configuration_text(volumes, boot))
+        return image.uki(kind, ROOT, self.stage, tree, *trees)
 
     def baseline(self, uki):
         """The complete baseline that the image builder predicts for a UKI."""
@@ -83,11 +86,17 @@ class Workshop:
 
     def volume(self, name="root", plain=None):
         """An encrypted volume that is not enrolled; default: the guest's root file system."""
-        plain = plain or image.rootfs(self.stage)
+        plain = plain or image.rootfs(self.stage, self.configuration(configuration_text(["root"])))
         console.step(f"encrypting volume {name}")
         return luks.make(self.scratch / f"{name}.luks", plain)
 
-    def enroll(self, volume, *ukis, name="root", key=None, options=()):
+    def small_plain(self):
+        """A few MiB of nothing, for volumes whose content does not matter."""
+        path = self.scratch / "small"
+        run("truncate", "-s", "4M", path)
+        return path
+
+    def enroll(self, volume, *ukis, name="root", key=None, options=VERSION):
         """Add key slot and record, good for these UKIs."""
         state = aws.copy_state(self.authorities / "aws", Path(tempfile.mkdtemp(dir=self.scratch)) / "aws")
         config = state / "measured-unlock.conf"

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_CTL_POLICY_H
+#define MU_CTL_POLICY_H
+
+#include "base/json.h"
+#include "tpm/tpm.h"
+
+/* KMS quotas: a key policy document has at most 32 KB. */
+#define POLICY_MAX_BYTES 32768
+/* Hex digits of a PCR in a condition: KMS sees the SHA-384 bank only. */
+#define POLICY_PCR_DIGITS 96
+#define POLICY_FENCE_PCR 15
+
+/* PCR 7 of an instance without Secure Boot: SecureBoot = 0, empty PK, KEK, db, dbx, separator. */
+extern const char policy_secure_boot_off[POLICY_PCR_DIGITS + 1];
+
+/* Why a condition on this PCR proves nothing, or will not hold; NULL if it is worth one. */
+const char *policy_pcr_trouble(unsigned pcr);
+
+/* MU_CONFIG unless these values can be the gate. What is worth no condition is taken out of the
+ * mask, with a line in the log. */
+enum mu_status policy_check_baseline(const char *path, unsigned fence_pcr,
+                                     struct pcr_values *values, struct mu_error *err) MU_MUST_CHECK;
+/* One PCR that software extends and nobody resets: 8 to 15. */
+enum mu_status policy_fence_pcr(const char *text, unsigned *ret,
+                                struct mu_error *err) MU_MUST_CHECK;
+
+#define POLICY_FINDINGS_MAX 128
+
+struct policy_finding {
+    const char *rule;
+    const char *fix;
+    bool warning; /* worth knowing, but does not defeat attestation */
+    char statement[64];
+    char detail[320];
+};
+
+struct policy_report {
+    size_t count; /* findings and warnings; what is beyond the bound only counts */
+    size_t findings;
+    struct policy_finding finding[POLICY_FINDINGS_MAX];
+};
+
+/* Applies every rule. MU_CONFIG: not a policy at all. MU_REFUSE: there is a finding (`ret` is
+ * filled). */
+enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, struct policy_report *ret,
+                           struct mu_error *err) MU_MUST_CHECK;
+
+#endif

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ctl/ctl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl/policy.h"
+#include "ctl/policy_arn.h"
+#include "measure/baseline.h"
+#include "volume/record.h"
+
+#define BASELINES_MAX 16
+#define PCR_KEY "kms:RecipientAttestation:NitroTPMPCR"
+#define CONTEXT_KEY "kms:EncryptionContext:"
+#define CONTEXT_KEYS "kms:EncryptionContextKeys"
+
+static const char help[] =
+    "Writes a KMS key policy that is safe as it stands: Decrypt for the instance's role alone, "
+    "with a\n"
+    "document that shows the baseline and an open fence; administration without use; a Deny for\n"
+    "everybody, the account's root included, who shows no document.\n"
+    "\n"
+    "  --baseline FILE        what the image measures; again for each image that may boot\n"
+    "  --principal ARN        role of the instances; may be repeated\n"
+    "  --admin ARN            role that may change this policy and delete the key; may be "
+    "repeated\n"
+    "  --builder ARN          role that runs 'muctl enroll': Encrypt, nothing else; may be "
+    "repeated\n"
+    "  --volume-uuid UUID     only for this volume; may be repeated\n"
+    "  --context NAME=VALUE   the same for volume-uuid or volume-identity ('muctl record show')\n"
+    "  --fence-pcr N          the fence PCR of the image's configuration (default 15)\n"
+    "  -o, --output FILE      default standard output\n"
+    "\n"
+    "Example: muctl policy kms --baseline complete.json --principal "
+    "arn:aws:iam::111122223333:role/web\n"
+    "         --admin arn:aws:iam::111122223333:role/key-admin -o policy.json\n";
+
+/* No CreateGrant, ReplicateKey, ImportKeyMaterial: each is another way to the key's use. */
+static const char *const administration[] = {
+    "kms:DescribeKey",          "kms:GetKeyPolicy",      "kms:ListKeyPolicies",
+    "kms:PutKeyPolicy",         "kms:EnableKey",         "kms:DisableKey",
+    "kms:GetKeyRotationStatus", "kms:EnableKeyRotation", "kms:DisableKeyRotation",
+    "kms:ListGrants",           "kms:RevokeGrant",       "kms:ListResourceTags",
+    "kms:TagResource",          "kms:UntagResource",     "kms:UpdateKeyDescription",
+    "kms:CreateAlias",          "kms:UpdateAlias",       "kms:DeleteAlias",
+    "kms:ScheduleKeyDeletion",  "kms:CancelKeyDeletion",
+};
+
+/* CreateGrant, ReEncrypt and ReplicateKey never come with a document: this is all of them. */
+static const char *const use[] = {
+    "kms:Decrypt",     "kms:ReEncrypt*",   "kms:GenerateDataKey*", "kms:DeriveSharedSecret",
+    "kms:CreateGrant", "kms:ReplicateKey",
+};
+
+struct request {
+    struct policy_names principals, admins, builders, uuids, identities;
+    struct pcr_values baseline[BASELINES_MAX];
+    size_t baselines;
+    unsigned fence_pcr;
+    const char *output;
+};
+
+/* Takes `value` over, also when it fails; NULL is out of memory. */
+static bool put(json_object *object, const char *name, json_object *value)
+{
+    if (value != NULL && json_object_object_add(object, name, value) == 0)
+        return true;
+    (void)json_object_put(value);
+    return false;
+}
+
+static bool put_text(json_object *object, const char *name, const char *text)
+{
+    return put(object, name, json_object_new_string(text));
+}
+
+/* One value as it is, more as an array. */
+static bool put_texts(json_object *object, const char *name, const char *const *texts, size_t count)
+{
+    json_object *array;
+
+    if (count == 1)
+        return put_text(object, name, texts[0]);
+    array = json_object_new_array();
+    for (size_t i = 0; array != NULL && i < count; i++) {
+        json_object *text = json_object_new_string(texts[i]);
+
+        if (text == NULL || json_object_array_add(array, text) != 0) {
+            (void)json_object_put(text);
+            (void)json_object_put(array);
+            return false;
+        }
+    }
+    return put(object, name, array);
+}
+
+/* A new member object, borrowed; NULL is out of memory. */
+static json_object *put_object(json_object *object, const char *name)
+{
+    json_object *member = json_object_new_object();
+
+    return put(object, name, member) ? member : NULL;
+}
+
+/* A statement without Condition at the end of the list; NULL `who` is everybody. */
+static json_object *add_statement(json_object *list, const char *sid, const char *effect,
+                                  const struct policy_names *who, const char *const *actions,
+                                  size_t count)
+{
+    json_object *statement = json_object_new_object();
+    json_object *principal;
+
+    if (statement == NULL || json_object_array_add(list, statement) != 0) {
+        (void)json_object_put(statement);
+        return NULL;
+    }
+    if (!put_text(statement, "Sid", sid) || !put_text(statement, "Effect", effect))
+        return NULL;
+    if (who == NULL) {
+        if (!put_text(statement, "Principal", "*"))
+            return NULL;
+    } else {
+        principal = put_object(statement, "Principal");
+        if (principal == NULL || !put_texts(principal, "AWS", who->name, who->count))
+            return NULL;
+    }
+    if (!put_texts(statement, "Action", actions, count) || !put_text(statement, "Resource", "*"))
+        return NULL;
+    return statement;
+}
+
+/* Both names that measured-unlock sends, no others, and the values that are known. Condition keys
+ * ignore case, the values of EncryptionContextKeys do not. */
+static bool put_context(json_object *equals, json_object *condition, const struct request *q)
+{
+    static const char *const names[] = {"volume-uuid", "volume-identity"};
+    const struct policy_names *const values[] = {&q->uuids, &q->identities};
+    json_object *all = put_object(condition, "ForAllValues:StringEquals");
+    json_object *null = put_object(condition, "Null");
+    char key[64];
+
+    if (all == NULL || null == NULL || !put_texts(all, CONTEXT_KEYS, names, 2) ||
+        !put_text(null, CONTEXT_KEYS, "false"))
+        return false;
+    for (size_t i = 0; i < 2; i++) {
+        (void)snprintf(key, sizeof(key), CONTEXT_KEY "%s", names[i]);
+        if (values[i]->count == 0 ? !put_text(null, key, "false")
+                                  : !put_texts(equals, key, values[i]->name, values[i]->count))
+            return false;
+    }
+    return true;
+}
+
+static bool same_value(const struct pcr_values *a, const struct pcr_values *b, unsigned pcr)
+{
+    return memcmp(a->value[pcr].bytes, b->value[pcr].bytes, hash_size(a->bank)) == 0;
+}
+
+/* The values that a PCR has in `count` baselines, each once. */
+static bool put_pcr(json_object *equals, const struct pcr_values *baseline, size_t count,
+                    unsigned pcr)
+{
+    char text[BASELINES_MAX][POLICY_PCR_DIGITS + 1];
+    const char *texts[BASELINES_MAX];
+    size_t values = 0;
+    char key[64];
+
+    for (size_t i = 0; i < count; i++) {
+        size_t known = 0;
+
+        while (known < i && !same_value(&baseline[known], &baseline[i], pcr))
+            known++;
+        if (known < i)
+            continue;
+        hex_encode((struct bytes){baseline[i].value[pcr].bytes, POLICY_PCR_DIGITS / 2},
+                   text[values]);
+        texts[values] = text[values];
+        values++;
+    }
+    (void)snprintf(key, sizeof(key), PCR_KEY "%u", pcr);
+    return put_texts(equals, key, texts, values);
+}
+
+static bool add_release(json_object *list, const struct request *q,
+                        const struct pcr_values *baseline, size_t count, const char *sid)
+{
+    static const struct pcr_values zero = {.bank = HASH_SHA384};
+    json_object *statement = add_statement(list, sid, "Allow", &q->principals, use, 1);
+    json_object *condition = statement != NULL ? put_object(statement, "Condition") : NULL;
+    json_object *equals = condition != NULL ? put_object(condition, "StringEquals") : NULL;
+
+    if (equals == NULL)
+        return false;
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+        if ((baseline->mask & PCR_BIT(pcr)) != 0 && !put_pcr(equals, baseline, count, pcr))
+            return false;
+        if (pcr == q->fence_pcr && !put_pcr(equals, &zero, 1, pcr))
+            return false;
+    }
+    return put_context(equals, condition, q);
+}
+
+static bool add_builder(json_object *list, const struct request *q)
+{
+    static const char *const encrypt[] = {"kms:Encrypt"};
+    json_object *statement, *condition, *equals;
+
+    if (q->builders.count == 0)
+        return true;
+    statement = add_statement(list, "EncryptForEnrolment", "Allow", &q->builders, encrypt, 1);
+    condition = statement != NULL ? put_object(statement, "Condition") : NULL;
+    equals = condition != NULL ? put_object(condition, "StringEquals") : NULL;
+    if (equals == NULL || !put_context(equals, condition, q))
+        return false;
+    if (json_object_object_length(equals) == 0)
+        json_object_object_del(condition, "StringEquals");
+    return true;
+}
+
+static bool add_deny(json_object *list, const struct request *q)
+{
+    unsigned pcr = (q->baseline[0].mask & PCR_BIT(4)) != 0 ? 4 : 7;
+    json_object *statement = add_statement(list, "RefuseWithoutDocument", "Deny", NULL, use,
+                                           sizeof(use) / sizeof(use[0]));
+    json_object *condition = statement != NULL ? put_object(statement, "Condition") : NULL;
+    json_object *null = condition != NULL ? put_object(condition, "Null") : NULL;
+    char key[64];
+
+    (void)snprintf(key, sizeof(key), PCR_KEY "%u", pcr);
+    return null != NULL && put_text(null, key, "true");
+}
+
+/* IAM takes each key of a condition by itself: with several values for two PCRs, the old PCR 4
+ * with the new PCR 7 would do. So one condition holds several baselines only if they differ in
+ * one PCR. */
+static bool differ_in_one(const struct pcr_values *baseline, size_t count)
+{
+    uint32_t differ = 0;
+
+    for (size_t i = 1; i < count; i++) {
+        if (baseline[i].mask != baseline[0].mask)
+            return false;
+        for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
+            if ((baseline[0].mask & PCR_BIT(pcr)) != 0 &&
+                !same_value(&baseline[0], &baseline[i], pcr))
+                differ |= PCR_BIT(pcr);
+    }
+    return (differ & (differ - 1)) == 0;
+}
+
+static bool add_releases(json_object *list, const struct request *q)
+{
+    char sid[32];
+
+    if (differ_in_one(q->baseline, q->baselines))
+        return add_release(list, q, q->baseline, q->baselines, "ReleaseToMeasuredBoot");
+    for (size_t i = 0; i < q->baselines; i++) {
+        (void)snprintf(sid, sizeof(sid), "ReleaseToMeasuredBoot%zu", i + 1);
+        if (!add_release(list, q, &q->baseline[i], 1, sid))
+            return false;
+    }
+    return true;
+}
+
+static enum mu_status make_policy(const struct request *q, json_object **ret, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *policy = json_object_new_object();
+    json_object *list = json_object_new_array();
+
+    if (policy == NULL || !put_text(policy, "Version", "2012-10-17") ||
+        !put_text(policy, "Id", "measured-unlock")) {
+        json_free(&list);
+        return mu_oom(err);
+    }
+    if (!put(policy, "Statement", list) ||
+        add_statement(list, "AdministerWithoutUse", "Allow", &q->admins, administration,
+                      sizeof(administration) / sizeof(administration[0])) == NULL ||
+        !add_builder(list, q) || !add_releases(list, q) || !add_deny(list, q))
+        return mu_oom(err);
+    *ret = policy;
+    policy = NULL;
+    return MU_OK;
+}
+
+static enum mu_status load_baselines(const struct policy_names *paths, struct request *q,
+                                     struct mu_error *err)
+{
+    for (size_t i = 0; i < paths->count; i++) {
+        struct pcr_values *values = &q->baseline[i];
+
+        MU_TRY(baseline_load(paths->name[i], values, err));
+        MU_TRY(policy_check_baseline(paths->name[i], q->fence_pcr, values, err));
+    }
+    q->baselines = paths->count;
+    return MU_OK;
+}
+
+static enum mu_status take_context(struct request *q, const char *text, struct mu_error *err)
+{
+    if (strncmp(text, "volume-uuid=", 12) == 0)
+        return policy_add_uuid(&q->uuids, text + 12, err);
+    if (strncmp(text, "volume-identity=", 16) == 0)
+        return policy_add_hex(&q->identities, text + 16, 2 * VOLUME_IDENTITY_SIZE, err);
+    return mu_fail(err, MU_USAGE,
+                   "--context '%.64s': measured-unlock sends volume-uuid=UUID and "
+                   "volume-identity=HEX, nothing else",
+                   text);
+}
+
+static enum mu_status take_option(struct request *q, struct policy_names *baselines, int option,
+                                  struct mu_error *err)
+{
+    switch (option) {
+    case 'b':
+        return policy_add_name(baselines, "--baseline", optarg, err);
+    case 'p':
+        return policy_add_arn(&q->principals, "--principal", optarg, err);
+    case 'a':
+        return policy_add_arn(&q->admins, "--admin", optarg, err);
+    case 'e':
+        return policy_add_arn(&q->builders, "--builder", optarg, err);
+    case 'u':
+        return policy_add_uuid(&q->uuids, optarg, err);
+    case 'c':
+        return take_context(q, optarg, err);
+    case 'f':
+        return policy_fence_pcr(optarg, &q->fence_pcr, err);
+    default:
+        q->output = optarg;
+        return MU_OK;
+    }
+}
+
+static enum mu_status parse(int argc, char **argv, struct request *q, struct mu_error *err)
+{
+    static const struct option options[] = {{"baseline", required_argument, NULL, 'b'},
+                                            {"principal", required_argument, NULL, 'p'},
+                                            {"admin", required_argument, NULL, 'a'},
+                                            {"builder", required_argument, NULL, 'e'},
+                                            {"volume-uuid", required_argument, NULL, 'u'},
+                                            {"context", required_argument, NULL, 'c'},
+                                            {"fence-pcr", required_argument, NULL, 'f'},
+                                            {"output", required_argument, NULL, 'o'},
+                                            {0}};
+    struct policy_names baselines = {0};
+    int option;
+
+    for (;;) {
+        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
+        if (option < 0)
+            break;
+        MU_TRY(take_option(q, &baselines, option, err));
+    }
+    MU_TRY(ctl_operands(argc, 0, 0, err));
+    if (baselines.count == 0 || q->principals.count == 0 || q->admins.count == 0)
+        return mu_fail(err, MU_USAGE, "--baseline, --principal and --admin are needed");
+    MU_TRY(policy_check_apart(&q->principals, "--principal", &q->admins, "--admin", err));
+    MU_TRY(policy_check_apart(&q->principals, "--principal", &q->builders, "--builder", err));
+    return load_baselines(&baselines, q, err);
+}
+
+static enum mu_status run(int argc, char **argv, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *policy = NULL;
+    struct request q = {.fence_pcr = POLICY_FENCE_PCR, .output = "-"};
+
+    MU_TRY(parse(argc, argv, &q, err));
+    MU_TRY(make_policy(&q, &policy, err));
+    return ctl_print_json(q.output, policy, err);
+}
+
+const struct verb verb_policy_kms = {
+    .name = "policy kms",
+    .synopsis = "--baseline FILE... --principal ARN... --admin ARN... [OPTION...]",
+    .summary = "a KMS key policy that is safe as it stands",
+    .help = help,
+    .run = run,
+};

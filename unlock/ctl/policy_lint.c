@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ctl/ctl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "ctl/policy.h"
+
+static const char help[] =
+    "Names each statement of a KMS key policy that defeats attestation, and the fix.\n"
+    "Exit code 2 when there is a finding, 4 when FILE is not a policy. Warnings alone are no "
+    "finding.\n"
+    "\n"
+    "  --fence-pcr N  the fence PCR of the image's configuration (default 15)\n"
+    "  --json         report {\"ok\", \"findings\": [{\"rule\", \"statement\", \"detail\", "
+    "\"fix\"}]},\n"
+    "                 and \"warnings\" of the same form\n"
+    "\n"
+    "Example: aws kms get-key-policy --key-id ID --query Policy --output text | muctl policy lint "
+    "-\n";
+
+static bool add_string(json_object *object, const char *name, const char *text)
+{
+    return json_object_object_add(object, name, json_object_new_string(text)) == 0;
+}
+
+static bool add_list(json_object *object, const char *name, const struct policy_report *report,
+                     bool warnings)
+{
+    json_object *list = json_object_new_array();
+
+    if (list == NULL || json_object_object_add(object, name, list) != 0)
+        return false;
+    for (size_t i = 0; i < report->count; i++) {
+        const struct policy_finding *f = &report->finding[i];
+        json_object *item;
+
+        if (f->warning != warnings)
+            continue;
+        item = json_object_new_object();
+        if (item == NULL || json_object_array_add(list, item) != 0 ||
+            !add_string(item, "rule", f->rule) || !add_string(item, "statement", f->statement) ||
+            !add_string(item, "detail", f->detail) || !add_string(item, "fix", f->fix))
+            return false;
+    }
+    return true;
+}
+
+static enum mu_status print_json(const struct policy_report *report, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *object = json_object_new_object();
+
+    if (object == NULL ||
+        json_object_object_add(object, "ok", json_object_new_boolean(report->findings == 0)) != 0 ||
+        !add_list(object, "findings", report, false) || !add_list(object, "warnings", report, true))
+        return mu_oom(err);
+    return ctl_print_json("-", object, err);
+}
+
+static void print_text(const struct policy_report *report)
+{
+    for (size_t i = 0; i < report->count; i++) {
+        const struct policy_finding *f = &report->finding[i];
+
+        (void)printf("%s %s%s%s: %s\n       fix: %s\n", f->warning ? "warn  " : ctl_mark(false),
+                     f->rule, f->statement[0] != '\0' ? ", statement " : "", f->statement,
+                     f->detail, f->fix);
+    }
+    if (report->findings == 0)
+        (void)printf("%s no statement defeats attestation\n", ctl_mark(true));
+}
+
+static void free_report(struct policy_report **report)
+{
+    free(*report);
+}
+
+static enum mu_status lint(const char *path, unsigned fence_pcr, bool json, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer text = {0};
+    MU_CLEANUP(json_free) json_object *policy = NULL;
+    MU_CLEANUP(free_report) struct policy_report *report = calloc(1, sizeof(*report));
+    enum mu_status status;
+
+    if (report == NULL)
+        return mu_oom(err);
+    MU_TRY(file_read(path, POLICY_MAX_BYTES, &text, err));
+    MU_TRY(json_parse(buffer_view(&text), path, MU_CONFIG, &policy, err));
+    status = policy_lint(policy, fence_pcr, report, err);
+    if (status != MU_OK && status != MU_REFUSE) {
+        (void)mu_context(err, "%s", path);
+        return status;
+    }
+    if (!json)
+        print_text(report);
+    else
+        MU_TRY(print_json(report, err));
+    return status;
+}
+
+static enum mu_status run(int argc, char **argv, struct mu_error *err)
+{
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"fence-pcr", required_argument, NULL, 'f'}, {0}};
+    unsigned fence_pcr = POLICY_FENCE_PCR;
+    bool json = false;
+    int option;
+
+    for (;;) {
+        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
+        if (option < 0)
+            break;
+        if (option == 'f')
+            MU_TRY(policy_fence_pcr(optarg, &fence_pcr, err));
+        else
+            json = true;
+    }
+    MU_TRY(ctl_operands(argc, 1, 1, err));
+    return lint(argv[optind], fence_pcr, json, err);
+}
+
+const struct verb verb_policy_lint = {
+    .name = "policy lint",
+    .synopsis = "FILE [--fence-pcr N] [--json]",
+    .summary = "names each statement of a key policy that defeats attestation",
+    .help = help,
+    .run = run,
+};

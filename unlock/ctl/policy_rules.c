@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "ctl/policy_rule.h"
+
+#define CONTEXT_KEYS "kms:EncryptionContextKeys"
+#define CONTEXT_PREFIX "kms:EncryptionContext:"
+
+/* What gives the key, or the right to it, away. Encrypt, ReEncryptTo and
+ * GenerateDataKeyWithoutPlaintext do not. */
+static const char *const uses[] = {
+    "kms:Decrypt",         "kms:ReEncryptFrom",       "kms:CreateGrant",
+    "kms:GenerateDataKey", "kms:GenerateDataKeyPair", "kms:DeriveSharedSecret",
+    "kms:ReplicateKey",
+};
+#define USES (sizeof(uses) / sizeof(uses[0]))
+
+/* The policy may come from anywhere, and this goes to a terminal. */
+static void printable(char *text)
+{
+    for (; *text != '\0'; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
+void policy_found(struct policy_report *report, const struct rule *rule, const struct statement *s,
+                  const char *format, ...)
+{
+    struct policy_finding f = {.rule = rule->name, .fix = rule->fix, .warning = rule->warning};
+    va_list args;
+
+    (void)snprintf(f.statement, sizeof(f.statement), "%s", s != NULL ? s->label : "");
+    va_start(args, format);
+    (void)vsnprintf(f.detail, sizeof(f.detail), format, args);
+    va_end(args);
+    printable(f.statement);
+    printable(f.detail);
+    if (!rule->warning)
+        report->findings++;
+    if (report->count < POLICY_FINDINGS_MAX)
+        report->finding[report->count++] = f;
+}
+
+/* The first action of `uses` that the statement is about, or NULL. */
+static const char *use_of(const struct statement *s)
+{
+    for (size_t i = 0; i < USES; i++)
+        if (statement_has_action(s, uses[i]))
+            return uses[i];
+    return NULL;
+}
+
+static CHECK(malformed)
+{
+    (void)p;
+    if (s->malformed != NULL)
+        policy_found(report, rule, s, "%s", s->malformed);
+}
+
+static CHECK(principal_missing)
+{
+    (void)p;
+    if (s->principal == NULL && s->not_principal == NULL)
+        policy_found(report, rule, s, "it names no principal; in a key policy each statement must");
+}
+
+static CHECK(not_element)
+{
+    (void)p;
+    if (s->not_action != NULL || s->not_principal != NULL || s->not_resource != NULL)
+        policy_found(report, rule, s,
+                     "%s: all that is not listed is meant, also what is added later",
+                     s->not_action != NULL      ? "NotAction"
+                     : s->not_principal != NULL ? "NotPrincipal"
+                                                : "NotResource");
+}
+
+static CHECK(principal_any)
+{
+    (void)p;
+    if (statement_any_principal(s))
+        policy_found(report, rule, s,
+                     "it allows anybody; PCR values are no secret, so any account may show them");
+}
+
+static CHECK(principal_wildcard)
+{
+    const char *name;
+
+    (void)p;
+    for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
+        if (strpbrk(name, "*?") != NULL && strcmp(name, "*") != 0)
+            policy_found(report, rule, s, "principal %.128s: no wildcard is possible there", name);
+}
+
+static CHECK(account_root)
+{
+    const char *name;
+
+    (void)p;
+    for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
+        if (principal_is_account(name))
+            policy_found(report, rule, s, "%.64s: IAM policies of the account may grant %s", name,
+                         use_of(s));
+}
+
+static CHECK(account_administers)
+{
+    const char *name;
+
+    (void)p;
+    if (use_of(s) != NULL || !statement_has_action(s, "kms:PutKeyPolicy"))
+        return;
+    for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
+        if (principal_is_account(name))
+            policy_found(report, rule, s,
+                         "%.64s: IAM policies of the account may grant kms:PutKeyPolicy", name);
+}
+
+static CHECK(unconditioned)
+{
+    (void)p;
+    if (statement_pcrs(s) == 0)
+        policy_found(report, rule, s, "it allows %s without comparing a PCR", use_of(s));
+}
+
+static CHECK(absent)
+{
+    (void)p;
+    for (size_t i = 0; i < s->conditions; i++) {
+        const struct condition *c = &s->condition[i];
+
+        if (c->passes_when_absent && !statement_demands(s, c->key))
+            policy_found(report, rule, s, "%s %.96s holds when the request does not have it", c->op,
+                         c->key);
+    }
+}
+
+static CHECK(enclave_key)
+{
+    (void)p;
+    for (size_t i = 0; i < s->conditions; i++)
+        if (s->condition[i].pcr == PCR_ENCLAVE)
+            policy_found(report, rule, s,
+                         "%.96s is not a key of NitroTPM documents: it is never there",
+                         s->condition[i].key);
+}
+
+/* The instance's role could write itself another policy. */
+static CHECK(role_administers)
+{
+    const char *name;
+
+    for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
+        for (size_t t = 0; t < p->count; t++) {
+            const struct statement *other = &p->statement[t];
+            const char *admin;
+
+            if (!other->allow || !statement_has_action(other, "kms:PutKeyPolicy"))
+                continue;
+            for (size_t k = 0; (admin = statement_principal(other, k)) != NULL; k++)
+                if (strcmp(name, admin) == 0)
+                    policy_found(report, rule, other, "%.128s unlocks, and may put another policy",
+                                 name);
+        }
+}
+
+/* A Deny that holds for everybody, the account's root included, without a document. */
+static bool denies_unattested(const struct statement *s, const char *action)
+{
+    bool all = false;
+
+    if (s->allow || s->malformed != NULL || !statement_has_action(s, action) ||
+        !statement_any_principal(s))
+        return false;
+    for (size_t i = 0; i < value_count(s->resource); i++)
+        all |= strcmp(value_text(s->resource, i), "*") == 0;
+    for (size_t i = 0; i < s->conditions; i++) {
+        const struct condition *c = &s->condition[i];
+        bool null = c->comparison == COMPARE_NULL && value_count(c->values) == 1 &&
+                    strcasecmp(value_text(c->values, 0), "true") == 0;
+        bool negated = c->comparison == COMPARE_NEGATED && strncmp(c->op, "ForAny", 6) != 0;
+
+        if (c->pcr < 0 || (!null && !negated))
+            return false;
+    }
+    return all;
+}
+
+static bool denied(const struct policy *p, const char *action)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (denies_unattested(&p->statement[i], action))
+            return true;
+    return false;
+}
+
+static CHECK(null_deny)
+{
+    (void)s;
+    if (!denied(p, uses[0]))
+        policy_found(report, rule, NULL, "nothing denies %s to everybody who shows no document",
+                     uses[0]);
+}
+
+static CHECK(null_deny_others)
+{
+    (void)s;
+    for (size_t i = 1; i < USES; i++)
+        if (!denied(p, uses[i]))
+            policy_found(report, rule, NULL, "nothing denies %s to everybody who shows no document",
+                         uses[i]);
+}
+
+static CHECK(no_administrator)
+{
+    (void)s;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->statement[i].allow && statement_has_action(&p->statement[i], "kms:PutKeyPolicy"))
+            return;
+    policy_found(report, rule, NULL,
+                 "nobody may put another policy: the next image cannot be allowed");
+}
+
+static CHECK(no_context)
+{
+    (void)p;
+    for (size_t i = 0; i < s->conditions; i++) {
+        const struct condition *c = &s->condition[i];
+        bool about = strncasecmp(c->key, CONTEXT_PREFIX, strlen(CONTEXT_PREFIX)) == 0 ||
+                     strcasecmp(c->key, CONTEXT_KEYS) == 0;
+
+        if (about && (c->comparison == COMPARE_NULL
+                          ? statement_demands(s, c->key)
+                          : !c->passes_when_absent && c->comparison != COMPARE_NEGATED))
+            return;
+    }
+    policy_found(report, rule, s, "it asks for no encryption context");
+}
+
+static const struct rule rules[] = {
+    {"malformed", EACH, false, malformed,
+     "write it as the IAM User Guide has it; KMS refuses this"},
+    {"principal-missing", EACH, false, principal_missing,
+     "add \"Principal\": {\"AWS\": \"<ARN of the instance's role>\"}"},
+    {"principal-wildcard", EACH, false, principal_wildcard, "name each role in full"},
+    {"not-element", EACH, false, not_element, "list what is meant: Action, Principal, Resource"},
+    {"principal-any", EACH_ALLOW, false, principal_any,
+     "name the role: \"Principal\": {\"AWS\": \"<ARN>\"}"},
+    {"account-root-delegation", EACH_USE, false, account_root,
+     "give administrators named actions without kms:Decrypt, and the role a statement of its own"},
+    {"account-root-administers", EACH_ALLOW, true, account_administers,
+     "name the administrators' role instead of the account"},
+    {"unconditioned-allow", EACH_USE, false, unconditioned,
+     "take the action out, or compare PCR 4, 12 and the fence as 'muctl policy kms' does"},
+    {"pcr4-without-pcr12", EACH_RELEASE, false, rule_pcr4_without_12,
+     "add PCR 12 = 96 zeros to the same StringEquals"},
+    {"no-image-pcr", EACH_RELEASE, false, rule_no_image,
+     "add PCR 4 and 12 of the image's baseline"},
+    {"pcr-proves-nothing", EACH_RELEASE, false, rule_proves_nothing,
+     "add PCR 4 and 12 of the image's baseline"},
+    {"pcr-not-useful", EACH_ALLOW, false, rule_useless_pcr, "take this condition out"},
+    {"fence-pcr", EACH_RELEASE, false, rule_fence,
+     "add the fence PCR (15) = 96 zeros, and no other value"},
+    {"upper-case-hex", EACH, false, rule_upper_case, "write the value in lower case"},
+    {"bad-pcr-value", EACH, false, rule_bad_value,
+     "use the 96 hex digits of the SHA-384 bank, as in the baseline"},
+    {"pcr-wildcard", EACH_ALLOW, false, rule_wildcard, "use StringEquals with the values in full"},
+    {"pcr-operator", EACH_ALLOW, false, rule_wrong_operator, "use StringEquals"},
+    {"passes-when-absent", EACH_ALLOW, false, absent,
+     "use the operator without IfExists or ForAllValues, or add {\"Null\": {<key>: \"false\"}}"},
+    {"enclave-condition-key", EACH, false, enclave_key,
+     "use kms:RecipientAttestation:NitroTPMPCR<0 to 23>"},
+    {"role-administers", EACH_RELEASE, false, role_administers,
+     "leave kms:PutKeyPolicy to a role that no instance has"},
+    {"missing-null-deny", POLICY_ONCE, false, null_deny,
+     "add a Deny for Principal \"*\" with {\"Null\": {<NitroTPMPCR4>: \"true\"}}, nothing else in "
+     "it"},
+    {"incomplete-null-deny", POLICY_ONCE, true, null_deny_others, "add the action to that Deny"},
+    {"no-administrator", POLICY_ONCE, true, no_administrator,
+     "allow an administrators' role kms:PutKeyPolicy"},
+    {"encryption-context", EACH_RELEASE, true, no_context,
+     "compare kms:EncryptionContext:volume-uuid, or demand that it is there"},
+    {"outside-command-line", EACH_RELEASE, true, rule_outside_command_line,
+     "use 96 zeros unless the image is meant to get its command line from outside"},
+    {"mixed-baselines", EACH_RELEASE, true, rule_mixed_baselines,
+     "write one statement for each baseline, as 'muctl policy kms' does"},
+};
+
+static bool in_scope(enum scope scope, const struct statement *s)
+{
+    switch (scope) {
+    case EACH:
+        return true;
+    case EACH_ALLOW:
+        return s->allow;
+    case EACH_USE:
+        return s->allow && use_of(s) != NULL;
+    case EACH_RELEASE:
+        return s->allow && use_of(s) != NULL && statement_pcrs(s) != 0;
+    default:
+        return false;
+    }
+}
+
+static enum mu_status apply(const struct policy *p, struct policy_report *ret, struct mu_error *err)
+{
+    for (size_t r = 0; r < sizeof(rules) / sizeof(rules[0]); r++) {
+        if (rules[r].scope == POLICY_ONCE)
+            rules[r].check(p, NULL, &rules[r], ret);
+        for (size_t i = 0; i < p->count; i++)
+            if (in_scope(rules[r].scope, &p->statement[i]))
+                rules[r].check(p, &p->statement[i], &rules[r], ret);
+    }
+    if (ret->findings == 0)
+        return MU_OK;
+    return mu_fail(err, MU_REFUSE, "the key policy has %zu finding%s", ret->findings,
+                   ret->findings == 1 ? "" : "s");
+}
+
+static void free_statements(struct statement **statements)
+{
+    free(*statements);
+}
+
+static enum mu_status check_document(json_object *policy, struct mu_error *err)
+{
+    static const char *const members[] = {"Version", "Id", "Statement", NULL};
+    const char *version = NULL;
+
+    MU_TRY(json_only(policy, "key policy", members, MU_CONFIG, err));
+    MU_TRY(json_string(policy, "Version", 16, MU_CONFIG, &version, err));
+    if (strcmp(version, "2012-10-17") != 0 && strcmp(version, "2008-10-17") != 0)
+        return mu_fail(err, MU_CONFIG, "key policy: Version is not 2012-10-17");
+    return MU_OK;
+}
+
+enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, struct policy_report *ret,
+                           struct mu_error *err)
+{
+    MU_CLEANUP(free_statements) struct statement *statements = NULL;
+    struct policy p = {.fence_pcr = fence_pcr};
+    json_object *list = NULL;
+    bool array;
+
+    MU_TRY(check_document(policy, err));
+    if (!json_object_object_get_ex(policy, "Statement", &list) || list == NULL)
+        return mu_fail(err, MU_CONFIG, "key policy: \"Statement\" is missing");
+    array = json_object_is_type(list, json_type_array);
+    p.count = value_count(list);
+    if (p.count == 0 || p.count > STATEMENTS_MAX)
+        return mu_fail(err, MU_CONFIG, "key policy: 1 to %d statements are possible, not %zu",
+                       STATEMENTS_MAX, p.count);
+    statements = calloc(p.count, sizeof(*statements));
+    if (statements == NULL)
+        return mu_oom(err);
+    for (size_t i = 0; i < p.count; i++)
+        statement_read(array ? json_object_array_get_idx(list, i) : list, i, &statements[i]);
+    p.statement = statements;
+    return apply(&p, ret, err);
+}

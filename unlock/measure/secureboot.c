@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "measure/secureboot.h"
+
+#include <openssl/err.h>
+#include <openssl/pkcs7.h>
+#include <openssl/x509.h>
+#include <string.h>
+
+#include "measure/authenticode.h"
+
+#define GUID_BYTES 16
+#define LIST_HEADER_BYTES 28
+#define ATTRIBUTES_BYTES 4
+#define TIME_BYTES 16
+#define WIN_CERT_TYPE_PKCS_SIGNED_DATA 0x0002
+#define WIN_CERT_TYPE_EFI_GUID 0x0ef1
+
+/* EFI_CERT_X509_GUID a5c059a1-94e4-4aa7-87b5-ab155c2bf072 */
+static const uint8_t x509_guid[GUID_BYTES] = {0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a,
+                                              0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72};
+
+/* EFI_CERT_SHA256_GUID c1c41626-504c-4092-aca9-41f936934328,
+ * EFI_CERT_SHA384_GUID ff3e5307-9fd0-48c9-85f1-8ad56c701e01,
+ * EFI_CERT_SHA512_GUID 093e0fae-a6c4-4f50-9f1b-d41e2b89c19a */
+static const struct {
+    uint8_t guid[GUID_BYTES];
+    enum hash_alg alg;
+} digest_types[] = {
+    {{0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43,
+      0x28},
+     HASH_SHA256},
+    {{0x07, 0x53, 0x3e, 0xff, 0xd0, 0x9f, 0xc9, 0x48, 0x85, 0xf1, 0x8a, 0xd5, 0x6c, 0x70, 0x1e,
+      0x01},
+     HASH_SHA384},
+    {{0xae, 0x0f, 0x3e, 0x09, 0xc4, 0xa6, 0x50, 0x4f, 0x9f, 0x1b, 0xd4, 0x1e, 0x2b, 0x89, 0xc1,
+      0x9a},
+     HASH_SHA512},
+};
+
+/* One EFI_SIGNATURE_DATA, and where the next one is. */
+struct signature {
+    struct bytes type;
+    struct bytes entry; /* owner and data: what is measured */
+    struct bytes data;
+};
+
+struct signatures {
+    struct reader lists, list;
+    struct bytes type;
+    uint32_t size;
+    bool malformed;
+};
+
+static struct signatures signatures_of(struct bytes lists)
+{
+    return (struct signatures){.lists = reader_of(lists)};
+}
+
+/* UEFI 2.10, 32.4.1, EFI_SIGNATURE_LIST */
+static bool next_list(struct signatures *at)
+{
+    uint32_t list_size, header_size;
+
+    at->type = reader_take(&at->lists, GUID_BYTES);
+    list_size = reader_le32(&at->lists);
+    header_size = reader_le32(&at->lists);
+    at->size = reader_le32(&at->lists);
+    at->malformed = at->lists.failed || list_size < LIST_HEADER_BYTES || at->size < GUID_BYTES;
+    if (at->malformed)
+        return false;
+    at->list = reader_of(reader_take(&at->lists, list_size - LIST_HEADER_BYTES));
+    (void)reader_take(&at->list, header_size);
+    at->malformed = at->lists.failed || at->list.failed || reader_left(&at->list) % at->size != 0;
+    return !at->malformed;
+}
+
+static bool next_signature(struct signatures *at, struct signature *ret)
+{
+    while (reader_left(&at->list) == 0)
+        if (reader_left(&at->lists) == 0 || !next_list(at))
+            return false;
+    ret->type = at->type;
+    ret->entry = reader_take(&at->list, at->size);
+    ret->data = (struct bytes){ret->entry.data + GUID_BYTES, ret->entry.len - GUID_BYTES};
+    return true;
+}
+
+static bool well_formed(struct bytes lists)
+{
+    struct signatures at = signatures_of(lists);
+    struct signature signature;
+
+    while (next_signature(&at, &signature))
+        ;
+    return !at.malformed;
+}
+
+/* UEFI 2.10, 8.2.2, EFI_VARIABLE_AUTHENTICATION_2: time stamp, WIN_CERTIFICATE_UEFI_GUID */
+static struct bytes after_descriptor(struct bytes file)
+{
+    struct reader r = reader_of(file);
+    uint32_t len;
+    uint16_t type;
+
+    (void)reader_take(&r, TIME_BYTES);
+    len = reader_le32(&r);
+    (void)reader_le16(&r); /* revision */
+    type = reader_le16(&r);
+    if (r.failed || type != WIN_CERT_TYPE_EFI_GUID || len < 8)
+        return file;
+    (void)reader_take(&r, len - 8);
+    return r.failed ? file : reader_take(&r, reader_left(&r));
+}
+
+enum mu_status secureboot_variable(struct bytes file, struct bytes *ret, struct mu_error *err)
+{
+    struct bytes list = file;
+
+    if (file.len > 1 && (file.data[0] == 0x30 || file.data[0] == '-'))
+        return mu_fail(err, MU_CONFIG,
+                       "a certificate, not a signature list: its owner's GUID is measured too, so "
+                       "make one with cert-to-efi-sig-list -g GUID");
+    if (!well_formed(list) && file.len >= ATTRIBUTES_BYTES)
+        list = (struct bytes){file.data + ATTRIBUTES_BYTES, file.len - ATTRIBUTES_BYTES};
+    if (!well_formed(list))
+        list = after_descriptor(file);
+    if (!well_formed(list))
+        return mu_fail(err, MU_CONFIG,
+                       "neither EFI signature lists nor a variable that holds some");
+    *ret = list;
+    return MU_OK;
+}
+
+/* One Authenticode signature of an image: the PKCS #7, what it signs, and the digest in that. */
+struct signed_data {
+    PKCS7 *pkcs7;
+    struct bytes content;
+    enum hash_alg alg;
+    struct bytes digest;
+    X509_SIG *info;
+};
+
+static void signed_data_free(struct signed_data *s)
+{
+    PKCS7_free(s->pkcs7);
+    X509_SIG_free(s->info);
+    *s = (struct signed_data){0};
+}
+
+static enum hash_alg alg_of(const X509_ALGOR *algorithm)
+{
+    const ASN1_OBJECT *object;
+
+    X509_ALGOR_get0(&object, NULL, NULL, algorithm);
+    switch (OBJ_obj2nid(object)) {
+    case NID_sha1:
+        return HASH_SHA1;
+    case NID_sha256:
+        return HASH_SHA256;
+    case NID_sha384:
+        return HASH_SHA384;
+    case NID_sha512:
+        return HASH_SHA512;
+    default:
+        return HASH_NONE;
+    }
+}
+
+/* Takes one ASN.1 header and narrows *der to what it is the header of. */
+static bool enter_sequence(struct bytes *der)
+{
+    const uint8_t *pos = der->data;
+    int tag, class;
+    long len;
+
+    if (der->len > LONG_MAX || (ASN1_get_object(&pos, &len, &tag, &class, (long)der->len) & 0x81) ||
+        tag != V_ASN1_SEQUENCE)
+        return false;
+    *der = (struct bytes){pos, (size_t)len};
+    return true;
+}
+
+/* Authenticode PE 1.0, SpcIndirectDataContent: the kind of data, then a DigestInfo. The signature
+ * is over the contents of the outer sequence. */
+static bool read_content(struct signed_data *s)
+{
+    const X509_ALGOR *algorithm;
+    const ASN1_OCTET_STRING *digest;
+    const ASN1_TYPE *other;
+    struct bytes kind, info;
+    const uint8_t *pos;
+
+    if (!PKCS7_type_is_signed(s->pkcs7) || s->pkcs7->d.sign == NULL ||
+        s->pkcs7->d.sign->contents == NULL)
+        return false;
+    other = s->pkcs7->d.sign->contents->d.other;
+    if (other == NULL || other->type != V_ASN1_SEQUENCE)
+        return false;
+    s->content = (struct bytes){ASN1_STRING_get0_data(other->value.sequence),
+                                (size_t)ASN1_STRING_length(other->value.sequence)};
+    if (!enter_sequence(&s->content))
+        return false;
+    kind = s->content;
+    if (!enter_sequence(&kind))
+        return false;
+    pos = kind.data + kind.len;
+    info = (struct bytes){pos, (size_t)(s->content.data + s->content.len - pos)};
+    s->info = d2i_X509_SIG(NULL, &pos, (long)info.len);
+    if (s->info == NULL)
+        return false;
+    X509_SIG_get0(s->info, &algorithm, &digest);
+    s->alg = alg_of(algorithm);
+    s->digest = (struct bytes){ASN1_STRING_get0_data(digest), (size_t)ASN1_STRING_length(digest)};
+    return true;
+}
+
+static bool signed_data_parse(struct bytes der, struct signed_data *ret)
+{
+    const uint8_t *pos = der.data;
+    struct signed_data s = {.pkcs7 = d2i_PKCS7(NULL, &pos, (long)der.len)};
+
+    if (s.pkcs7 != NULL && read_content(&s)) {
+        *ret = s;
+        return true;
+    }
+    signed_data_free(&s);
+    ERR_clear_error();
+    return false;
+}
+
+/* Firmware takes each certificate of db as an anchor of its own, and has no clock to trust. */
+static bool verifies(const struct signed_data *s, struct bytes certificate)
+{
+    const uint8_t *pos = certificate.data;
+    X509 *anchor = d2i_X509(NULL, &pos, (long)certificate.len);
+    X509_STORE *store = X509_STORE_new();
+    BIO *content = BIO_new_mem_buf(s->content.data, (int)s->content.len);
+    bool holds = false;
+
+    if (anchor != NULL && store != NULL && content != NULL &&
+        X509_STORE_add_cert(store, anchor) == 1 &&
+        X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_NO_CHECK_TIME) == 1 &&
+        X509_STORE_set_purpose(store, X509_PURPOSE_ANY) == 1)
+        holds = PKCS7_verify(s->pkcs7, NULL, store, content, NULL, PKCS7_BINARY) == 1;
+    BIO_free(content);
+    X509_STORE_free(store);
+    X509_free(anchor);
+    ERR_clear_error();
+    return holds;
+}
+
+static bool find_certificate(struct bytes lists, const struct signed_data *s, struct bytes *ret)
+{
+    struct signatures at = signatures_of(lists);
+    struct signature signature;
+
+    while (next_signature(&at, &signature)) {
+        if (memcmp(signature.type.data, x509_guid, GUID_BYTES) != 0 || !verifies(s, signature.data))
+            continue;
+        *ret = signature.entry;
+        return true;
+    }
+    return false;
+}
+
+/* An entry that is the image's own digest; *ret is empty when there is none. */
+static enum mu_status find_digest(struct bytes lists, struct bytes image, struct bytes *ret,
+                                  struct mu_error *err)
+{
+    struct signatures at = signatures_of(lists);
+    struct signature signature;
+    struct digest digest;
+
+    *ret = (struct bytes){NULL, 0};
+    for (size_t i = 0; i < sizeof(digest_types) / sizeof(digest_types[0]); i++) {
+        const size_t size = hash_size(digest_types[i].alg);
+
+        MU_TRY(authenticode_hash(image, digest_types[i].alg, &digest, err));
+        at = signatures_of(lists);
+        while (next_signature(&at, &signature)) {
+            if (memcmp(signature.type.data, digest_types[i].guid, GUID_BYTES) != 0 ||
+                !bytes_equal(signature.data, (struct bytes){digest.bytes, size}))
+                continue;
+            *ret = signature.entry;
+            return MU_OK;
+        }
+    }
+    return MU_OK;
+}
+
+static enum mu_status check_signed_digest(const struct signed_data *s, struct bytes image,
+                                          struct mu_error *err)
+{
+    struct digest digest;
+
+    MU_TRY(authenticode_hash(image, s->alg, &digest, err));
+    if (!bytes_equal(s->digest, (struct bytes){digest.bytes, hash_size(s->alg)}))
+        return mu_fail(err, MU_REFUSE, "the image was changed after it was signed");
+    return MU_OK;
+}
+
+/* The image's signatures one after the other (WIN_CERTIFICATE, UEFI 2.10, 32.2.4), aligned to eight
+ * bytes; those of another type are not ours to judge. */
+static bool next_signed_data(struct reader *table, struct bytes *ret)
+{
+    while (reader_left(table) >= 8) {
+        uint32_t len = reader_le32(table);
+        uint16_t type;
+        struct bytes data;
+
+        (void)reader_le16(table); /* revision */
+        type = reader_le16(table);
+        if (len < 8)
+            return false;
+        data = reader_take(table, len - 8);
+        if (table->failed)
+            return false;
+        if (len % 8 != 0)
+            (void)reader_take(table, 8 - len % 8);
+        if (type != WIN_CERT_TYPE_PKCS_SIGNED_DATA)
+            continue;
+        *ret = data;
+        return true;
+    }
+    return false;
+}
+
+/* *ret is empty if no signature leads to an entry of db. */
+static enum mu_status judge_signatures(const struct secure_boot *keys, struct bytes image,
+                                       struct bytes *ret, struct mu_error *err)
+{
+    struct bytes table, der, forbidden;
+    struct reader r;
+
+    *ret = (struct bytes){NULL, 0};
+    MU_TRY(pe_certificates(image, &table, err));
+    r = reader_of(table);
+    while (next_signed_data(&r, &der)) {
+        MU_CLEANUP(signed_data_free) struct signed_data s = {0};
+
+        if (!signed_data_parse(der, &s))
+            return mu_fail(err, MU_CONFIG, "the image's signature is not an Authenticode PKCS #7");
+        MU_TRY(check_signed_digest(&s, image, err));
+        if (find_certificate(keys->dbx, &s, &forbidden))
+            return mu_fail(err, MU_REFUSE, "dbx forbids the key that signed the image");
+        if (ret->len == 0)
+            (void)find_certificate(keys->db, &s, ret);
+    }
+    return MU_OK;
+}
+
+enum mu_status secureboot_authority(const struct secure_boot *keys, struct bytes image,
+                                    struct bytes *ret, struct mu_error *err)
+{
+    struct bytes entry, forbidden;
+
+    MU_TRY(find_digest(keys->dbx, image, &forbidden, err));
+    if (forbidden.len > 0)
+        return mu_fail(err, MU_REFUSE, "dbx forbids the image by its digest");
+    MU_TRY(judge_signatures(keys, image, &entry, err));
+    if (entry.len == 0)
+        MU_TRY(find_digest(keys->db, image, &entry, err));
+    if (entry.len == 0)
+        return mu_fail(err, MU_REFUSE,
+                       "nothing in db lets the image start with Secure Boot: sign it with a key "
+                       "that is there");
+    *ret = entry;
+    return MU_OK;
+}

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One workshop with a good UKI and a good volume for a whole session; each test boots its own copy."""
+import itertools
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness import image, machine
+from harness.workshop import Workshop
+
+class Site:
+    """The good machine, and what tests change about it."""
+
+    def __init__(self):
+        self.workshop = Workshop()
+        self.ukis = {kind: self.workshop.uki(kind) for kind in (image.SYSTEMD, image.PLAIN)}
+        self.pcr4 = [self.workshop.pcr4(uki) for uki in self.ukis.values()]
+        self._made = {}
+        self._serial = itertools.count()
+
+    def _copy(self, what, make):
+        if what not in self._made:
+            self._made[what] = make()
+        path = self.workshop.scratch / f"{next(self._serial)}.luks"
+        return Path(shutil.copy(self._made[what], path))
+
+    def volume(self):
+        """A private copy of the good volume, enrolled for both UKIs."""
+        return self._copy("good", lambda: self.workshop.enroll(self.new_volume(), *self.ukis.values()))
+
+    def new_volume(self):
+        """The same before it was enrolled."""
+        return self._copy("new", self.workshop.volume)
+
+    def boot(self, kind=image.SYSTEMD, *, uki=None, volumes=None, pcr4=(), **options):
+        """Boot a fresh disk until it powers off; the machine is left for a look. Use `with`."""
+        disk = self.workshop.disk(uki or self.ukis[kind], **(volumes or {"root": self.volume()}))
+        return machine.Machine(self.workshop, disk, [*self.pcr4, *pcr4], **options)
+
+
+@pytest.fixture(scope="session")
+def site():
+    site = Site()
+    yield site
+    site.workshop.close()

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Boots that refuse and power off. The twins are in test_unlocks.py: the good machine unlocks."""
+import base64
+
+import pytest
+
+from harness import aws, header, image, luks
+from harness.uki import Uki, cpio
+from harness.workshop import run
+
+NEVER, DENIED, RELEASED, ANY = "never asked", "denied", "released", "any"
+
+
+def assert_refused(m, reason, kms=NEVER):
+    m.wait()
+    assert not m.booted, "it came up"
+    log = " ".join(m.log().split())
+    assert "BOOT REFUSED" in log, m.log()
+    assert reason in log, m.log()
+    assert "fence: closed" in log, m.log()
+    answers = [r["status"] for r in m.aws.requests("Decrypt")]
+    if kms == NEVER:
+        assert not answers
+    elif kms == DENIED:
+        assert answers and 200 not in answers
+    elif kms == RELEASED:
+        assert 200 in answers
+
+
+# Tampering with what boots
+
+@pytest.mark.parametrize("kind", [image.SYSTEMD, image.PLAIN])
+def test_changed_command_line(site, kind):
+    extra = "io.systemd.stub.kernel-cmdline-extra=rd.break init=/bin/sh"
+    with site.boot(kind, strings=[extra]) as m:
+        assert_refused(m, "PCR 12")
+
+
+def test_changed_uki(site):
+    uki = Uki(site.ukis[image.SYSTEMD]).patch(".osrel", b"PRETTY_NAME", b"pretty_name")
+    with site.boot(uki=uki.save(site.workshop.scratch / "changed.efi")) as m:
+        assert_refused(m, "PCR 4")
+
+
+def test_changed_initramfs(site):
+    good = site.ukis[image.PLAIN]
+    uki = Uki(good).append(".initrd", cpio({"etc/harmless": b"?"}))
+    with site.boot(uki=uki.save(site.workshop.scratch / "longer.efi")) as m:
+        assert_refused(m, "PCR 4")
+
+
+def test_initramfs_of_an_attacker(site):
+    """An initramfs that trusts the attacker's builder key satisfies itself, but not KMS."""
+    scratch, names = site.workshop.scratch, ("evil.key", "evil.pem")
+    key, public = (scratch / n for n in names)
+    run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", key)
+    run("openssl", "pkey", "-in", key, "-pubout", "-out", public)
+    evil = {"etc/measured-unlock/builder.pem": public.read_bytes()}
+    uki = Uki(site.ukis[image.PLAIN]).append(".initrd", cpio(evil)).save(scratch / "evil.efi")
+    volume = site.workshop.enroll(site.volume(), uki, key=key)
+    with site.boot(uki=uki, volumes={"root": volume}) as m:
+        assert_refused(m, "refused", kms=DENIED)
+        assert "PCRs match the baseline signed by the image builder" in m.log()
+    with site.boot(uki=uki, volumes={"root": volume}, pcr4=[site.workshop.pcr4(uki)]) as m:
+        m.wait()
+        assert m.booted, "the attack does not work even where KMS demands no PCR 4: " + m.log()
+
+
+# Tampering with the volume
+
+def flip_signature(metadata):
+    token = header.token_of(metadata)
+    raw = bytearray(base64.b64decode(token["signature"]))
+    raw[-1] ^= 1
+    token["signature"] = base64.b64encode(raw).decode()
+
+
+def null_segment(metadata):
+    metadata["segments"]["0"]["encryption"] = "cipher_null-ecb"
+
+
+def null_keyslot(metadata):
+    metadata["keyslots"][header.token_of(metadata)["keyslots"][0]]["area"]["encryption"] = "cipher_null-ecb"
+
+
+def second_segment(metadata):
+    first = metadata["segments"]["0"]
+    first["size"] = str(64 << 20)
+    metadata["segments"]["1"] = {"type": "linear", "offset": str(int(first["offset"]) + (64 << 20)),
+                                 "size": "dynamic"}
+
+
+def reencryption(metadata):
+    metadata["config"]["requirements"] = {"mandatory": ["online-reencrypt-v2"]}
+
+
+@pytest.mark.parametrize("change, reason", [
+    (flip_signature, "signature"), (null_segment, "segment-cipher"), (null_keyslot, "keyslot"),
+    (second_segment, "segment"), (reencryption, "requirements")], ids=lambda v: getattr(v, "__name__", ""))
+def test_changed_header(site, change, reason):
+    volume = site.volume()
+    with header.edited(volume) as metadata:
+        change(metadata)
+    with site.boot(image.PLAIN, volumes={"root": volume}) as m:
+        assert_refused(m, reason)
+
+
+def test_record_of_another_volume(site):
+    volume = site.volume()
+    other = luks.make(site.workshop.scratch / "other.luks", site.workshop.small_plain())
+    site.workshop.enroll(other, *site.ukis.values())
+    with header.edited(volume) as metadata:
+        metadata["tokens"] = luks.metadata(other)["tokens"]
+    with site.boot(image.PLAIN, volumes={"root": volume}) as m:
+        assert_refused(m, "UUID")
+
+
+def test_record_too_old(site):
+    volume = site.workshop.enroll(site.new_volume(), *site.ukis.values(),
+                                  options=("--record-version", "1"))
+    with site.boot(image.PLAIN, volumes={"root": volume}) as m:
+        assert_refused(m, "version 1 is older than 2")
+
+
+def test_swapped_volume(site):
+    """Same UUID, same record, same key slots; but the payload is under the attacker's key."""
+    good = site.volume()
+    uuid = luks.cryptsetup("luksUUID", good).decode().strip()
+    volume = luks.make(site.workshop.scratch / "swapped.luks", site.workshop.small_plain(), "--uuid", uuid)
+    genuine = luks.metadata(good)
+    with header.edited(volume) as metadata:
+        metadata["tokens"] = genuine["tokens"]
+        slot = header.token_of(metadata)["keyslots"][0]
+        metadata["keyslots"][slot] = metadata["keyslots"].pop("0")
+        for digest in metadata["digests"].values():
+            digest["keyslots"] = [slot]
+    with site.boot(image.PLAIN, volumes={"root": volume}) as m:
+        assert_refused(m, "refused", kms=RELEASED)
+
+
+# Tampering with the network, and trouble
+
+def test_unknown_authority(site):
+    with site.boot(image.PLAIN, faults=[["tls", "unknown-ca"]]) as m:
+        assert_refused(m, "certificate")
+
+
+def test_answer_of_another_key(site):
+    faults = [["--value", aws.OTHER_KEY_ARN, "kms", "key-id"]]
+    with site.boot(image.PLAIN, faults=faults) as m:
+        assert_refused(m, "key", kms=RELEASED)
+
+
+def test_killed(site):
+    uki = site.workshop.uki(image.PLAIN, trees=[image.GUEST / "killer"])
+    volume = site.workshop.enroll(site.new_volume(), uki)
+    with site.boot(uki=uki, volumes={"root": volume}, pcr4=[site.workshop.pcr4(uki)],
+                   faults=[["--value", "60", "--operation", "Decrypt", "kms", "delay"]]) as m:
+        assert_refused(m, "died of signal 9", kms=ANY)
+
+
+def test_no_sha384_bank(site):
+    with site.boot(banks="sha1,sha256") as m:
+        assert_refused(m, "sha384")
