@@ -195,7 +195,7 @@ def test_clock(draft, root_pem):
 
 def test_identity(draft, root_pem):
     """Another instance's certificate, a certificate of an enclave, and module ids that are none."""
-    for name in f"i-{'1' * 17}-tpm{0:016x}", draft.module_id[:-1] + "1":
+    for name in f"i-{'1' * 17}-tpm{0:016x}", draft.module_id[:-1] + "1", draft.module_id + "0":
         draft.leaf = draft.chain.leaf(name)
         refused(draft.encode(), {"identity"}, "--root", root_pem)
     for name in f"{w.INSTANCE_ID}-enc{1:016x}", w.INSTANCE_ID, "tpm":

@@ -250,7 +250,7 @@ static bool differ_in_one(const struct pcr_values *baseline, size_t count)
 
 static bool add_releases(json_object *list, const struct request *q)
 {
-    char sid[32];
+    char sid[48];
 
     if (differ_in_one(q->baseline, q->baselines))
         return add_release(list, q, q->baseline, q->baselines, "ReleaseToMeasuredBoot");

@@ -9,16 +9,14 @@
 
 static const char help[] =
     "Names each statement of a KMS key policy that defeats attestation, and the fix.\n"
-    "Exit code 2 when there is a finding, 4 when FILE is not a policy. Warnings alone are no "
-    "finding.\n"
+    "Exit code 2 when there is a finding, 4 when FILE is not a policy; warnings do not count.\n"
     "\n"
     "  --fence-pcr N  the fence PCR of the image's configuration (default 15)\n"
     "  --json         report {\"ok\", \"findings\": [{\"rule\", \"statement\", \"detail\", "
     "\"fix\"}]},\n"
     "                 and \"warnings\" of the same form\n"
     "\n"
-    "Example: aws kms get-key-policy --key-id ID --query Policy --output text | muctl policy lint "
-    "-\n";
+    "Example: muctl policy lint policy.json\n";
 
 static bool add_string(json_object *object, const char *name, const char *text)
 {

@@ -5,12 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "measure/predict.h"
+
 #define LINE_MAX_BYTES 99
 #define DESCRIPTION_MAX 1024
 #define DIGEST_DIGITS 16
 
 /* As many events of one PCR as are looked at; the search below takes their cube. */
 #define EVENTS_MAX 64
+/* As many changes of one PCR as are told. */
+#define TOLD_MAX 8
 
 /* The events of one PCR in one log. */
 struct history {
@@ -20,6 +24,9 @@ struct history {
     size_t index[EVENTS_MAX];
     const struct event *event[EVENTS_MAX];
     struct digest start;
+    bool has_uki; /* systemd-stub has measured what it is part of */
+    struct event phase;
+    struct digest phase_digest;
 };
 
 struct output {
@@ -70,6 +77,7 @@ static void collect(const struct eventlog *log, enum hash_alg bank, unsigned pcr
         const struct event *event = &log->event[i];
         uint8_t locality;
 
+        ret->has_uki = ret->has_uki || (event->pcr == 11 && event->type == EV_IPL);
         if (pcr == 0 && event_startup_locality(event, &locality))
             ret->start.bytes[hash_size(bank) - 1] = locality;
         if (!event_extends(event, pcr))
@@ -124,9 +132,100 @@ static bool find_added(const struct history *history, const struct digest *wante
     return false;
 }
 
+/* What systemd-pcrphase extends after the firmware's log was closed. */
+static bool append_phase(struct history *history, size_t index)
+{
+    static const char text[] = PREDICT_PHASES;
+    const struct bytes word = {(const uint8_t *)text, strlen(text)};
+    struct mu_error err = {0};
+
+    if (history->count == EVENTS_MAX ||
+        hash_bytes(history->bank, word, &history->phase_digest, &err) != MU_OK)
+        return false;
+    history->phase = (struct event){.pcr = 11, .type = EV_IPL, .digests = 1, .data = word};
+    history->phase.digest[0] = (struct event_digest){
+        (uint16_t)history->bank,
+        {history->phase_digest.bytes, hash_size(history->bank)},
+    };
+    history->index[history->count] = index;
+    history->event[history->count++] = &history->phase;
+    return true;
+}
+
+/* Whether the events lead to the value, if need be together with the boot phase. */
+static bool leads_to(struct history *history, const struct eventlog *log, unsigned pcr,
+                     const struct digest *value)
+{
+    struct digest replayed = history->start;
+
+    if (!advance(history, &replayed, 0, history->count))
+        return false;
+    if (same(history, &replayed, value))
+        return true;
+    if (pcr != 11 || !append_phase(history, log->count))
+        return false;
+    if (advance(history, &replayed, history->count - 1, history->count) &&
+        same(history, &replayed, value))
+        return true;
+    history->count--;
+    return false;
+}
+
 static bool is_image(const struct event *event)
 {
-    return event->type >= 0x80000003 && event->type <= 0x80000005;
+    return event->type >= EV_EFI_BOOT_SERVICES_APPLICATION &&
+           event->type <= EV_EFI_RUNTIME_SERVICES_DRIVER;
+}
+
+static bool is_variable(const struct event *event)
+{
+    return event->type == EV_EFI_VARIABLE_DRIVER_CONFIG || event->type == EV_EFI_VARIABLE_BOOT;
+}
+
+/* The name's length in a description "NAME = ..." */
+static size_t variable_name(const char *description)
+{
+    const char *end = strstr(description, " = ");
+
+    return end != NULL ? (size_t)(end - description) : strlen(description);
+}
+
+/* The file's name if firmware logged one; the kernel of a UKI has none. */
+static const char *image_name(const char *description)
+{
+    const char *name = strchr(description, '\\');
+
+    return name != NULL ? name : description;
+}
+
+static bool is_file(const struct event *event)
+{
+    char description[DESCRIPTION_MAX];
+
+    event_describe(event, description, sizeof(description));
+    return is_image(event) && strchr(description, '\\') != NULL;
+}
+
+/* The last image that came from a file, if systemd-stub has run. */
+static bool is_uki(const struct history *history, size_t i)
+{
+    if (!history->has_uki || !is_file(history->event[i]))
+        return false;
+    for (size_t k = i + 1; k < history->count; k++)
+        if (is_file(history->event[k]))
+            return false;
+    return true;
+}
+
+static const char *image_kind(const struct history *history, size_t i)
+{
+    return is_uki(history, i) ? "UKI" : "image";
+}
+
+static void digest_text(const struct history *history, size_t i, char to[static DIGEST_DIGITS + 1])
+{
+    hex_encode((struct bytes){event_digest_of(history->event[i], history->bank), DIGEST_DIGITS / 2},
+               to);
 }
 
 static void say_event(const struct output *output, const char *what, const struct history *history,
@@ -138,20 +237,28 @@ static void say_event(const struct output *output, const char *what, const struc
     char unknown[16];
 
     event_describe(event, description, sizeof(description));
-    if (event->pcr == 12 && event->type == 0x0d) {
+    digest_text(history, i, digest);
+    if (event == &history->phase)
+        say(output, "  %s: boot phase %s", what, description);
+    else if (event->pcr == 12 && event->type == EV_IPL)
         say(output, "  %s: command line was handed in from outside: %s", what, description);
-        return;
-    }
-    hex_encode((struct bytes){event_digest_of(event, history->bank), DIGEST_DIGITS / 2}, digest);
-    say(output, "  %s: event %zu %s: %s (%s...)", what, history->index[i],
-        is_image(event) ? "image" : event_type_name(event->type, unknown), description, digest);
+    else if (is_image(event))
+        say(output, "  %s: %s %s (event %zu, %s...)", what, image_kind(history, i),
+            image_name(description), history->index[i], digest);
+    else
+        say(output, "  %s: event %zu %s: %s (%s...)", what, history->index[i],
+            event_type_name(event->type, unknown), description, digest);
 }
 
 static void say_events(const struct output *output, const char *what, const struct history *history,
                        size_t first, size_t last)
 {
-    for (size_t i = first; i < last; i++)
+    const size_t end = last - first > TOLD_MAX ? first + TOLD_MAX : last;
+
+    for (size_t i = first; i < end; i++)
         say_event(output, what, history, i);
+    if (end < last)
+        say(output, "  and %zu more", last - end);
 }
 
 static bool same_event(const struct history *a, size_t i, const struct history *b, size_t k)
@@ -160,11 +267,42 @@ static bool same_event(const struct history *a, size_t i, const struct history *
                   hash_size(a->bank)) == 0;
 }
 
+/* One event in another's place: what it is about in words, where both are about the same. */
+static void say_changed(const struct output *output, const struct history *now, size_t i,
+                        const struct history *then, size_t k)
+{
+    const struct event *found = now->event[i], *expected = then->event[k];
+    char description[DESCRIPTION_MAX], enrolled[DESCRIPTION_MAX];
+    char digest[DIGEST_DIGITS + 1], wanted[DIGEST_DIGITS + 1];
+    size_t name;
+
+    event_describe(found, description, sizeof(description));
+    event_describe(expected, enrolled, sizeof(enrolled));
+    digest_text(now, i, digest);
+    digest_text(then, k, wanted);
+    name = variable_name(description);
+    if (is_image(found) && is_image(expected))
+        say(output, "  %s %s is not the enrolled one (event %zu: %s..., enrolled: %s...)",
+            image_kind(now, i), image_name(description), now->index[i], digest, wanted);
+    else if (found->pcr == 11 && found->type == EV_IPL && strcmp(description, enrolled) == 0)
+        say(output, "  section %s of the UKI is not the enrolled one (event %zu)", description,
+            now->index[i]);
+    else if (is_variable(found) && is_variable(expected) && name == variable_name(enrolled) &&
+             strncmp(description, enrolled, name) == 0)
+        say(output, "  variable %s is not the enrolled one (event %zu); enrolled: %s", description,
+            now->index[i],
+            strcmp(description, enrolled) == 0 ? wanted : enrolled + name + strlen(" = "));
+    else {
+        say_event(output, "changed, was", then, k);
+        say_event(output, "changed, now", now, i);
+    }
+}
+
 /* What lies between the common beginning and the common end of both logs. */
 static void compare_histories(const struct output *output, const struct history *now,
                               const struct history *then)
 {
-    size_t first = 0, now_last = now->count, then_last = then->count;
+    size_t first = 0, now_last = now->count, then_last = then->count, changed;
 
     while (first < now_last && first < then_last && same_event(now, first, then, first))
         first++;
@@ -173,19 +311,50 @@ static void compare_histories(const struct output *output, const struct history 
         now_last--;
         then_last--;
     }
-    if (first == now->count && first == then->count) {
-        say(output, "  the same events: the reference log is not one of the expected boot");
+    changed = now_last - first < then_last - first ? now_last - first : then_last - first;
+    if (changed > 0 && now_last - first != then_last - first)
+        changed = 1; /* the first in its place; what follows has moved */
+    for (size_t i = 0; i < changed && i < TOLD_MAX; i++)
+        say_changed(output, now, first + i, then, first + i);
+    if (changed > TOLD_MAX)
+        say(output, "  and %zu more", changed - TOLD_MAX);
+    say_events(output, "missing", then, first + changed, then_last);
+    say_events(output, "new", now, first + changed, now_last);
+}
+
+/* Without a reference: what can have changed. Separators and the first action never do. */
+static void say_suspects(const struct output *output, const struct history *history, unsigned pcr)
+{
+    size_t suspects = 0, last = 0;
+    struct history files = *history;
+
+    for (size_t i = 0; i < history->count; i++) {
+        const struct event *event = history->event[i];
+
+        if (event->type == EV_SEPARATOR || (pcr == 4 && event->type == EV_EFI_ACTION))
+            continue;
+        /* The kernel in a UKI is part of that. */
+        if (history->has_uki && is_image(event) && !is_file(event))
+            continue;
+        files.index[suspects] = history->index[i];
+        files.event[suspects++] = event == &history->phase ? &files.phase : event;
+        last = i;
+    }
+    files.count = suspects;
+    if (suspects == 1 && is_image(history->event[last])) {
+        char description[DESCRIPTION_MAX];
+        char digest[DIGEST_DIGITS + 1];
+
+        event_describe(history->event[last], description, sizeof(description));
+        digest_text(history, last, digest);
+        say(output, "PCR %u: the event log explains it:", pcr);
+        say(output, "  %s %s is not the enrolled one (event %zu, %s...)", image_kind(history, last),
+            image_name(description), history->index[last], digest);
         return;
     }
-    if (now_last - first == then_last - first) {
-        for (size_t i = first; i < now_last; i++) {
-            say_event(output, "changed, was", then, i);
-            say_event(output, "changed, now", now, i);
-        }
-        return;
-    }
-    say_events(output, "missing", then, first, then_last);
-    say_events(output, "new", now, first, now_last);
+    say(output,
+        "PCR %u: the event log explains it; one of these was changed or one is missing:", pcr);
+    say_events(output, "logged", &files, 0, suspects);
 }
 
 static void describe_pcr(const struct output *output, const struct eventlog *log,
@@ -193,19 +362,15 @@ static void describe_pcr(const struct output *output, const struct eventlog *log
                          const struct pcr_values *found, unsigned pcr)
 {
     struct history history, then;
-    struct digest replayed;
     size_t first = 0, last = 0;
 
     collect(log, expected->bank, pcr, &history);
-    replayed = history.start;
     if (history.left_out > 0) {
         say(output, "PCR %u: the log has more than %d events, or some without a %s digest", pcr,
             EVENTS_MAX, hash_name(expected->bank));
         return;
     }
-    if (!advance(&history, &replayed, 0, history.count))
-        return;
-    if (!same(&history, &replayed, &found->value[pcr])) {
+    if (!leads_to(&history, log, pcr, &found->value[pcr])) {
         say(output,
             "PCR %u: the event log does not lead to the value found, so it proves nothing:", pcr);
         say_events(output, "logged", &history, 0, history.count);
@@ -213,9 +378,12 @@ static void describe_pcr(const struct output *output, const struct eventlog *log
     }
     if (reference != NULL) {
         collect(reference, expected->bank, pcr, &then);
-        say(output, "PCR %u: the event log explains it; against the reference log:", pcr);
-        compare_histories(output, &history, &then);
-        return;
+        if (then.left_out == 0 && leads_to(&then, reference, pcr, &expected->value[pcr])) {
+            say(output, "PCR %u: the event log explains it; against the reference:", pcr);
+            compare_histories(output, &history, &then);
+            return;
+        }
+        say(output, "PCR %u: the reference does not lead to the value expected: not used", pcr);
     }
     if (find_added(&history, &expected->value[pcr], &first, &last)) {
         say(output, "PCR %u: the event log explains it; without %s it would match:", pcr,
@@ -223,9 +391,7 @@ static void describe_pcr(const struct output *output, const struct eventlog *log
         say_events(output, "new", &history, first, last);
         return;
     }
-    say(output,
-        "PCR %u: the event log explains it; one of these was changed or one is missing:", pcr);
-    say_events(output, "logged", &history, 0, history.count);
+    say_suspects(output, &history, pcr);
 }
 
 void changes_describe(const struct eventlog *log, const struct eventlog *reference,

@@ -8,9 +8,9 @@
 typedef void changes_line(const char *text, void *context);
 
 /* Says why PCRs differ. For each PCR of the mask `differing`: whether the log leads to the value
- * found (otherwise its events prove nothing); which events would have to be left out to get the
- * expected value; against `reference`, a log of the expected boot (NULL if there is none), which
- * event is new, missing or changed; else the events themselves. */
+ * found (otherwise its events prove nothing); against `reference`, a log of the expected boot, real
+ * or predicted (NULL if there is none), which event is new, missing or changed; else which events
+ * would have to be left out to get the expected value; else what can have changed. */
 void changes_describe(const struct eventlog *log, const struct eventlog *reference,
                       const struct pcr_values *expected, const struct pcr_values *found,
                       uint32_t differing, changes_line *line, void *context);

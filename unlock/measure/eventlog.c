@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EV_NO_ACTION 0x03
 #define SHA1_BYTES 20
 
 /* The smallest event of either format; bounds how many a log can hold. */

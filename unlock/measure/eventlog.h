@@ -11,6 +11,17 @@
 #define EVENTLOG_MAX_BYTES (4u << 20)
 #define EVENT_DIGESTS_MAX TPM_BANKS_MAX
 
+/* The types that code looks for; event_type_name() knows them all (10.4.1). */
+#define EV_NO_ACTION 0x03
+#define EV_SEPARATOR 0x04
+#define EV_IPL 0x0d
+#define EV_EFI_VARIABLE_DRIVER_CONFIG 0x80000001
+#define EV_EFI_VARIABLE_BOOT 0x80000002
+#define EV_EFI_BOOT_SERVICES_APPLICATION 0x80000003
+#define EV_EFI_RUNTIME_SERVICES_DRIVER 0x80000005
+#define EV_EFI_ACTION 0x80000007
+#define EV_EFI_VARIABLE_AUTHORITY 0x800000e0
+
 struct event_digest {
     uint16_t alg;
     struct bytes value;

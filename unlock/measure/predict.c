@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "measure/predict.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "measure/authenticode.h"
+
+/* Room for all events but the variables. */
+#define LOG_BYTES 16384
 
 #define PREDICTABLE (PCR_BIT(4) | PCR_BIT(7) | PCR_BIT(11) | PCR_BIT(12))
 
@@ -28,30 +30,87 @@ struct image {
     bool shim;
 };
 
-static enum mu_status extend(struct pcr_values *values, unsigned pcr, struct bytes data,
-                             struct mu_error *err)
+/* The log of the boot that is predicted, in one bank. */
+struct prediction {
+    enum hash_alg bank;
+    struct writer log;
+};
+
+static void put_le(struct writer *w, uint64_t value, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        writer_u8(w, (uint8_t)(value >> (8 * i)));
+}
+
+/* PFP 10.4.5.1 in the form of 10.2.1 */
+static void begin_log(struct prediction *p)
+{
+    static const char signature[16] = "Spec ID Event03";
+    static const uint8_t no_digest[20] = {0};
+    struct writer *w = &p->log;
+
+    put_le(w, 0, 4);
+    put_le(w, EV_NO_ACTION, 4);
+    writer_bytes(w, (struct bytes){no_digest, sizeof(no_digest)});
+    put_le(w, 33, 4);
+    writer_bytes(w, (struct bytes){(const uint8_t *)signature, sizeof(signature)});
+    put_le(w, 0, 4);      /* platform class: client */
+    put_le(w, 0x0200, 2); /* version 2.0, minor first */
+    put_le(w, 0x0200, 2); /* errata 0, UINTN of 8 bytes */
+    put_le(w, 1, 4);
+    put_le(w, p->bank, 2);
+    put_le(w, hash_size(p->bank), 2);
+    put_le(w, 0, 1);
+}
+
+/* 10.2.2 */
+static enum mu_status add_digest(struct prediction *p, unsigned pcr, uint32_t type,
+                                 const struct digest *digest, struct bytes data,
+                                 struct mu_error *err)
+{
+    struct writer *w = &p->log;
+
+    put_le(w, pcr, 4);
+    put_le(w, type, 4);
+    put_le(w, 1, 4);
+    put_le(w, p->bank, 2);
+    writer_bytes(w, (struct bytes){digest->bytes, hash_size(p->bank)});
+    put_le(w, data.len, 4);
+    writer_bytes(w, data);
+    return w->failed ? mu_fail(err, MU_INTERNAL, "the predicted log does not fit") : MU_OK;
+}
+
+static enum mu_status add(struct prediction *p, unsigned pcr, uint32_t type, struct bytes measured,
+                          struct bytes data, struct mu_error *err)
 {
     struct digest digest;
 
-    MU_TRY(hash_bytes(values->bank, data, &digest, err));
-    return hash_extend(values->bank, &values->value[pcr], digest.bytes, err);
+    MU_TRY(hash_bytes(p->bank, measured, &digest, err));
+    return add_digest(p, pcr, type, &digest, data, err);
 }
 
-static enum mu_status extend_separator(struct pcr_values *values, unsigned pcr,
-                                       struct mu_error *err)
+static enum mu_status add_separator(struct prediction *p, unsigned pcr, struct mu_error *err)
 {
-    static const uint8_t separator[4] = {0};
+    static const uint8_t zeros[4] = {0};
+    const struct bytes separator = {zeros, sizeof(zeros)};
 
-    return extend(values, pcr, (struct bytes){separator, sizeof(separator)}, err);
+    return add(p, pcr, EV_SEPARATOR, separator, separator, err);
 }
 
-static enum mu_status extend_image(struct pcr_values *values, struct bytes image,
-                                   struct mu_error *err)
+/* 10.2.3, UEFI_IMAGE_LOAD_EVENT, of which only the size is known */
+static enum mu_status add_image(struct prediction *p, struct bytes image, struct mu_error *err)
 {
+    uint8_t event[32];
+    struct writer w = writer_into(event, sizeof(event));
     struct digest digest;
 
-    MU_TRY(authenticode_hash(image, values->bank, &digest, err));
-    return hash_extend(values->bank, &values->value[4], digest.bytes, err);
+    MU_TRY(authenticode_hash(image, p->bank, &digest, err));
+    put_le(&w, 0, 8);
+    put_le(&w, image.len, 8);
+    put_le(&w, 0, 8);
+    put_le(&w, 0, 8);
+    return add_digest(p, 4, EV_EFI_BOOT_SERVICES_APPLICATION, &digest, (struct bytes){event, w.len},
+                      err);
 }
 
 /* The number after `marker`; 0 if it is not there. */
@@ -96,56 +155,51 @@ static enum mu_status inspect(struct bytes file, struct image *ret, struct mu_er
     return MU_OK;
 }
 
-static enum mu_status extend_uki_kernel(struct pcr_values *values, const struct image *image,
-                                        bool secure_boot, struct mu_error *err)
+static enum mu_status add_uki_kernel(struct prediction *p, const struct image *image,
+                                     bool secure_boot, struct mu_error *err)
 {
     if (image->kernel.len == 0 || secure_boot || image->stub < STUB_USES_LOADIMAGE ||
         image->stub >= STUB_LOADS_BY_ITSELF)
         return MU_OK;
-    if (extend_image(values, image->kernel, err) != MU_OK)
+    if (add_image(p, image->kernel, err) != MU_OK)
         return mu_context(err, "section .linux");
     return MU_OK;
 }
 
 static enum mu_status predict_pcr4(const struct image *images, size_t count, bool secure_boot,
-                                   struct pcr_values *values, struct mu_error *err)
+                                   struct prediction *p, struct mu_error *err)
 {
-    static const char action[] = "Calling EFI Application from Boot Option";
+    static const char text[] = "Calling EFI Application from Boot Option";
+    const struct bytes action = {(const uint8_t *)text, strlen(text)};
 
-    MU_TRY(extend(values, 4, (struct bytes){(const uint8_t *)action, strlen(action)}, err));
-    MU_TRY(extend_separator(values, 4, err));
+    MU_TRY(add(p, 4, EV_EFI_ACTION, action, action, err));
+    MU_TRY(add_separator(p, 4, err));
     for (size_t i = 0; i < count; i++) {
-        if (extend_image(values, images[i].file, err) != MU_OK ||
-            extend_uki_kernel(values, &images[i], secure_boot, err) != MU_OK)
+        if (add_image(p, images[i].file, err) != MU_OK ||
+            add_uki_kernel(p, &images[i], secure_boot, err) != MU_OK)
             return mu_context(err, "image %zu", i + 1);
     }
     return MU_OK;
 }
 
-static void put_le64(uint8_t *to, uint64_t value)
-{
-    for (size_t i = 0; i < 8; i++)
-        to[i] = (uint8_t)(value >> (8 * i));
-}
-
 /* PFP 10.2.6, UEFI_VARIABLE_DATA of one variable */
-static enum mu_status extend_variable(struct pcr_values *values, const uint8_t guid[static 16],
-                                      const char *name, struct bytes data, struct mu_error *err)
+static enum mu_status add_variable(struct prediction *p, uint32_t type,
+                                   const uint8_t guid[static 16], const char *name,
+                                   struct bytes data, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer event = {0};
-    size_t len = strlen(name), header = 32 + 2 * len;
+    size_t len = strlen(name);
+    struct writer w;
 
-    MU_TRY(buffer_alloc(&event, header + data.len, err));
-    memcpy(event.data, guid, 16);
-    put_le64(event.data + 16, len);
-    put_le64(event.data + 24, data.len);
-    for (size_t i = 0; i < len; i++) { /* UTF-16LE */
-        event.data[32 + 2 * i] = (uint8_t)name[i];
-        event.data[33 + 2 * i] = 0;
-    }
-    if (data.len > 0)
-        memcpy(event.data + header, data.data, data.len);
-    return extend(values, 7, buffer_view(&event), err);
+    MU_TRY(buffer_alloc(&event, 32 + 2 * len + data.len, err));
+    w = writer_into(event.data, event.len);
+    writer_bytes(&w, (struct bytes){guid, 16});
+    put_le(&w, len, 8);
+    put_le(&w, data.len, 8);
+    for (size_t i = 0; i < len; i++)
+        put_le(&w, (uint8_t)name[i], 2); /* UTF-16LE */
+    writer_bytes(&w, data);
+    return add(p, 7, type, buffer_view(&event), buffer_view(&event), err);
 }
 
 /* EFI_GLOBAL_VARIABLE 8be4df61-93ca-11d2-aa0d-00e098032b8c,
@@ -156,8 +210,8 @@ static const uint8_t database[16] = {0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0
                                      0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f};
 
 /* What let each image start; the same entry is measured once. */
-static enum mu_status extend_authorities(const struct predict_request *request,
-                                         struct pcr_values *values, struct mu_error *err)
+static enum mu_status add_authorities(const struct predict_request *request, struct prediction *p,
+                                      struct mu_error *err)
 {
     struct bytes entry[PREDICT_IMAGES_MAX];
 
@@ -169,18 +223,19 @@ static enum mu_status extend_authorities(const struct predict_request *request,
         for (size_t k = 0; k < i; k++)
             measured = measured || bytes_equal(entry[k], entry[i]);
         if (!measured)
-            MU_TRY(extend_variable(values, database, "db", entry[i], err));
+            MU_TRY(add_variable(p, EV_EFI_VARIABLE_AUTHORITY, database, "db", entry[i], err));
     }
     return MU_OK;
 }
 
 static enum mu_status predict_pcr7(const struct predict_request *request,
-                                   const struct image *images, struct pcr_values *values,
+                                   const struct image *images, struct prediction *p,
                                    struct mu_error *err)
 {
     static const struct secure_boot none = {0};
     const struct secure_boot *keys = request->keys != NULL ? request->keys : &none;
     const uint8_t on[1] = {request->keys != NULL};
+    const uint32_t type = EV_EFI_VARIABLE_DRIVER_CONFIG;
 
     for (size_t i = 0; i < request->count; i++)
         if (images[i].shim)
@@ -188,30 +243,31 @@ static enum mu_status predict_pcr7(const struct predict_request *request,
                            "image %zu is shim, which measures variables of its own into PCR 7 that "
                            "change by themselves: use --pcr 4,12",
                            i + 1);
-    MU_TRY(extend_variable(values, global, "SecureBoot", (struct bytes){on, 1}, err));
-    MU_TRY(extend_variable(values, global, "PK", keys->pk, err));
-    MU_TRY(extend_variable(values, global, "KEK", keys->kek, err));
-    MU_TRY(extend_variable(values, database, "db", keys->db, err));
-    MU_TRY(extend_variable(values, database, "dbx", keys->dbx, err));
-    MU_TRY(extend_separator(values, 7, err));
-    return request->keys != NULL ? extend_authorities(request, values, err) : MU_OK;
+    MU_TRY(add_variable(p, type, global, "SecureBoot", (struct bytes){on, 1}, err));
+    MU_TRY(add_variable(p, type, global, "PK", keys->pk, err));
+    MU_TRY(add_variable(p, type, global, "KEK", keys->kek, err));
+    MU_TRY(add_variable(p, type, database, "db", keys->db, err));
+    MU_TRY(add_variable(p, type, database, "dbx", keys->dbx, err));
+    MU_TRY(add_separator(p, 7, err));
+    return request->keys != NULL ? add_authorities(request, p, err) : MU_OK;
 }
 
 /* The name with its zero byte, then the contents. */
-static enum mu_status extend_section(struct pcr_values *values, const struct image *image,
-                                     const char *name, struct mu_error *err)
+static enum mu_status add_section(struct prediction *p, const struct image *image, const char *name,
+                                  struct mu_error *err)
 {
+    const struct bytes title = {(const uint8_t *)name, strlen(name) + 1};
     struct bytes section;
 
     MU_TRY(pe_section(image->file, name, &section, err));
     if (section.len == 0)
         return MU_OK;
-    MU_TRY(extend(values, 11, (struct bytes){(const uint8_t *)name, strlen(name) + 1}, err));
-    return extend(values, 11, section, err);
+    MU_TRY(add(p, 11, EV_IPL, title, title, err));
+    return add(p, 11, EV_IPL, section, title, err);
 }
 
-static enum mu_status extend_sections(struct pcr_values *values, const struct image *image,
-                                      struct mu_error *err)
+static enum mu_status add_sections(struct prediction *p, const struct image *image,
+                                   struct mu_error *err)
 {
     /* In the order in which they are measured, wherever they are in the image. */
     static const struct {
@@ -237,12 +293,12 @@ static enum mu_status extend_sections(struct pcr_values *values, const struct im
     }
     for (size_t i = 0; i < sizeof(measured) / sizeof(measured[0]); i++)
         if (image->stub >= measured[i].since)
-            MU_TRY(extend_section(values, image, measured[i].name, err));
+            MU_TRY(add_section(p, image, measured[i].name, err));
     return MU_OK;
 }
 
 static enum mu_status predict_pcr11(const struct predict_request *request,
-                                    const struct image *images, struct pcr_values *values,
+                                    const struct image *images, struct prediction *p,
                                     struct mu_error *err)
 {
     const struct image *uki = request->count > 0 ? &images[request->count - 1] : NULL;
@@ -256,13 +312,14 @@ static enum mu_status predict_pcr11(const struct predict_request *request,
                        "what systemd-stub %u measures into PCR 11 is not known; of %d, and %d or "
                        "later, it is",
                        uki->stub, STUB_MEASURES_SECTIONS, STUB_MEASURES_MORE);
-    MU_TRY(extend_sections(values, uki, err));
+    MU_TRY(add_sections(p, uki, err));
     while (*phase != '\0') {
-        size_t len = strcspn(phase, ":");
+        const size_t len = strcspn(phase, ":");
+        const struct bytes word = {(const uint8_t *)phase, len};
 
         if (len == 0)
             return mu_fail(err, MU_USAGE, "--phase '%s': an empty phase", request->phases);
-        MU_TRY(extend(values, 11, (struct bytes){(const uint8_t *)phase, len}, err));
+        MU_TRY(add(p, 11, EV_IPL, word, word, err));
         phase += len + (phase[len] == ':');
     }
     return MU_OK;
@@ -302,27 +359,57 @@ static enum mu_status inspect_all(const struct predict_request *request, struct 
     return MU_OK;
 }
 
-enum mu_status predict(const struct predict_request *request, struct pcr_values *ret,
-                       struct mu_error *err)
+static enum mu_status predict_events(const struct predict_request *request, struct prediction *p,
+                                     struct mu_error *err)
 {
-    struct pcr_values values = {.bank = request->bank, .mask = request->mask};
     struct image images[PREDICT_IMAGES_MAX];
 
     if (request->mask == 0 || (request->mask & ~PREDICTABLE) != 0)
         return mu_fail(err, MU_CONFIG, "only PCR 4, 7, 11 and 12 can be predicted");
     if (request->count == 0 || request->count > PREDICT_IMAGES_MAX)
-        return mu_fail(err, MU_CONFIG,
-                       "nothing can be predicted without an image, or of more than %d",
-                       PREDICT_IMAGES_MAX);
+        return mu_fail(err, MU_CONFIG, "a prediction needs 1 to %d images", PREDICT_IMAGES_MAX);
     MU_TRY(inspect_all(request, images, err));
-    if ((request->mask & PCR_BIT(4)) != 0)
-        MU_TRY(predict_pcr4(images, request->count, request->keys != NULL, &values, err));
+    begin_log(p);
     if ((request->mask & PCR_BIT(7)) != 0)
-        MU_TRY(predict_pcr7(request, images, &values, err));
+        MU_TRY(predict_pcr7(request, images, p, err));
+    if ((request->mask & PCR_BIT(4)) != 0)
+        MU_TRY(predict_pcr4(images, request->count, request->keys != NULL, p, err));
     if ((request->mask & PCR_BIT(11)) != 0)
-        MU_TRY(predict_pcr11(request, images, &values, err));
+        MU_TRY(predict_pcr11(request, images, p, err));
     if ((request->mask & PCR_BIT(12)) != 0)
         MU_TRY(predict_pcr12(images, request->count, err));
+    return MU_OK;
+}
+
+static size_t log_size(const struct secure_boot *keys)
+{
+    if (keys == NULL)
+        return LOG_BYTES;
+    return LOG_BYTES + keys->pk.len + keys->kek.len + keys->dbx.len +
+           (PREDICT_IMAGES_MAX + 1) * keys->db.len;
+}
+
+enum mu_status predict_log(const struct predict_request *request, struct eventlog *ret,
+                           struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer log = {0};
+    struct prediction p = {.bank = request->bank};
+
+    MU_TRY(buffer_alloc(&log, log_size(request->keys), err));
+    p.log = writer_into(log.data, log.len);
+    MU_TRY(predict_events(request, &p, err));
+    return eventlog_parse((struct bytes){log.data, p.log.len}, ret, err);
+}
+
+enum mu_status predict(const struct predict_request *request, struct pcr_values *ret,
+                       struct mu_error *err)
+{
+    MU_CLEANUP(eventlog_free) struct eventlog log = {0};
+    struct pcr_values values;
+
+    MU_TRY(predict_log(request, &log, err));
+    MU_TRY(eventlog_replay(&log, request->bank, &values, err));
+    values.mask = request->mask; /* PCR 12 has no event */
     *ret = values;
     return MU_OK;
 }

@@ -2,8 +2,8 @@
 #ifndef MU_MEASURE_PREDICT_H
 #define MU_MEASURE_PREDICT_H
 
+#include "measure/eventlog.h"
 #include "measure/secureboot.h"
-#include "tpm/tpm.h"
 
 /* PCR 11 as measured-unlock finds it: after systemd-pcrphase-initrd.service, which its unit waits
  * for. */
@@ -25,5 +25,8 @@ struct predict_request {
  */
 enum mu_status predict(const struct predict_request *request, struct pcr_values *ret,
                        struct mu_error *err) MU_MUST_CHECK;
+/* The events that lead there, as an event log. */
+enum mu_status predict_log(const struct predict_request *request, struct eventlog *ret,
+                           struct mu_error *err) MU_MUST_CHECK;
 
 #endif

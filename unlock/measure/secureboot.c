@@ -3,7 +3,7 @@
 
 #include <openssl/err.h>
 #include <openssl/pkcs7.h>
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 
 #include "measure/authenticode.h"

@@ -119,6 +119,10 @@ class Machine:
     def booted(self):
         return "booted" in self.seen
 
+    def qemu_pid(self):
+        """QEMU itself: nsenter forks it for the process namespace."""
+        return int(Path(f"/proc/{self.qemu.pid}/task/{self.qemu.pid}/children").read_text().split()[0])
+
     def __exit__(self, *_):
         if self.qmp:
             self.qmp.close()
