@@ -20,7 +20,6 @@ WARN    += -Werror
 endif
 
 ifeq ($(STATIC),1)
-DEPS       = $(shell unlock/deps/build --print-prefix)
 PKG_CONFIG = PKG_CONFIG_LIBDIR=$(DEPS)/lib/pkgconfig pkg-config --static
 LINK       := -static-pie -Wl,-z,pack-relative-relocs
 else
@@ -30,6 +29,12 @@ endif
 
 BUILDING := $(filter-out help clean setup deps check demo bench fmt,$(or $(MAKECMDGOALS),all))
 ifneq ($(BUILDING),)
+ifeq ($(STATIC),1)
+DEPS := $(shell CC='$(CC)' unlock/deps/build --print-prefix)
+endif
+ifeq ($(STATIC)$(wildcard $(DEPS)),1)
+$(error The static libraries are not built: run 'make deps' first, or 'make STATIC=0')
+endif
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES))
 PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(MODULES))
 endif

@@ -29,6 +29,14 @@ def esp(path, uki):
     subprocess.run(["mcopy", "-i", path, uki, "::/EFI/BOOT/BOOTX64.EFI"], check=True)
 
 
+def replace_uki(disk, uki):
+    """What somebody with write access to the ESP can do."""
+    esp_path = disk.with_suffix(".esp")
+    esp(esp_path, uki)
+    _copy(esp_path, disk, MIB)
+    esp_path.unlink()
+
+
 def gpt(path, uki, roots):
     """A disk: the ESP, then one partition for each image in roots (label -> image)."""
     esp_path = path.with_suffix(".esp")

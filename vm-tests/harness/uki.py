@@ -35,7 +35,8 @@ class Uki:
 
     def append(self, name, more):
         """Lengthen a section, which moves to the end of the image and of its memory."""
-        content = self.section(name) + more
+        content = self.section(name)
+        content += bytes(-len(content) % 4) + more  # where the kernel looks for the next archive
         place = max(-(-(p[1] + p[0]) // PAGE) * PAGE for p in map(self._place, self._headers))
         self.data += bytes(-len(self.data) % PAGE)
         offset, size = len(self.data), -(-len(content) // PAGE) * PAGE

@@ -96,11 +96,11 @@ class Workshop:
         run("truncate", "-s", "4M", path)
         return path
 
-    def enroll(self, volume, *ukis, name="root", key=None, options=VERSION):
+    def enroll(self, volume, *ukis, name="root", key=None, options=VERSION, boot=BOOT):
         """Add key slot and record, good for these UKIs."""
         state = aws.copy_state(self.authorities / "aws", Path(tempfile.mkdtemp(dir=self.scratch)) / "aws")
         config = state / "measured-unlock.conf"
-        config.write_text(configuration_text([name]))
+        config.write_text(configuration_text([name], boot))
         kms = aws.Aws(spawn, state, self.nitrotpm_ca / "root.pem", [aws.ZERO])
         try:
             run(MUCTL, "enroll", volume, "--config", config, "--volume", name,
