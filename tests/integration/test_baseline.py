@@ -2,7 +2,9 @@
 """muctl baseline and muctl eventlog against a TPM, OpenSSL and logs of real machines."""
 import hashlib
 import json
+import re
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -161,6 +163,100 @@ def test_eventlog_and_tpm(tpm, tmp_path):
     assert done.returncode == 2
     assert json.loads(done.stdout)["tpm"]["unexplained"] == [4]
     assert muctl("eventlog", log, "--no-tpm").returncode == 0
+
+
+DATA = Path(__file__).resolve().parent.parent / "data/secureboot"
+KEYS = [f"--{name}={DATA / name}.esl" for name in ("PK", "KEK", "db")]
+
+
+def predict(*arguments, check=True):
+    return muctl("baseline", "predict", *arguments, check=check)
+
+
+def replayed(log, bank="sha384"):
+    return json.loads(muctl("eventlog", log, "--no-tpm", "--json").stdout)["pcrs"][bank]
+
+
+@pytest.mark.parametrize("bank", ["sha256", "sha384"])
+def test_predict_with_secure_boot(bank):
+    report = json.loads(predict("--image", DATA / "direct.efi", *KEYS, "--pcr", "7", "--bank", bank).stdout)
+    assert report["Measurements"] == {"HashAlgorithm": bank.upper(), "PCR7": replayed(DATA / "eventlog.bin", bank)["7"]}
+    assert report["SecureBoot"] == "on"
+    off = json.loads(predict("--image", DATA / "direct.efi", "--bank", bank).stdout)
+    assert off["SecureBoot"] == "off"
+    assert off["Measurements"]["PCR7"] != report["Measurements"]["PCR7"]
+
+
+def test_predict_refuses_what_would_not_start():
+    done = predict("--image", DATA / "issued.efi", *KEYS, check=False)
+    assert done.returncode == 2 and "nothing in db" in done.stderr
+    done = predict("--image", DATA / "direct.efi", *KEYS, "--dbx", DATA / "db.esl", check=False)
+    assert done.returncode == 2 and "dbx forbids" in done.stderr
+    assert predict("--image", DATA / "direct.efi", KEYS[2], check=False).returncode == 1
+    done = predict("--image", DATA / "direct.efi", "--PK", DATA / "direct.efi", KEYS[2], check=False)
+    assert done.returncode == 4 and "neither EFI signature lists" in done.stderr
+
+
+def test_diff_with_an_image_as_reference(tpm, tmp_path):
+    """The images say what PCR 4 should have been made of."""
+    expected, log = tmp_path / "expected.json", DATA / "eventlog.bin"
+    predict("--image", DATA / "direct.efi", "--pcr", "4", "-o", expected)
+    found = tmp_path / "found.json"
+    found.write_text(json.dumps({"Measurements": {"HashAlgorithm": "SHA384", "PCR4": replayed(log)["4"]}}))
+    done = diff(expected, found, "--eventlog", log, "--reference", DATA / "direct.efi", "--json")
+    lines = json.loads(done.stdout)["explanation"]
+    assert done.returncode == 2
+    assert lines[0] == "PCR 4: the event log explains it; against the reference:"
+    assert lines[1].startswith("  image \\EFI\\BOOT\\BOOTX64.EFI is not the enrolled one (event 24: ")
+    assert lines[-1].startswith("  new: UKI \\EFI\\Linux\\test.efi (event 25, ")
+    assert all(len(line) < 100 for line in lines)
+
+
+STUB = Path("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
+MEASURE = Path("/usr/lib/systemd/systemd-measure")
+SECTIONS = ["osrel", "pcrsig", "cmdline", "pcrpkey", "splash", "initrd", "linux"]
+
+
+def make_uki(folder):
+    """Each section holds its name and is placed after the stub's own, in an order that is not the measured one."""
+    headers = run("objdump", "-h", STUB).stdout.decode()
+    ends = [int(m[1], 16) + int(m[2], 16) for m in re.finditer(r"^ +\d+ \S+ +(\w+) +(\w+)", headers, re.M)]
+    address, options = (max(ends) | 0xfff) + 1, []
+    for name in SECTIONS:
+        (folder / name).write_bytes(name.encode() * 100)
+        options += ["--add-section", f".{name}={folder / name}", "--change-section-vma", f".{name}={address:#x}"]
+        address += 0x1000
+    run("objcopy", *options, STUB, folder / "uki.efi")
+    run("objcopy", "-O", "binary", "--only-section=.sbat", STUB, folder / "sbat")
+    return folder / "uki.efi"
+
+
+@pytest.mark.skipif(not (STUB.exists() and MEASURE.exists()), reason="no systemd-boot-efi, or no systemd-measure")
+@pytest.mark.parametrize("phase", ["enter-initrd", "enter-initrd:leave-initrd"])
+def test_pcr_11_is_what_systemd_measure_says(tmp_path, phase):
+    uki = make_uki(tmp_path)
+    version = int(re.search(r"LoaderInfo: systemd-stub (\d+)", uki.read_bytes().decode("latin-1"))[1])
+    measured = [name for name in SECTIONS if name != "pcrsig"] + (["sbat"] if version >= 254 else [])
+    for bank in BANKS:
+        said = run(MEASURE, "calculate", f"--bank={bank}", f"--phase={phase}",
+                   *(f"--{name}={tmp_path / name}" for name in measured)).stdout.decode()
+        predicted = predict("--image", uki, "--pcr", "11", "--phase", phase, "--bank", bank).stdout
+        assert f"11:{bank}={json.loads(predicted)['Measurements']['PCR11']}" in said
+
+
+READABLE = VECTORS / "eventlog/tpm2-tools/event-pretty/event-gce-ubuntu-2104-log.bin.yaml"
+
+
+@pytest.mark.skipif(not READABLE.exists(), reason="no conformance vectors (MU_VECTORS)")
+def test_descriptions_hold_what_tpm2_tools_decodes():
+    log = VECTORS / "eventlog/tpm2-tools" / READABLE.name.removesuffix(".yaml")
+    described = [e["description"] for e in json.loads(muctl("eventlog", log, "--json").stdout)["events"]]
+    decoded = re.split(r"^[- ] PCRIndex: ", READABLE.read_text().split("\npcrs:")[0], flags=re.M)[1:]
+    texts = [(number, text.replace("\\0", "").replace("\\n", "\\x0a").strip())
+             for number, event in enumerate(decoded, len(described) - len(decoded))
+             for text in re.findall(r'(?:UnicodeName: |Description: "|String: (?:\|-\n\s+)?")(.*?)"?$', event, re.M)]
+    assert len(texts) > 90
+    assert [(number, text) for number, text in texts if text not in described[number]] == []
 
 
 def known_logs():

@@ -148,7 +148,7 @@ static void reference_names_the_event(void **state)
     static const char *const changed[] = {"alpha", "evil", "charlie", NULL};
     static const char *const missing[] = {"alpha", "charlie", NULL};
     static const char *const added[] = {"alpha", "bravo", "evil", "charlie", NULL};
-    static const char title[] = "PCR 4: the event log explains it; against the reference log:";
+    static const char title[] = "PCR 4: the event log explains it; against the reference:";
     static const struct {
         const char *const *now;
         const char *lines[4];
@@ -158,7 +158,7 @@ static void reference_names_the_event(void **state)
           "  changed, now: event 2 EV_EFI_ACTION: evil (", NULL}},
         {missing, {title, "  missing: event 2 EV_EFI_ACTION: bravo (", NULL}},
         {added, {title, "  new: event 3 EV_EFI_ACTION: evil (", NULL}},
-        {usual, {title, "  the same events", NULL}},
+        {usual, {title, NULL}},
     };
 
     (void)state;
@@ -168,6 +168,196 @@ static void reference_names_the_event(void **state)
 
         expect_lines(&lines, cases[i].lines);
     }
+}
+
+/* UEFI_IMAGE_LOAD_EVENT of a file, or of what is in memory; its digest is that of the event. */
+static void image_event(struct made_log *log, const char *path, uint8_t content)
+{
+    uint8_t data[128] = {0};
+    struct writer w = writer_into(data, sizeof(data));
+    size_t len = strlen(path);
+
+    data[0] = content; /* the address */
+    w.len = 24;
+    writer_u8(&w, (uint8_t)(len > 0 ? 4 + 2 * len + 2 : 0));
+    w.len = 32;
+    if (len > 0) {
+        writer_be16(&w, 0x0404);
+        writer_be16(&w, (uint16_t)((4 + 2 * len + 2) << 8));
+        for (size_t i = 0; i <= len; i++)
+            writer_be16(&w, (uint16_t)(path[i] << 8));
+    }
+    made_event(log, 4, EV_EFI_BOOT_SERVICES_APPLICATION, (struct bytes){data, w.len});
+}
+
+/* The stub logs the name twice; the second digest is the contents'. */
+static void section_event(struct made_log *log, const char *name, const char *contents)
+{
+    size_t event = log->len;
+
+    made_utf16_event(log, 11, EV_IPL, name);
+    event = log->len;
+    made_utf16_event(log, 11, EV_IPL, name);
+    log->data[event + 14] = (uint8_t)contents[0];          /* of SHA-256 */
+    log->data[event + 14 + 32 + 2] = (uint8_t)contents[0]; /* of SHA-384 */
+}
+
+static struct eventlog uki_boot(uint8_t content, const char *initrd)
+{
+    struct made_log made = made_log_new();
+
+    made_text_event(&made, 4, EV_EFI_ACTION, "Calling EFI Application from Boot Option");
+    made_event(&made, 4, EV_SEPARATOR, (struct bytes){(const uint8_t *)"\0\0\0\0", 4});
+    image_event(&made, "\\EFI\\BOOT\\BOOTX64.EFI", content);
+    section_event(&made, ".linux", "kernel");
+    section_event(&made, ".initrd", initrd);
+    image_event(&made, "", 7);
+    return made_parsed(&made);
+}
+
+static void uki_is_named(void **state)
+{
+    struct eventlog now = uki_boot(2, "new"), then = uki_boot(1, "old");
+    struct lines lines = explain(&now, &then, false, true, PCR_BIT(4));
+
+    (void)state;
+    expect_lines(&lines, (const char *const[]){"PCR 4: the event log explains it:",
+                                               "  UKI \\EFI\\BOOT\\BOOTX64.EFI is not the "
+                                               "enrolled one (event 3, ",
+                                               NULL});
+    now = uki_boot(2, "new");
+    then = uki_boot(1, "old");
+    lines = explain(&now, &then, true, true, PCR_BIT(4) | PCR_BIT(11));
+    expect_lines(&lines,
+                 (const char *const[]){
+                     "PCR 4: the event log explains it; against the reference:",
+                     "  UKI \\EFI\\BOOT\\BOOTX64.EFI is not the enrolled one (event 3: ", "      ",
+                     "PCR 11: the event log explains it; against the reference:",
+                     "  section .initrd of the UKI is not the enrolled one (event 7)", NULL});
+}
+
+/* Without a reference the names of sections are no suspects of their own. */
+static void sections_are_listed_once(void **state)
+{
+    struct eventlog now = uki_boot(1, "new"), then = uki_boot(1, "old");
+    struct lines lines = explain(&now, &then, false, true, PCR_BIT(11));
+
+    (void)state;
+    expect_lines(&lines, (const char *const[]){"PCR 11: the event log explains it; one of these",
+                                               "  logged: event 5 EV_IPL: .linux (",
+                                               "  logged: event 7 EV_IPL: .initrd (", NULL});
+}
+
+static void extend_phase(struct pcr_values *values, const char *phase)
+{
+    struct digest digest;
+    struct mu_error err;
+
+    assert_int_equal(hash_bytes(HASH_SHA384, (struct bytes){(const uint8_t *)phase, strlen(phase)},
+                                &digest, &err),
+                     MU_OK);
+    assert_int_equal(hash_extend(HASH_SHA384, &values->value[11], digest.bytes, &err), MU_OK);
+}
+
+/* The firmware's log ends before systemd measures the boot phase. */
+static void boot_phase_is_known(void **state)
+{
+    struct eventlog now = uki_boot(1, "new"), then = uki_boot(1, "old");
+    struct pcr_values expected = replayed(&then), found = replayed(&now);
+    struct lines lines = {.count = 0};
+
+    (void)state;
+    extend_phase(&expected, "enter-initrd");
+    extend_phase(&found, "enter-initrd");
+    changes_describe(&now, &then, &expected, &found, PCR_BIT(11), keep, &lines);
+    expect_lines(&lines,
+                 (const char *const[]){
+                     "PCR 11: the event log explains it; against the reference:",
+                     "  section .initrd of the UKI is not the enrolled one (event 7)", NULL});
+
+    lines.count = 0;
+    expected = replayed(&now);
+    changes_describe(&now, NULL, &expected, &found, PCR_BIT(11), keep, &lines);
+    expect_lines(&lines,
+                 (const char *const[]){
+                     "PCR 11: the event log explains it; without this event it would match:",
+                     "  new: boot phase enter-initrd", NULL});
+
+    lines.count = 0;
+    extend_phase(&found, "something else");
+    changes_describe(&now, NULL, &expected, &found, PCR_BIT(11), keep, &lines);
+    assert_non_null(strstr(lines.line[0], "does not lead to the value found"));
+    eventlog_free(&now);
+    eventlog_free(&then);
+}
+
+static void variable_event(struct made_log *log, uint32_t type, const char *name, uint8_t value)
+{
+    uint8_t data[128] = {0};
+    size_t len = strlen(name);
+
+    data[16] = (uint8_t)len;
+    data[24] = 1;
+    for (size_t i = 0; i < len; i++)
+        data[32 + 2 * i] = (uint8_t)name[i];
+    data[32 + 2 * len] = value;
+    made_event(log, 7, type, (struct bytes){data, 33 + 2 * len});
+}
+
+static struct eventlog secure_boot(uint8_t on)
+{
+    struct made_log made = made_log_new();
+
+    variable_event(&made, EV_EFI_VARIABLE_DRIVER_CONFIG, "SecureBoot", on);
+    variable_event(&made, EV_EFI_VARIABLE_DRIVER_CONFIG, "PK", on);
+    made_event(&made, 7, EV_SEPARATOR, (struct bytes){(const uint8_t *)"\0\0\0\0", 4});
+    if (on)
+        variable_event(&made, EV_EFI_VARIABLE_AUTHORITY, "db", 1);
+    return made_parsed(&made);
+}
+
+static void variables_are_named(void **state)
+{
+    struct eventlog now = secure_boot(0), then = secure_boot(1);
+    struct lines lines = explain(&now, &then, true, true, PCR_BIT(7));
+
+    (void)state;
+    expect_lines(&lines,
+                 (const char *const[]){
+                     "PCR 7: the event log explains it; against the reference:",
+                     "  variable SecureBoot = 00 is not the enrolled one (event 1), which is: 01",
+                     "  variable PK = 00 is not the enrolled one (event 2), which is: 01",
+                     "  missing: event 4 EV_EFI_VARIABLE_AUTHORITY: db = 01 (", NULL});
+}
+
+static void other_reference_is_not_used(void **state)
+{
+    static const char *const other[] = {"delta", NULL};
+    static const char *const changed[] = {"alpha", "evil", "charlie", NULL};
+    struct eventlog now = boot_of(changed, NULL), then = boot_of(usual, NULL);
+    struct eventlog reference = boot_of(other, NULL);
+    struct pcr_values expected = replayed(&then), found = replayed(&now);
+    struct lines lines = {.count = 0};
+
+    (void)state;
+    changes_describe(&now, &reference, &expected, &found, PCR_BIT(4), keep, &lines);
+    assert_int_equal(lines.count, 5);
+    assert_string_equal(lines.line[0],
+                        "PCR 4: the reference does not lead to the value expected: not used");
+    eventlog_free(&now);
+    eventlog_free(&then);
+    eventlog_free(&reference);
+}
+
+static void only_some_are_told(void **state)
+{
+    static const char *const many[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", NULL};
+    struct eventlog now = boot_of(many, NULL), then = boot_of(usual, NULL);
+    struct lines lines = explain(&now, &then, true, true, PCR_BIT(4));
+
+    (void)state;
+    assert_int_equal(lines.count, 10);
+    assert_string_equal(lines.line[9], "  and more");
 }
 
 /* A log that was edited, or an extend that was not logged: nothing may be concluded from it. */
@@ -198,6 +388,12 @@ int main(void)
         cmocka_unit_test(added_events_are_found),
         cmocka_unit_test(changed_event_lists_them_all),
         cmocka_unit_test(reference_names_the_event),
+        cmocka_unit_test(uki_is_named),
+        cmocka_unit_test(sections_are_listed_once),
+        cmocka_unit_test(boot_phase_is_known),
+        cmocka_unit_test(variables_are_named),
+        cmocka_unit_test(other_reference_is_not_used),
+        cmocka_unit_test(only_some_are_told),
         cmocka_unit_test(dishonest_log_proves_nothing),
         cmocka_unit_test(only_asked_pcrs_are_described),
     };

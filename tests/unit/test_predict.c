@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "made_pe.h"
 #include "measure/authenticode.h"
@@ -63,7 +64,22 @@ static struct digest pcr4_of(const struct buffer *images, size_t count)
     return pcr;
 }
 
-static struct pcr_values predicted(const struct buffer *images, size_t count)
+static enum mu_status predict_mask(const struct bytes *views, size_t count, uint32_t mask,
+                                   const struct secure_boot *keys, const char *phases,
+                                   struct pcr_values *ret, struct mu_error *err)
+{
+    const struct predict_request request = {.bank = HASH_SHA384,
+                                            .mask = mask,
+                                            .images = views,
+                                            .count = count,
+                                            .keys = keys,
+                                            .phases = phases};
+
+    return predict(&request, ret, err);
+}
+
+static struct pcr_values predicted_with(const struct buffer *images, size_t count, uint32_t mask,
+                                        const struct secure_boot *keys, const char *phases)
 {
     struct bytes views[4];
     struct pcr_values values;
@@ -71,10 +87,30 @@ static struct pcr_values predicted(const struct buffer *images, size_t count)
 
     for (size_t i = 0; i < count; i++)
         views[i] = buffer_view(&images[i]);
-    if (predict(views, count, HASH_SHA384, ALL, &values, &err) != MU_OK)
+    if (predict_mask(views, count, mask, keys, phases, &values, &err) != MU_OK)
         fail_msg("%s", err.text);
-    assert_int_equal(values.mask, ALL);
+    assert_int_equal(values.mask, mask);
     return values;
+}
+
+static struct pcr_values predicted(const struct buffer *images, size_t count)
+{
+    return predicted_with(images, count, ALL, NULL, "");
+}
+
+/* The refusal's text holds `message`. */
+static void expect_refusal(const struct buffer *images, size_t count, uint32_t mask,
+                           const char *phases, enum mu_status status, const char *message)
+{
+    struct bytes views[4];
+    struct pcr_values values;
+    struct mu_error err = {0};
+
+    for (size_t i = 0; i < count; i++)
+        views[i] = buffer_view(&images[i]);
+    assert_int_equal(predict_mask(views, count, mask, NULL, phases, &values, &err), status);
+    if (strstr(err.text, message) == NULL)
+        fail_msg("'%s' lacks '%s'", err.text, message);
 }
 
 /* As found on EC2 instances, and computed independently. */
@@ -113,7 +149,8 @@ static void images_count_in_order(void **state)
     buffer_free(&images[1]);
 }
 
-/* systemd-stub 252 to 257 hands the kernel to the firmware, later ones do not. */
+/* systemd-stub 252 to 257 hands the kernel to the firmware, but not with Secure Boot; others never
+ * do. */
 static void stub_version_decides(void **state)
 {
     static const struct {
@@ -121,6 +158,8 @@ static void stub_version_decides(void **state)
         struct bytes text;
         bool kernel_measured;
     } cases[] = {
+        {".sdmagic", MAGIC("247.3-7"), false},
+        {".sdmagic", MAGIC("251"), false},
         {".sdmagic", MAGIC("252.39-1~deb12u2"), true},
         {".sdmagic", MAGIC("257.13-1~deb13u1"), true},
         {".sdmagic", MAGIC("258"), false},
@@ -128,6 +167,7 @@ static void stub_version_decides(void **state)
         {".sbat", SBAT("257"), true},
         {".sbat", SBAT("258"), false},
     };
+    static const struct secure_boot on = {0};
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -135,6 +175,9 @@ static void stub_version_decides(void **state)
         struct digest expected = pcr4_of(images, cases[i].kernel_measured ? 2 : 1);
         struct pcr_values values = predicted(images, 1);
 
+        assert_memory_equal(values.value[4].bytes, expected.bytes, 48);
+        values = predicted_with(images, 1, PCR_BIT(4), &on, "");
+        expected = pcr4_of(images, 1);
         assert_memory_equal(values.value[4].bytes, expected.bytes, 48);
         buffer_free(&images[0]);
         buffer_free(&images[1]);
@@ -147,7 +190,6 @@ static void unknown_stubs_are_refused(void **state)
         const char *section;
         struct bytes text;
     } cases[] = {
-        {".sdmagic", MAGIC("251")},
         {".sdmagic", MAGIC("")},
         {".sdmagic", TEXT("#### LoaderInfo: other-stub 257 ####")},
         {".sbat", TEXT("other,1,Other,other,257,x\n")},
@@ -157,33 +199,173 @@ static void unknown_stubs_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct buffer image = uki(cases[i].section, cases[i].text);
-        struct bytes view = buffer_view(&image);
-        struct pcr_values values;
-        struct mu_error err;
 
-        assert_int_equal(predict(&view, 1, HASH_SHA384, PCR_BIT(4), &values, &err), MU_CONFIG);
-        assert_non_null(strstr(err.text, "image 1: a UKI whose stub"));
+        expect_refusal(&image, 1, PCR_BIT(4), "", MU_CONFIG, "image 1: a UKI whose stub");
         buffer_free(&image);
     }
+}
+
+static void extend_text(struct digest *pcr, struct bytes text)
+{
+    struct digest value;
+    struct mu_error err;
+
+    assert_int_equal(hash_bytes(HASH_SHA384, text, &value, &err), MU_OK);
+    extend(pcr, &value);
+}
+
+/* Whatever their order in the file; .pcrsig never, .uname and .sbat not by 252. */
+static void sections_are_measured_in_their_own_order(void **state)
+{
+    static const struct {
+        struct bytes magic;
+        bool more;
+    } cases[] = {{MAGIC("252.1"), false}, {MAGIC("254"), true}, {MAGIC("258"), true}};
+    struct buffer kernel = simple_image("kernel");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct made_section sections[] = {
+            {".initrd", TEXT("initrd")}, {".pcrsig", TEXT("{}")},         {".uname", TEXT("6.1")},
+            {".osrel", TEXT("ID=x")},    {".sdmagic", cases[i].magic},    {".sbat", TEXT("sbat,1")},
+            {".pcrpkey", TEXT("key")},   {".linux", buffer_view(&kernel)}};
+        struct buffer image = made_pe(sections, 8, TEXT(""), 0);
+        struct pcr_values values = predicted_with(&image, 1, PCR_BIT(11), NULL, "one:two");
+        struct digest expected = {{0}};
+
+        extend_text(&expected, TEXT(".linux\0"));
+        extend_text(&expected, buffer_view(&kernel));
+        extend_text(&expected, TEXT(".osrel\0"));
+        extend_text(&expected, TEXT("ID=x"));
+        extend_text(&expected, TEXT(".initrd\0"));
+        extend_text(&expected, TEXT("initrd"));
+        if (cases[i].more) {
+            extend_text(&expected, TEXT(".uname\0"));
+            extend_text(&expected, TEXT("6.1"));
+            extend_text(&expected, TEXT(".sbat\0"));
+            extend_text(&expected, TEXT("sbat,1"));
+        }
+        extend_text(&expected, TEXT(".pcrpkey\0"));
+        extend_text(&expected, TEXT("key"));
+        extend_text(&expected, TEXT("one"));
+        extend_text(&expected, TEXT("two"));
+        assert_memory_equal(values.value[11].bytes, expected.bytes, 48);
+        buffer_free(&image);
+    }
+    buffer_free(&kernel);
+}
+
+static void unknown_pcr_11_is_refused(void **state)
+{
+    static const struct made_section with_profile[] = {
+        {".sdmagic", MAGIC("257")}, {".linux", TEXT("kernel")}, {".profile", TEXT("ID=x")}};
+    struct buffer profile = made_pe(with_profile, 3, TEXT(""), 0);
+    struct buffer old = uki(".sdmagic", MAGIC("251")), gap = uki(".sdmagic", MAGIC("253"));
+    struct buffer plain = simple_image("kernel"), good = uki(".sdmagic", MAGIC("257"));
+
+    (void)state;
+    expect_refusal(&profile, 1, PCR_BIT(11), "", MU_CONFIG, "section '.profile'");
+    expect_refusal(&old, 1, PCR_BIT(11), "", MU_CONFIG, "systemd-stub 251");
+    expect_refusal(&gap, 1, PCR_BIT(11), "", MU_CONFIG, "systemd-stub 253");
+    expect_refusal(&plain, 1, PCR_BIT(11), "", MU_CONFIG, "the last image is none");
+    expect_refusal(&good, 1, PCR_BIT(11), "a::b", MU_USAGE, "an empty phase");
+    (void)predicted_with(&good, 1, PCR_BIT(11), NULL, "a:b");
+    buffer_free(&profile);
+    buffer_free(&old);
+    buffer_free(&gap);
+    buffer_free(&plain);
+    buffer_free(&good);
+}
+
+static struct buffer loader(struct bytes magic)
+{
+    const struct made_section sections[] = {{".text", TEXT("loader")}, {".sdmagic", magic}};
+
+    return made_pe(sections, 2, TEXT(""), 0);
+}
+
+#define LOADER(version) TEXT("#### LoaderInfo: systemd-boot " version " ####\0")
+
+/* systemd-boot 252 measures the command line of a UKI as if it came from outside. */
+static void boot_loaders_and_pcr_12(void **state)
+{
+    struct buffer fine[] = {loader(LOADER("257.13")), uki(".sdmagic", MAGIC("257"))};
+    struct buffer old[] = {loader(LOADER("252.39")), fine[1]};
+    struct buffer plain[] = {fine[0], simple_image("kernel")};
+    struct pcr_values values = predicted(fine, 2);
+
+    (void)state;
+    assert_true(bytes_all_zero((struct bytes){values.value[12].bytes, 48}));
+    expect_refusal(old, 2, PCR_BIT(12), "", MU_CONFIG, "systemd-boot 252");
+    expect_refusal(plain, 2, PCR_BIT(12), "", MU_CONFIG, "name the UKI next");
+    expect_refusal(fine, 1, PCR_BIT(12), "", MU_CONFIG, "name the UKI next");
+    (void)predicted_with(old, 2, PCR_BIT(4), NULL, "");
+    buffer_free(&fine[0]);
+    buffer_free(&fine[1]);
+    buffer_free(&old[0]);
+    buffer_free(&plain[1]);
+}
+
+static void shim_makes_pcr_7_unknown(void **state)
+{
+    struct buffer images[] = {simple_image("UEFI SHIM\n$Version: 15.8 $"), simple_image("grub")};
+
+    (void)state;
+    expect_refusal(images, 2, PCR_BIT(7), "", MU_CONFIG, "use --pcr 4,12");
+    (void)predicted_with(images, 2, PCR_BIT(4) | PCR_BIT(12), NULL, "");
+    buffer_free(&images[0]);
+    buffer_free(&images[1]);
+}
+
+static struct buffer ours(const char *name)
+{
+    struct buffer file = {0};
+    struct mu_error err;
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "tests/data/secureboot/%s", name);
+    if (file_read(path, 1 << 20, &file, &err) != MU_OK)
+        fail_msg("%s", err.text);
+    return file;
+}
+
+/* A real boot with these keys: systemd-boot and a UKI, both signed with the key in db. */
+static void secure_boot_is_as_in_a_real_log(void **state)
+{
+    struct buffer pk = ours("PK.esl"), kek = ours("KEK.esl"), db = ours("db.esl");
+    struct buffer image = ours("direct.efi"), raw = ours("eventlog.bin");
+    const struct secure_boot keys = {
+        .pk = buffer_view(&pk), .kek = buffer_view(&kek), .db = buffer_view(&db)};
+    struct buffer images[] = {image, image}; /* what db knows is measured once */
+    struct pcr_values values = predicted_with(images, 2, PCR_BIT(7), &keys, ""), real;
+    struct eventlog log;
+    struct mu_error err;
+
+    (void)state;
+    assert_int_equal(eventlog_parse(buffer_view(&raw), &log, &err), MU_OK);
+    assert_int_equal(eventlog_replay(&log, HASH_SHA384, &real, &err), MU_OK);
+    assert_memory_equal(values.value[7].bytes, real.value[7].bytes, 48);
+    values = predicted_with(images, 2, PCR_BIT(7), NULL, "");
+    assert_memory_not_equal(values.value[7].bytes, real.value[7].bytes, 48);
+    eventlog_free(&log);
+    buffer_free(&pk);
+    buffer_free(&kek);
+    buffer_free(&db);
+    buffer_free(&image);
+    buffer_free(&raw);
 }
 
 static void bad_requests_are_refused(void **state)
 {
     struct buffer images[] = {uki(".sdmagic", MAGIC("257")), simple_image("kernel")};
-    struct bytes views[] = {buffer_view(&images[0]), buffer_view(&images[1])};
-    struct pcr_values values;
-    struct mu_error err;
+    struct buffer cut = {images[0].data, images[0].len - 512};
 
     (void)state;
-    assert_int_equal(predict(views, 2, HASH_SHA384, ALL, &values, &err), MU_CONFIG);
-    assert_non_null(strstr(err.text, "no image follows"));
-    assert_int_equal(predict(views, 1, HASH_SHA384, PCR_BIT(0), &values, &err), MU_CONFIG);
-    assert_int_equal(predict(views, 1, HASH_SHA384, 0, &values, &err), MU_CONFIG);
-    assert_int_equal(predict(views, 0, HASH_SHA384, ALL, &values, &err), MU_CONFIG);
-    assert_int_equal(predict(views, 0, HASH_SHA384, PCR_BIT(12), &values, &err), MU_OK);
-    views[0].len -= 512;
-    assert_int_equal(predict(views, 1, HASH_SHA384, ALL, &values, &err), MU_CONFIG);
-    assert_non_null(strstr(err.text, "image 1: "));
+    expect_refusal(images, 2, ALL, "", MU_CONFIG, "no image follows");
+    expect_refusal(images, 1, PCR_BIT(0), "", MU_CONFIG, "only PCR 4, 7, 11 and 12");
+    expect_refusal(images, 1, 0, "", MU_CONFIG, "only PCR 4, 7, 11 and 12");
+    expect_refusal(images, 0, ALL, "", MU_CONFIG, "a prediction needs");
+    expect_refusal(&cut, 1, ALL, "", MU_CONFIG, "image 1: ");
     buffer_free(&images[0]);
     buffer_free(&images[1]);
 }
@@ -191,8 +373,15 @@ static void bad_requests_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pcr7_and_12_are_known),    cmocka_unit_test(images_count_in_order),
-        cmocka_unit_test(stub_version_decides),     cmocka_unit_test(unknown_stubs_are_refused),
+        cmocka_unit_test(pcr7_and_12_are_known),
+        cmocka_unit_test(images_count_in_order),
+        cmocka_unit_test(stub_version_decides),
+        cmocka_unit_test(unknown_stubs_are_refused),
+        cmocka_unit_test(sections_are_measured_in_their_own_order),
+        cmocka_unit_test(unknown_pcr_11_is_refused),
+        cmocka_unit_test(boot_loaders_and_pcr_12),
+        cmocka_unit_test(shim_makes_pcr_7_unknown),
+        cmocka_unit_test(secure_boot_is_as_in_a_real_log),
         cmocka_unit_test(bad_requests_are_refused),
     };
 

@@ -346,8 +346,8 @@ const struct verb verb_baseline_record = {
 
 const struct verb verb_baseline_predict = {
     .name = "baseline predict",
-    .synopsis = "--image FILE... [--PK FILE --KEK FILE --db FILE --dbx FILE] [--phase PHASES]\n"
-                "             [--pcr LIST] [--bank BANK] [-o FILE]",
+    .synopsis = "--image FILE... [--PK FILE --KEK FILE --db FILE --dbx FILE]\n"
+                "             [--phase PHASES] [--pcr LIST] [--bank BANK] [-o FILE]",
     .summary = "the same, computed from the boot binaries, without booting",
     .help =
         "  --image FILE  EFI image; once for each image in load order (boot loader, kernel),\n"

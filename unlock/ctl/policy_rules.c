@@ -242,6 +242,7 @@ static CHECK(no_context)
     policy_found(report, rule, s, "it asks for no encryption context");
 }
 
+/* Warnings last: they must not use up the room for findings. */
 static const struct rule rules[] = {
     {"malformed", EACH, false, malformed,
      "write it as the IAM User Guide has it; KMS refuses this"},
@@ -253,8 +254,6 @@ static const struct rule rules[] = {
      "name the role: \"Principal\": {\"AWS\": \"<ARN>\"}"},
     {"account-root-delegation", EACH_USE, false, account_root,
      "give administrators named actions without kms:Decrypt, and the role a statement of its own"},
-    {"account-root-administers", EACH_ALLOW, true, account_administers,
-     "name the administrators' role instead of the account"},
     {"unconditioned-allow", EACH_USE, false, unconditioned,
      "take the action out, or compare PCR 4, 12 and the fence as 'muctl policy kms' does"},
     {"pcr4-without-pcr12", EACH_RELEASE, false, rule_pcr4_without_12,
@@ -283,6 +282,8 @@ static const struct rule rules[] = {
     {"incomplete-null-deny", POLICY_ONCE, true, null_deny_others, "add the action to that Deny"},
     {"no-administrator", POLICY_ONCE, true, no_administrator,
      "allow an administrators' role kms:PutKeyPolicy"},
+    {"account-root-administers", EACH_ALLOW, true, account_administers,
+     "name the administrators' role instead of the account"},
     {"encryption-context", EACH_RELEASE, true, no_context,
      "compare kms:EncryptionContext:volume-uuid, or demand that it is there"},
     {"outside-command-line", EACH_RELEASE, true, rule_outside_command_line,

@@ -32,12 +32,13 @@ struct history {
 struct output {
     changes_line *line;
     void *context;
+    size_t told; /* changes of the present PCR */
 };
 
 /* One line, folded where it is too long, at spaces where there are some. */
-static void say(const struct output *output, const char *format, ...) MU_PRINTF(2, 3);
+static void say(struct output *output, const char *format, ...) MU_PRINTF(2, 3);
 
-static void say(const struct output *output, const char *format, ...)
+static void say(struct output *output, const char *format, ...)
 {
     char text[DESCRIPTION_MAX + 256];
     char line[LINE_MAX_BYTES + 1];
@@ -217,9 +218,14 @@ static bool is_uki(const struct history *history, size_t i)
     return true;
 }
 
-static const char *image_kind(const struct history *history, size_t i)
+static void image_label(const struct history *history, size_t i, const char *description, char *to,
+                        size_t len)
 {
-    return is_uki(history, i) ? "UKI" : "image";
+    if (history->has_uki && !is_file(history->event[i]))
+        (void)snprintf(to, len, "kernel in the UKI");
+    else
+        (void)snprintf(to, len, "%s %s", is_uki(history, i) ? "UKI" : "image",
+                       image_name(description));
 }
 
 static void digest_text(const struct history *history, size_t i, char to[static DIGEST_DIGITS + 1])
@@ -228,37 +234,44 @@ static void digest_text(const struct history *history, size_t i, char to[static 
                to);
 }
 
-static void say_event(const struct output *output, const char *what, const struct history *history,
+/* False when enough was told of this PCR; says so once. */
+static bool tell_one_more(struct output *output)
+{
+    output->told++;
+    if (output->told == TOLD_MAX + 1)
+        say(output, "  and more");
+    return output->told <= TOLD_MAX;
+}
+
+static void say_event(struct output *output, const char *what, const struct history *history,
                       size_t i)
 {
     const struct event *event = history->event[i];
-    char description[DESCRIPTION_MAX];
+    char description[DESCRIPTION_MAX], label[DESCRIPTION_MAX];
     char digest[DIGEST_DIGITS + 1];
     char unknown[16];
 
+    if (!tell_one_more(output))
+        return;
     event_describe(event, description, sizeof(description));
     digest_text(history, i, digest);
+    image_label(history, i, description, label, sizeof(label));
     if (event == &history->phase)
         say(output, "  %s: boot phase %s", what, description);
     else if (event->pcr == 12 && event->type == EV_IPL)
         say(output, "  %s: command line was handed in from outside: %s", what, description);
     else if (is_image(event))
-        say(output, "  %s: %s %s (event %zu, %s...)", what, image_kind(history, i),
-            image_name(description), history->index[i], digest);
+        say(output, "  %s: %s (event %zu, %s...)", what, label, history->index[i], digest);
     else
         say(output, "  %s: event %zu %s: %s (%s...)", what, history->index[i],
             event_type_name(event->type, unknown), description, digest);
 }
 
-static void say_events(const struct output *output, const char *what, const struct history *history,
+static void say_events(struct output *output, const char *what, const struct history *history,
                        size_t first, size_t last)
 {
-    const size_t end = last - first > TOLD_MAX ? first + TOLD_MAX : last;
-
-    for (size_t i = first; i < end; i++)
+    for (size_t i = first; i < last; i++)
         say_event(output, what, history, i);
-    if (end < last)
-        say(output, "  and %zu more", last - end);
 }
 
 static bool same_event(const struct history *a, size_t i, const struct history *b, size_t k)
@@ -268,102 +281,129 @@ static bool same_event(const struct history *a, size_t i, const struct history *
 }
 
 /* One event in another's place: what it is about in words, where both are about the same. */
-static void say_changed(const struct output *output, const struct history *now, size_t i,
+static void say_changed(struct output *output, const struct history *now, size_t i,
                         const struct history *then, size_t k)
 {
     const struct event *found = now->event[i], *expected = then->event[k];
-    char description[DESCRIPTION_MAX], enrolled[DESCRIPTION_MAX];
+    char description[DESCRIPTION_MAX], enrolled[DESCRIPTION_MAX], label[DESCRIPTION_MAX];
     char digest[DIGEST_DIGITS + 1], wanted[DIGEST_DIGITS + 1];
+    bool same_text;
     size_t name;
 
     event_describe(found, description, sizeof(description));
     event_describe(expected, enrolled, sizeof(enrolled));
+    same_text = strcmp(description, enrolled) == 0;
     digest_text(now, i, digest);
     digest_text(then, k, wanted);
     name = variable_name(description);
-    if (is_image(found) && is_image(expected))
-        say(output, "  %s %s is not the enrolled one (event %zu: %s..., enrolled: %s...)",
-            image_kind(now, i), image_name(description), now->index[i], digest, wanted);
-    else if (found->pcr == 11 && found->type == EV_IPL && strcmp(description, enrolled) == 0)
-        say(output, "  section %s of the UKI is not the enrolled one (event %zu)", description,
-            now->index[i]);
-    else if (is_variable(found) && is_variable(expected) && name == variable_name(enrolled) &&
-             strncmp(description, enrolled, name) == 0)
-        say(output, "  variable %s is not the enrolled one (event %zu); enrolled: %s", description,
-            now->index[i],
-            strcmp(description, enrolled) == 0 ? wanted : enrolled + name + strlen(" = "));
-    else {
+    image_label(now, i, description, label, sizeof(label));
+    if (is_image(found) && is_image(expected)) {
+        if (tell_one_more(output))
+            say(output, "  %s is not the enrolled one (event %zu: %s..., enrolled: %s...)", label,
+                now->index[i], digest, wanted);
+    } else if (found->pcr == 11 && found->type == EV_IPL && same_text) {
+        if (tell_one_more(output))
+            say(output, "  section %s of the UKI is not the enrolled one (event %zu)", description,
+                now->index[i]);
+    } else if (is_variable(found) && is_variable(expected) && name == variable_name(enrolled) &&
+               strncmp(description, enrolled, name) == 0) {
+        if (tell_one_more(output))
+            say(output, "  variable %s is not the enrolled one (event %zu), which is: %s",
+                description, now->index[i], same_text ? wanted : enrolled + name + strlen(" = "));
+    } else {
         say_event(output, "changed, was", then, k);
         say_event(output, "changed, now", now, i);
     }
 }
 
-/* What lies between the common beginning and the common end of both logs. */
-static void compare_histories(const struct output *output, const struct history *now,
-                              const struct history *then)
+/* Where event i of `a` comes in `b`, from k on; b->count if it does not. */
+static size_t find_event(const struct history *a, size_t i, const struct history *b, size_t k)
 {
-    size_t first = 0, now_last = now->count, then_last = then->count, changed;
-
-    while (first < now_last && first < then_last && same_event(now, first, then, first))
-        first++;
-    while (now_last > first && then_last > first &&
-           same_event(now, now_last - 1, then, then_last - 1)) {
-        now_last--;
-        then_last--;
-    }
-    changed = now_last - first < then_last - first ? now_last - first : then_last - first;
-    if (changed > 0 && now_last - first != then_last - first)
-        changed = 1; /* the first in its place; what follows has moved */
-    for (size_t i = 0; i < changed && i < TOLD_MAX; i++)
-        say_changed(output, now, first + i, then, first + i);
-    if (changed > TOLD_MAX)
-        say(output, "  and %zu more", changed - TOLD_MAX);
-    say_events(output, "missing", then, first + changed, then_last);
-    say_events(output, "new", now, first + changed, now_last);
+    while (k < b->count && !same_event(a, i, b, k))
+        k++;
+    return k;
 }
 
-/* Without a reference: what can have changed. Separators and the first action never do. */
-static void say_suspects(const struct output *output, const struct history *history, unsigned pcr)
+/* Both logs side by side: what comes later in the other one was put in or left out. */
+static void compare_histories(struct output *output, const struct history *now,
+                              const struct history *then)
 {
+    size_t i = 0, k = 0;
+
+    while (i < now->count && k < then->count) {
+        size_t in_now = find_event(then, k, now, i);
+        size_t in_then = find_event(now, i, then, k);
+
+        if (in_now == i) {
+            i++;
+            k++;
+        } else if (in_now < now->count && (in_then == then->count || in_now - i <= in_then - k)) {
+            say_events(output, "new", now, i, in_now);
+            i = in_now;
+        } else if (in_then < then->count) {
+            say_events(output, "missing", then, k, in_then);
+            k = in_then;
+        } else {
+            say_changed(output, now, i++, then, k++);
+        }
+    }
+    say_events(output, "missing", then, k, then->count);
+    say_events(output, "new", now, i, now->count);
+}
+
+/* Never another than it should be, or told by what stands next to it. */
+static bool is_suspect(const struct history *history, size_t i)
+{
+    const struct event *event = history->event[i];
+    const struct event *next = i + 1 < history->count ? history->event[i + 1] : NULL;
+    const struct bytes boot_option = {(const uint8_t *)PREDICT_ACTION, strlen(PREDICT_ACTION)};
+
+    if (event->type == EV_SEPARATOR ||
+        (event->type == EV_EFI_ACTION && bytes_equal(event->data, boot_option)))
+        return false;
+    if (history->has_uki && is_image(event) && !is_file(event))
+        return false; /* the kernel in a UKI */
+    return next == NULL || event->pcr != 11 || event->data.len != next->data.len ||
+           memcmp(event->data.data, next->data.data, event->data.len) != 0; /* name of a section */
+}
+
+/* Without a reference: what can have changed. */
+static void say_suspects(struct output *output, const struct history *history, unsigned pcr)
+{
+    char description[DESCRIPTION_MAX], label[DESCRIPTION_MAX];
+    char digest[DIGEST_DIGITS + 1];
     size_t suspects = 0, last = 0;
-    struct history files = *history;
 
     for (size_t i = 0; i < history->count; i++) {
-        const struct event *event = history->event[i];
-
-        if (event->type == EV_SEPARATOR || (pcr == 4 && event->type == EV_EFI_ACTION))
+        if (!is_suspect(history, i))
             continue;
-        /* The kernel in a UKI is part of that. */
-        if (history->has_uki && is_image(event) && !is_file(event))
-            continue;
-        files.index[suspects] = history->index[i];
-        files.event[suspects++] = event == &history->phase ? &files.phase : event;
+        suspects++;
         last = i;
     }
-    files.count = suspects;
     if (suspects == 1 && is_image(history->event[last])) {
-        char description[DESCRIPTION_MAX];
-        char digest[DIGEST_DIGITS + 1];
-
         event_describe(history->event[last], description, sizeof(description));
+        image_label(history, last, description, label, sizeof(label));
         digest_text(history, last, digest);
         say(output, "PCR %u: the event log explains it:", pcr);
-        say(output, "  %s %s is not the enrolled one (event %zu, %s...)", image_kind(history, last),
-            image_name(description), history->index[last], digest);
+        say(output, "  %s is not the enrolled one (event %zu, %s...)", label, history->index[last],
+            digest);
         return;
     }
     say(output,
         "PCR %u: the event log explains it; one of these was changed or one is missing:", pcr);
-    say_events(output, "logged", &files, 0, suspects);
+    for (size_t i = 0; i < history->count; i++)
+        if (is_suspect(history, i))
+            say_event(output, "logged", history, i);
 }
 
-static void describe_pcr(const struct output *output, const struct eventlog *log,
+static void describe_pcr(struct output *output, const struct eventlog *log,
                          const struct eventlog *reference, const struct pcr_values *expected,
                          const struct pcr_values *found, unsigned pcr)
 {
     struct history history, then;
     size_t first = 0, last = 0;
 
+    output->told = 0;
     collect(log, expected->bank, pcr, &history);
     if (history.left_out > 0) {
         say(output, "PCR %u: the log has more than %d events, or some without a %s digest", pcr,
@@ -398,7 +438,7 @@ void changes_describe(const struct eventlog *log, const struct eventlog *referen
                       const struct pcr_values *expected, const struct pcr_values *found,
                       uint32_t differing, changes_line *line, void *context)
 {
-    const struct output output = {line, context};
+    struct output output = {line, context, 0};
 
     if (hash_size(expected->bank) == 0 || expected->bank != found->bank)
         return;

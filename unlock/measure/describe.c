@@ -5,6 +5,7 @@
 
 #include "measure/devicepath.h"
 #include "measure/eventlog.h"
+#include "measure/secureboot.h"
 #include "measure/text.h"
 
 /* A describer appends to the text and returns false if the data is not what the type promises. */
@@ -144,7 +145,7 @@ static bool describe_variable(struct text *text, const struct event *event)
         text_hex(text, data);
     else if (name_is(name, "SbatLevel"))
         text_guess(text, data);
-    else
+    else if (!secureboot_describe_entry(text, data) && !secureboot_describe(text, data))
         text_printf(text, "%zu bytes", data.len);
     return true;
 }

@@ -118,15 +118,29 @@ static void memory(struct text *text, struct reader *r)
     text_printf(text, "Memory(0x%llx)", (unsigned long long)reader_le64(r));
 }
 
+/* BIOS boot specification: device type, status, description */
+static void bios_boot(struct text *text, struct reader *r)
+{
+    uint16_t type = reader_le16(r);
+    struct bytes name;
+
+    (void)reader_le16(r);
+    name = reader_take(r, reader_left(r));
+    text_printf(text, "BBS(%u,", type);
+    text_guess(text, name);
+    text_printf(text, ")");
+}
+
 static const struct {
     int node;
     void (*describe)(struct text *text, struct reader *r);
 } nodes[] = {
-    {NODE(1, 1), pci},  {NODE(1, 3), memory},      {NODE(1, 4), vendor_hardware},
-    {NODE(2, 1), acpi}, {NODE(3, 2), scsi},        {NODE(3, 5), usb},
-    {NODE(3, 11), mac}, {NODE(3, 18), sata},       {NODE(3, 23), nvme},
-    {NODE(3, 24), uri}, {NODE(4, 1), partition},   {NODE(4, 3), vendor_media},
-    {NODE(4, 4), file}, {NODE(4, 6), volume_file}, {NODE(4, 7), volume},
+    {NODE(1, 1), pci},       {NODE(1, 3), memory},      {NODE(1, 4), vendor_hardware},
+    {NODE(2, 1), acpi},      {NODE(3, 2), scsi},        {NODE(3, 5), usb},
+    {NODE(3, 11), mac},      {NODE(3, 18), sata},       {NODE(3, 23), nvme},
+    {NODE(3, 24), uri},      {NODE(4, 1), partition},   {NODE(4, 3), vendor_media},
+    {NODE(4, 4), file},      {NODE(4, 6), volume_file}, {NODE(4, 7), volume},
+    {NODE(5, 1), bios_boot},
 };
 
 static void describe_node(struct text *text, int type, struct bytes body)

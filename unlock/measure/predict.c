@@ -169,7 +169,7 @@ static enum mu_status add_uki_kernel(struct prediction *p, const struct image *i
 static enum mu_status predict_pcr4(const struct image *images, size_t count, bool secure_boot,
                                    struct prediction *p, struct mu_error *err)
 {
-    static const char text[] = "Calling EFI Application from Boot Option";
+    static const char text[] = PREDICT_ACTION;
     const struct bytes action = {(const uint8_t *)text, strlen(text)};
 
     MU_TRY(add(p, 4, EV_EFI_ACTION, action, action, err));
@@ -252,18 +252,22 @@ static enum mu_status predict_pcr7(const struct predict_request *request,
     return request->keys != NULL ? add_authorities(request, p, err) : MU_OK;
 }
 
-/* The name with its zero byte, then the contents. */
+/* The name with its zero byte, then the contents; the log has the name in UTF-16 for both. */
 static enum mu_status add_section(struct prediction *p, const struct image *image, const char *name,
                                   struct mu_error *err)
 {
     const struct bytes title = {(const uint8_t *)name, strlen(name) + 1};
+    uint8_t utf16[2 * 16];
+    struct writer w = writer_into(utf16, sizeof(utf16));
     struct bytes section;
 
     MU_TRY(pe_section(image->file, name, &section, err));
     if (section.len == 0)
         return MU_OK;
-    MU_TRY(add(p, 11, EV_IPL, title, title, err));
-    return add(p, 11, EV_IPL, section, title, err);
+    for (size_t i = 0; i < title.len; i++)
+        put_le(&w, title.data[i], 2);
+    MU_TRY(add(p, 11, EV_IPL, title, (struct bytes){utf16, w.len}, err));
+    return add(p, 11, EV_IPL, section, (struct bytes){utf16, w.len}, err);
 }
 
 static enum mu_status add_sections(struct prediction *p, const struct image *image,

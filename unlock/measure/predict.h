@@ -10,6 +10,9 @@
 #define PREDICT_PHASES "enter-initrd"
 #define PREDICT_IMAGES_MAX 8
 
+/* PFP 3.3.4.5: the first event of PCR 4 */
+#define PREDICT_ACTION "Calling EFI Application from Boot Option"
+
 struct predict_request {
     enum hash_alg bank;
     uint32_t mask;

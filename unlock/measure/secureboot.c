@@ -234,15 +234,17 @@ static bool verifies(const struct signed_data *s, struct bytes certificate)
     const uint8_t *pos = certificate.data;
     X509 *anchor = d2i_X509(NULL, &pos, (long)certificate.len);
     X509_STORE *store = X509_STORE_new();
-    BIO *content = BIO_new_mem_buf(s->content.data, (int)s->content.len);
+    BIO *memory = BIO_new_mem_buf(s->content.data, (int)s->content.len);
+    BIO *content = BIO_new(BIO_f_null()); /* PKCS7_verify() may leak its copy of a memory BIO */
     bool holds = false;
 
-    if (anchor != NULL && store != NULL && content != NULL &&
-        X509_STORE_add_cert(store, anchor) == 1 &&
+    if (anchor != NULL && store != NULL && memory != NULL && content != NULL &&
+        BIO_push(content, memory) == content && X509_STORE_add_cert(store, anchor) == 1 &&
         X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_NO_CHECK_TIME) == 1 &&
         X509_STORE_set_purpose(store, X509_PURPOSE_ANY) == 1)
         holds = PKCS7_verify(s->pkcs7, NULL, store, content, NULL, PKCS7_BINARY) == 1;
     BIO_free(content);
+    BIO_free(memory);
     X509_STORE_free(store);
     X509_free(anchor);
     ERR_clear_error();
@@ -366,4 +368,51 @@ enum mu_status secureboot_authority(const struct secure_boot *keys, struct bytes
                        "that is there");
     *ret = entry;
     return MU_OK;
+}
+
+bool secureboot_describe(struct text *text, struct bytes lists)
+{
+    struct signatures at = signatures_of(lists);
+    struct signature signature;
+    size_t certificates = 0, others = 0;
+
+    while (next_signature(&at, &signature)) {
+        const bool is_certificate = memcmp(signature.type.data, x509_guid, GUID_BYTES) == 0;
+
+        certificates += is_certificate;
+        others += !is_certificate;
+    }
+    if (at.malformed || certificates + others == 0)
+        return false;
+    if (certificates > 0)
+        text_printf(text, "%zu certificate%s%s", certificates, certificates == 1 ? "" : "s",
+                    others > 0 ? ", " : "");
+    if (others > 0)
+        text_printf(text, "%zu digest%s", others, others == 1 ? "" : "s");
+    return true;
+}
+
+static bool describe_certificate(struct text *text, struct bytes der)
+{
+    const uint8_t *pos = der.data;
+    X509 *certificate = d2i_X509(NULL, &pos, (long)der.len);
+    char subject[256];
+    bool known = certificate != NULL && X509_NAME_oneline(X509_get_subject_name(certificate),
+                                                          subject, sizeof(subject)) != NULL;
+
+    if (known) {
+        text_printf(text, "certificate ");
+        text_ascii(text, (struct bytes){(const uint8_t *)subject, strlen(subject)});
+    }
+    X509_free(certificate);
+    ERR_clear_error();
+    return known;
+}
+
+bool secureboot_describe_entry(struct text *text, struct bytes entry)
+{
+    if (entry.len > GUID_BYTES &&
+        describe_certificate(text, (struct bytes){entry.data + GUID_BYTES, entry.len - GUID_BYTES}))
+        return true;
+    return entry.len > 0 && describe_certificate(text, entry);
 }

@@ -2,7 +2,7 @@
 #ifndef MU_MEASURE_SECUREBOOT_H
 #define MU_MEASURE_SECUREBOOT_H
 
-#include "base/bytes.h"
+#include "measure/text.h"
 
 #define SECUREBOOT_VARIABLE_MAX_BYTES (1u << 20)
 
@@ -23,5 +23,9 @@ enum mu_status secureboot_variable(struct bytes file, struct bytes *ret,
  * (UEFI 2.10, 32.5.3.3). MU_REFUSE if there is none, or if dbx forbids the image. */
 enum mu_status secureboot_authority(const struct secure_boot *keys, struct bytes image,
                                     struct bytes *ret, struct mu_error *err) MU_MUST_CHECK;
+/* "2 certificates, 77 digests" for signature lists; "certificate CN=..." for one entry, with its
+ * owner before it or, as shim has it, without. False: neither, and nothing was appended. */
+bool secureboot_describe(struct text *text, struct bytes lists);
+bool secureboot_describe_entry(struct text *text, struct bytes entry);
 
 #endif

@@ -161,10 +161,10 @@ void text_guess(struct text *text, struct bytes data)
     struct bytes wide = data.len % 2 == 0 ? without_zeros(data, 2) : data;
     struct bytes narrow = without_zeros(data, 1);
 
-    if (mostly_utf16(wide))
-        text_utf16(text, wide);
-    else if (mostly_ascii(narrow))
+    if (mostly_ascii(narrow))
         text_ascii(text, narrow);
+    else if (mostly_utf16(wide))
+        text_utf16(text, wide);
     else
         text_hex(text, data);
 }
