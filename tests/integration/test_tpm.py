@@ -67,7 +67,8 @@ def test_pcr_text_and_selection(tpm):
     (["--tcti", "swtpm:host=127.0.0.1,port=1"], 3, "swtpm:host=127.0.0.1,port=1"),
 ])
 def test_pcr_failures(tpm, arguments, code, says):
-    done = muctl(tpm, "pcr", *arguments, check=False)
+    done = worlds.run(worlds.MUCTL, "pcr", *arguments, check=False, text=True,
+                      env={**os.environ, "MU_TCTI": tpm.tcti})
     assert (done.returncode, done.stdout) == (code, "")
     # Long lines are folded for the EC2 console.
     lines = done.stderr.splitlines()
@@ -120,7 +121,7 @@ def test_owner_authorisation_is_named(tpm, tmp_path):
     tpm2(tpm, "tpm2_changeauth", "-c", "owner", "secret")
     done = muctl(tpm, "attest", "-o", tmp_path / "document", check=False)
     tpm2(tpm, "tpm2_changeauth", "-c", "owner", "-p", "secret")
-    assert done.returncode == 4 and "owner hierarchy has an authorisation value" in done.stderr.replace("\nmuctl:  ", "")
+    assert done.returncode == 4 and "owner hierarchy has an authorisation value" in done.stderr
     muctl(tpm, "attest", "-o", tmp_path / "document")
 
 
