@@ -41,19 +41,17 @@ static enum mu_status undecryptable(struct mu_error *err)
     return mu_fail(err, MU_REFUSE, "the released key could not be decrypted");
 }
 
+/* Not d2i_CMS_bio: of an indefinite length it reads ahead, past the end of the message. */
 static enum mu_status parse(struct bytes ber, CMS_ContentInfo **ret, struct mu_error *err)
 {
-    MU_CLEANUP(bio_free) BIO *in = NULL;
+    const uint8_t *pos = ber.data;
 
     if (ber.len == 0 || ber.len > INT_MAX)
         return bad(err, "no CMS message");
-    in = BIO_new_mem_buf(ber.data, (int)ber.len);
-    if (in == NULL)
-        return mu_oom(err);
-    *ret = d2i_CMS_bio(in, NULL);
+    *ret = d2i_CMS_ContentInfo(NULL, &pos, (long)ber.len);
     if (*ret == NULL)
         return bad(err, "no CMS message");
-    return BIO_pending(in) == 0 ? MU_OK : bad(err, "bytes follow the CMS message");
+    return pos == ber.data + ber.len ? MU_OK : bad(err, "bytes follow the CMS message");
 }
 
 static int digest_of(const X509_ALGOR *algorithm)
