@@ -184,6 +184,16 @@ def test_update_with_another_set_of_pcrs(tmp_path):
     assert not admits(found, request(pcrs=others(IMAGE, p7=ZERO)))
 
 
+def test_before_the_first_image(tmp_path):
+    """A key that the builder may enroll with, and that nobody can have yet."""
+    key_policy = generate(tmp_path, who=WHO[2:])
+    assert lint(key_policy)[:3] == (0, set(), set())
+    for name, asked in RIGHT.items():
+        assert admits(key_policy, asked) is (name != "release")
+    for asked in WRONG.values():
+        assert not admits(key_policy, asked)
+
+
 def test_other_fence(tmp_path):
     found = generate(tmp_path, IMAGE, options=["--fence-pcr", "14"])
     assert admits(found, request(fence="ee" * 48)) and not admits(found, request(pcrs=others(IMAGE, p14="ee" * 48)))

@@ -18,7 +18,8 @@ static const char help[] =
     "Writes a KMS key policy that is safe as it stands: Decrypt for the instance's role alone, "
     "with a\n"
     "document that shows the baseline and an open fence; administration without use; a Deny for\n"
-    "everybody, the account's root included, who shows no document.\n"
+    "everybody, the account's root included, who shows no document. Without --baseline and\n"
+    "--principal it releases the key to nobody: for a key whose first image is to be built.\n"
     "\n"
     "  --baseline FILE        what the image measures; again for each image that may boot\n"
     "  --principal ARN        role of the instances; may be repeated\n"
@@ -219,7 +220,7 @@ static bool add_builder(json_object *list, const struct request *q)
 
 static bool add_deny(json_object *list, const struct request *q)
 {
-    unsigned pcr = (q->baseline[0].mask & PCR_BIT(4)) != 0 ? 4 : 7;
+    unsigned pcr = q->baselines == 0 || (q->baseline[0].mask & PCR_BIT(4)) != 0 ? 4 : 7;
     json_object *statement = add_statement(list, "RefuseWithoutDocument", "Deny", NULL, use,
                                            sizeof(use) / sizeof(use[0]));
     json_object *condition = statement != NULL ? put_object(statement, "Condition") : NULL;
@@ -252,6 +253,8 @@ static bool add_releases(json_object *list, const struct request *q)
 {
     char sid[48];
 
+    if (q->baselines == 0)
+        return true;
     if (differ_in_one(q->baseline, q->baselines))
         return add_release(list, q, q->baseline, q->baselines, "ReleaseToMeasuredBoot");
     for (size_t i = 0; i < q->baselines; i++) {
@@ -352,8 +355,14 @@ static enum mu_status parse(int argc, char **argv, struct request *q, struct mu_
         MU_TRY(take_option(q, &baselines, option, err));
     }
     MU_TRY(ctl_operands(argc, 0, 0, err));
-    if (baselines.count == 0 || q->principals.count == 0 || q->admins.count == 0)
-        return mu_fail(err, MU_USAGE, "--baseline, --principal and --admin are needed");
+    if (q->admins.count == 0)
+        return mu_fail(err, MU_USAGE, "--admin is needed, or nobody can ever change the policy");
+    if ((baselines.count == 0) != (q->principals.count == 0))
+        return mu_fail(
+            err, MU_USAGE,
+            "--baseline and --principal go together: neither releases the key to nobody");
+    if (baselines.count == 0 && q->builders.count == 0)
+        return mu_fail(err, MU_USAGE, "--baseline and --principal are needed, or --builder alone");
     MU_TRY(policy_check_apart(&q->principals, "--principal", &q->admins, "--admin", err));
     MU_TRY(policy_check_apart(&q->principals, "--principal", &q->builders, "--builder", err));
     return load_baselines(&baselines, q, err);
