@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# An AMI whose root is encrypted and unlocks by itself, if and only if it boots as built.
+
+variable "region" {
+  type = string
+}
+
+variable "instance_profile" {
+  type        = string
+  description = "Of the builder: may do kms:Encrypt with the key, and nothing else with it."
+}
+
+variable "input" {
+  type        = string
+  default     = "input/"
+  description = "Folder with image.conf and what it names, see README.md; with a slash at the end."
+}
+
+variable "output" {
+  type        = string
+  default     = "output.tar"
+  description = "Baseline, record and key policy of the image that was made."
+}
+
+variable "name" {
+  type    = string
+  default = "measured-unlock"
+}
+
+variable "instance_type" {
+  type    = string
+  default = "c7i.large"
+}
+
+variable "volume_size" {
+  type    = number
+  default = 8
+}
+
+source "amazon-ebssurrogate" "image" {
+  region               = var.region
+  instance_type        = var.instance_type
+  iam_instance_profile = var.instance_profile
+  ssh_username         = "admin"
+
+  source_ami_filter {
+    owners      = ["136693071363"] # Debian
+    most_recent = true
+    filters = {
+      name                = "debian-13-amd64-*"
+      virtualization-type = "hvm"
+      root-device-type    = "ebs"
+    }
+  }
+
+  metadata_options {
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = 1
+  }
+
+  launch_block_device_mappings {
+    device_name           = "/dev/xvdf"
+    volume_size           = var.volume_size
+    volume_type           = "gp3"
+    iops                  = 3000
+    throughput            = 125
+    delete_on_termination = true
+  }
+
+  ami_root_device {
+    source_device_name    = "/dev/xvdf"
+    device_name           = "/dev/xvda"
+    volume_size           = var.volume_size
+    volume_type           = "gp3"
+    delete_on_termination = true
+  }
+
+  ami_name                = "${var.name}-{{timestamp}}"
+  ami_virtualization_type = "hvm"
+  ami_architecture        = "x86_64"
+  ena_support             = true
+  boot_mode               = "uefi"
+  tpm_support             = "v2.0"
+  imds_support            = "v2.0"
+}
+
+build {
+  sources = ["source.amazon-ebssurrogate.image"]
+
+  # A tmpfs: keys never touch the builder's disk.
+  provisioner "shell" {
+    inline = [
+      "sudo mkdir -p /mnt/image",
+      "sudo mount -t tmpfs -o mode=0700,uid=$(id -u),size=512m image /mnt/image",
+      "mkdir /mnt/image/in",
+      "sudo apt-get update -q",
+      "sudo apt-get install -qy --no-install-recommends mmdebstrap cryptsetup-bin fdisk mtools e2fsprogs",
+    ]
+  }
+
+  provisioner "file" {
+    source      = var.input
+    destination = "/mnt/image/in"
+  }
+
+  provisioner "shell" {
+    execute_command = "sudo sh '{{.Path}}' /mnt/image/in/image.conf"
+    scripts = [
+      "${path.root}/provision/10-partition",
+      "${path.root}/provision/20-encrypt",
+      "${path.root}/provision/25-open",
+      "${path.root}/provision/30-system",
+      "${path.root}/provision/35-configure",
+      "${path.root}/provision/40-image",
+      "${path.root}/provision/45-close",
+      "${path.root}/provision/50-esp",
+      "${path.root}/provision/60-baseline",
+      "${path.root}/provision/70-enroll",
+      "${path.root}/provision/80-policy",
+    ]
+  }
+
+  provisioner "shell" {
+    inline = ["sudo tar --create --file=/mnt/image/output.tar --directory=/mnt/image/out --mode=a+r ."]
+  }
+
+  provisioner "file" {
+    direction   = "download"
+    source      = "/mnt/image/output.tar"
+    destination = var.output
+  }
+}
