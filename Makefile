@@ -27,7 +27,7 @@ PKG_CONFIG = pkg-config
 LINK       := -pie
 endif
 
-BUILDING := $(filter-out help clean setup deps check demo bench fmt,$(or $(MAKECMDGOALS),all))
+BUILDING := $(filter-out help clean uninstall setup deps check demo bench fmt,$(or $(MAKECMDGOALS),all))
 ifneq ($(BUILDING),)
 ifeq ($(STATIC),1)
 DEPS := $(shell CC='$(CC)' unlock/deps/build --print-prefix)
@@ -64,7 +64,8 @@ help:
 	@echo 'make bench        speed and size against the usual pipeline'
 	@echo 'make deps         the static libraries, from source packages'
 	@echo 'make unit         the unit tests alone;  make integration, make vm'
-	@echo 'make install      DESTDIR= PREFIX=/usr'
+	@echo 'make install      DESTDIR= PREFIX=/usr;  make uninstall'
+	@echo 'make deb rpm      packages of the static programs, in build/'
 	@echo 'V=1 shows the commands.'
 
 $(O)/measured-unlock: $(call object,$(BOOT_SRC)) $(O)/libmu.a
@@ -72,7 +73,7 @@ $(O)/muctl: $(call object,$(CTL_SRC)) $(O)/libmu.a
 $(O)/measured-unlock $(O)/muctl:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@.debug $^ $(PKG_LIBS)
-	$(Q)strip -o $@ $@.debug
+	$(Q)strip -R .comment -o $@ $@.debug
 
 $(O)/libmu.a: $(call object,$(LIB_SRC))
 	$(call say,AR,$@)
@@ -147,6 +148,20 @@ install: all
 	$(Q)$(foreach page,$(MAN),install -D -m 644 $(page) \
 	    $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
 
+uninstall:
+	$(call say,REMOVE,$(or $(DESTDIR),/))
+	$(Q)rm -rf $(DRACUT_DIR) $(DESTDIR)$(PREFIX)/lib/measured-unlock $(DESTDIR)$(PREFIX)/share/measured-unlock
+	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/muctl $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muctl \
+	    $(foreach page,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+
+# Packages are of the static programs: what they need is in them.
+deb rpm: all
+	$(if $(filter 1,$(STATIC)),,$(error A package holds the static programs: run 'make $@' without STATIC=0))
+	$(Q)rm -rf $(O)/package/$@*
+	$(Q)$(MAKE) --no-print-directory install DESTDIR='$(abspath $(O))/package/$@' PREFIX=/usr SYSCONFDIR=/etc
+	$(Q)cp $(DEPS)/versions $(O)/package/$@.versions
+	$(Q)packaging/build $@ '$(abspath $(O))/package/$@' '$(abspath $(O))' $(VERSION)
+
 fmt:
 	$(Q)clang-format -i unlock/*/*.[ch] tests/unit/*.[ch]
 
@@ -154,5 +169,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units drivers setup deps check unit integration vm demo bench fmt clean install FORCE
+.PHONY: all help units drivers setup deps check unit integration vm demo bench fmt clean install uninstall deb rpm FORCE
 .SECONDARY:
