@@ -139,6 +139,30 @@ def test_volume_is_bound(good, bound, name):
     assert not admits(bound, OTHER_VOLUME[name]) and admits(good, OTHER_VOLUME[name])
 
 
+# Service Authorization Reference, "Actions, resources, and condition keys for AWS Key Management Service"
+ACTIONS = """CancelKeyDeletion ConnectCustomKeyStore CreateAlias CreateCustomKeyStore CreateGrant CreateKey Decrypt DeleteAlias
+    DeleteCustomKeyStore DeleteImportedKeyMaterial DeriveSharedSecret DescribeCustomKeyStores DescribeKey DisableKey
+    DisableKeyRotation DisconnectCustomKeyStore EnableKey EnableKeyRotation Encrypt GenerateDataKey GenerateDataKeyPair
+    GenerateDataKeyPairWithoutPlaintext GenerateDataKeyWithoutPlaintext GenerateMac GenerateRandom GetKeyPolicy
+    GetKeyRotationStatus GetParametersForImport GetPublicKey ImportKeyMaterial ListAliases ListGrants ListKeyPolicies
+    ListKeyRotations ListKeys ListResourceTags ListRetirableGrants PutKeyPolicy ReEncryptFrom ReEncryptTo ReplicateKey
+    RetireGrant RevokeGrant RotateKeyOnDemand ScheduleKeyDeletion Sign SynchronizeMultiRegionKey TagResource UntagResource
+    UpdateAlias UpdateCustomKeyStore UpdateKeyDescription UpdatePrimaryRegion Verify VerifyMac""".split()
+ADMINISTRATION = {"CancelKeyDeletion", "CreateAlias", "DeleteAlias", "DescribeKey", "DisableKey", "DisableKeyRotation",
+                  "EnableKey", "EnableKeyRotation", "GetKeyPolicy", "GetKeyRotationStatus", "ListGrants", "ListKeyPolicies",
+                  "ListResourceTags", "PutKeyPolicy", "RevokeGrant", "ScheduleKeyDeletion", "TagResource",
+                  "UntagResource", "UpdateAlias", "UpdateKeyDescription"}
+
+
+@pytest.mark.parametrize("who, may", [(ROLE, {"Decrypt"}), (BUILDER, {"Encrypt"}), (ADMIN, ADMINISTRATION),
+                                      (OTHER, set()), (ROOT, set())], ids=lambda v: v if isinstance(v, str) else "")
+def test_each_action(good, bound, who, may):
+    """Even with the right document and context, each role may do this and nothing else."""
+    for found in good, bound:
+        assert {a for a in ACTIONS if admits(found, request(a, who))} == may
+        assert {a for a in ACTIONS if admits(found, request(a, who, attested=False))} == may - {"Decrypt"}
+
+
 def test_each_pcr_of_a_document(good):
     """Exactly PCR 4, 7, 12 and 15 matter."""
     for n in range(24):
@@ -423,7 +447,31 @@ FLAWS = {
     "NotAction": ("not-element", element("Action", "NotAction", "kms:Encrypt"), request("GenerateDataKey")),
     "NotPrincipal": ("not-element", element("Principal", "NotPrincipal", {"AWS": ADMIN}), request(who=OTHER)),
     "NotResource": ("not-element", element("Resource", "NotResource", KEY + "x"), None),
-    "Deny NotPrincipal": ("not-element", element("Principal", "NotPrincipal", {"AWS": ROLE}, deny), None),
+    "Deny NotPrincipal": ("missing-null-deny", element("Principal", "NotPrincipal", {"AWS": ROLE}, deny), None),
+    "Deny of another key's ARN": ("missing-null-deny", lambda p: (
+        release(p).update(Resource=KEY), deny(p).update(Resource=[KEY + "x"])), None),
+    "Deny of a name": ("malformed", lambda p: deny(p).update(Action="Decrypt"), None),
+    "empty principal": ("malformed", lambda p: release(p).update(Principal={}), None),
+    "anybody of an account": ("principal-any", lambda p: (
+        release(p).update(Principal="*"), release(p)["Condition"]["StringEquals"].update({"aws:PrincipalAccount":
+                                                                                          w.ACCOUNT})), None),
+    "anybody of a path": ("principal-any", lambda p: (
+        release(p).update(Principal="*"), release(p)["Condition"].update(
+            ArnLike={"aws:PrincipalArn": ARN + "role/*"})), request(who=OTHER)),
+    "anybody if known": ("principal-any", lambda p: (
+        release(p).update(Principal="*"), release(p)["Condition"].update(
+            ArnEqualsIfExists={"aws:PrincipalArn": ROLE})), None),
+    "AWS's usual administrators": ("unconditioned-allow", without_deny(allow(
+        ["kms:Create*", "kms:Describe*", "kms:Enable*", "kms:List*", "kms:Put*", "kms:Update*", "kms:Revoke*",
+         "kms:Disable*", "kms:Get*", "kms:Delete*", "kms:TagResource", "kms:ScheduleKeyDeletion"])),
+        request("CreateGrant", OTHER)),
+    "grants to AWS's services": ("unconditioned-allow", allow(
+        ["kms:CreateGrant", "kms:ListGrants"], Condition={"Bool": {"kms:GrantIsForAWSResource": "true"}}), None),
+    "a service": ("unconditioned-allow", lambda p: p["Statement"].append(
+        {"Sid": "flaw", "Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "kms:Decrypt",
+         "Resource": "*"}), None),
+    "context that may be another": ("passes-when-absent", lambda p: release(p)["Condition"].update({
+        "StringEqualsIfExists": {"kms:EncryptionContext:more": "x"}}), None),
     "role puts policy": ("role-administers", allow("kms:Put*", ROLE), request("PutKeyPolicy")),
     "misspelt member": ("malformed", lambda p: release(p).update(Conditon=release(p).pop("Condition")), None),
     "misspelt operator": ("malformed", lambda p: move(p, "StringEqual", 4), None),
@@ -462,6 +510,7 @@ WARNINGS = {
     "outside command line": ("outside-command-line", value(12, "cc" * 48), request(pcrs=others(IMAGE, p12="cc" * 48))),
     "Deny of Decrypt alone": ("incomplete-null-deny", lambda p: deny(p).update(Action="kms:Decrypt"), None),
     "nobody administers": ("no-administrator", lambda p: p["Statement"].pop(0), None),
+    "administration with a document only": ("no-administrator", lambda p: deny(p).update(Action="kms:*"), None),
     "account administers": ("account-root-administers", lambda p: p["Statement"][0].update(Principal={"AWS": ROOT}),
                             WRONG["root puts policy"]),
 }
@@ -485,6 +534,16 @@ def test_warning(good, name):
     lambda p: equals(p).update({pcr(4).lower(): equals(p).pop(pcr(4))}),
     lambda p: release(p)["Condition"].update(Bool={"aws:SecureTransport": True}),
     allow(["kms:Describe*", "kms:Encrypt", "kms:ReEncryptTo", "kms:GenerateDataKeyWithoutPlaintext"]),
+    lambda p: p.pop("Id"),
+    lambda p: release(p).update(Resource=KEY) or deny(p).update(Resource=[KEY]),
+    element("Action", "NotAction", [f"kms:{a}" for a in ("PutKeyPolicy", "GetKeyPolicy", "DescribeKey", "Encrypt")], deny),
+    lambda p: release(p).update(Principal="*") or release(p)["Condition"].update(ArnEquals={"aws:PrincipalArn": ROLE}),
+    lambda p: release(p).update(Principal={"AWS": ROOT}) or equals(p).update({"aws:PrincipalArn": ROLE}),
+    lambda p: p["Statement"][0].update(Condition={"BoolIfExists": {"aws:MultiFactorAuthPresent": "true"}}),
+    lambda p: p["Statement"].append({"Effect": "Deny", "NotPrincipal": {"AWS": [ROLE, BUILDER, ADMIN]},
+                                     "Action": "kms:*", "Resource": "*"}),
+    allow(["kms:Describe*", "kms:Get*", "kms:List*", "kms:Put*", "kms:Update*", "kms:Enable*", "kms:Disable*",
+           "kms:Revoke*", "kms:TagResource", "kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion"], ROOT),
 ])
 def test_other_ways_to_say_it_are_clean(good, harmless):
     changed = copy.deepcopy(good)
@@ -499,10 +558,11 @@ def mutations(good, seed):
     changed = copy.deepcopy(good)
     operators = ["StringEquals", "StringLike", "StringNotEquals", "StringEqualsIfExists", "ForAllValues:StringEquals",
                  "ForAnyValue:StringEquals", "Null", "StringEqualsIgnoreCase"]
+    gate, barrier = release(changed), deny(changed)
     for _ in range(pick.randint(1, 3)):
-        s = pick.choice([*changed["Statement"], release(changed), release(changed), deny(changed)])
+        s = pick.choice([*changed["Statement"], gate, gate, barrier])
         block = s.get("Condition", {})
-        kind = pick.randrange(7)
+        kind = pick.randrange(10)
         if kind == 0 and block:
             block.pop(pick.choice(list(block)))
         elif kind == 1 and block:
@@ -518,8 +578,17 @@ def mutations(good, seed):
         elif kind == 4:
             s["Principal"] = pick.choice(["*", {"AWS": ROOT}, {"AWS": ROLE}, {"AWS": OTHER}, {"AWS": [ADMIN, ROLE]}])
         elif kind == 5:
+            s.pop("NotAction", None)
             s["Action"] = pick.choice(["kms:*", "kms:Decrypt", "kms:D*", ["kms:Encrypt", "kms:ReEncrypt*"],
                                        "kms:CreateGrant"])
+        elif kind == 6 and "Action" in s:
+            s["NotAction"] = pick.choice([s.pop("Action"), "kms:Encrypt", ["kms:PutKeyPolicy", "kms:De*"]])
+        elif kind == 7 and "Principal" in s:
+            s["NotPrincipal"] = s.pop("Principal")
+        elif kind == 8:
+            block = s.setdefault("Condition", {})
+            block.setdefault(pick.choice(["ArnEquals", "ArnNotEquals", "StringLike", "StringEqualsIfExists"]), {})[
+                "aws:PrincipalArn"] = pick.choice([ROLE, OTHER, ARN + "role/*", "*", [ROLE, OTHER]])
         else:
             s["Effect"] = pick.choice(["Allow", "Deny"])
     return changed
@@ -545,6 +614,37 @@ def test_what_lint_passes_keeps_the_gate(good):
         assert not (broken and code == 0), (seed, json.dumps(changed))
         passed, opened = passed + (code == 0), opened + broken
     assert passed > 50 and opened > 20
+
+
+def in_the_field():
+    """As others write it: an administration by IAM that has no use, StringEqualsIgnoreCase, a Deny by another PCR."""
+    return {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": ROOT}, "Resource": "*",
+         "Action": ["kms:Describe*", "kms:Get*", "kms:List*", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion"]},
+        {"Effect": "Allow", "Principal": {"AWS": [ROLE]}, "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+         "Resource": "*", "Condition": {"StringEqualsIgnoreCase": {
+             pcr(n): [v, v.upper()] for n, v in {**IMAGE, 15: ZERO}.items()}}},
+        {"Effect": "Deny", "Principal": "*", "Action": ["kms:Decrypt", "kms:GenerateDataKey*", "kms:CreateGrant"],
+         "Resource": "*", "Condition": {"Null": {pcr(7): "true"}}}]}
+
+
+def test_policy_of_another_hand():
+    good = in_the_field()
+    assert admits(good, RIGHT["release"]) and not admits(good, WRONG["no document, root"])
+    assert lint(good)[:2] == (0, set())
+    conditions = good["Statement"][1]["Condition"]["StringEqualsIgnoreCase"]
+    for left_out, rules in ((15, {"fence-pcr"}), (12, {"pcr4-without-pcr12"}), (7, set()), (4, set())):
+        spoilt = copy.deepcopy(good)
+        spoilt["Statement"][1]["Condition"]["StringEqualsIgnoreCase"].pop(pcr(left_out))
+        assert lint(spoilt)[1] == rules and len(conditions) == 4
+    good["Statement"][1]["Condition"]["StringEquals"] = good["Statement"][1]["Condition"].pop("StringEqualsIgnoreCase")
+    assert lint(good)[1] == {"upper-case-hex"}
+
+
+def test_version_may_be_absent(good):
+    changed = copy.deepcopy(good)
+    del changed["Version"]
+    assert lint(changed)[:3] == (0, set(), set())
 
 
 @pytest.mark.parametrize("text, code", [

@@ -182,7 +182,7 @@ CHECK(rule_wrong_operator)
         if (c->pcr >= 0 && c->comparison == COMPARE_NEGATED)
             policy_found(report, rule, s, "PCR %d: %s allows all values but one, and none at all",
                          c->pcr, c->op);
-        else if (c->pcr >= 0 && c->comparison == COMPARE_OTHER)
+        else if (c->pcr >= 0 && (c->comparison == COMPARE_OTHER || c->comparison == COMPARE_ARN))
             policy_found(report, rule, s, "PCR %d: %s is not for PCRs, which are strings", c->pcr,
                          c->op);
     }

@@ -82,7 +82,7 @@ static CHECK(not_element)
 static CHECK(principal_any)
 {
     (void)p;
-    if (statement_any_principal(s))
+    if (statement_any_principal(s) && !statement_names_caller(s))
         policy_found(report, rule, s,
                      "it allows anybody; PCR values are no secret, so any account may show them");
 }
@@ -102,6 +102,8 @@ static CHECK(account_root)
     const char *name;
 
     (void)p;
+    if (statement_names_caller(s))
+        return;
     for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
         if (principal_is_account(name))
             policy_found(report, rule, s, "%.64s: IAM policies of the account may grant %s", name,
@@ -128,13 +130,20 @@ static CHECK(unconditioned)
         policy_found(report, rule, s, "it allows %s without comparing a PCR", use_of(s));
 }
 
+static bool is_context(const struct condition *c)
+{
+    return strncasecmp(c->key, CONTEXT_PREFIX, strlen(CONTEXT_PREFIX)) == 0 ||
+           strcasecmp(c->key, CONTEXT_KEYS) == 0;
+}
+
 static CHECK(absent)
 {
     (void)p;
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
 
-        if (c->passes_when_absent && !statement_demands(s, c->key))
+        if ((c->pcr != PCR_NONE || is_context(c)) && c->passes_when_absent &&
+            !statement_demands(s, c->key))
             policy_found(report, rule, s, "%s %.96s holds when the request does not have it", c->op,
                          c->key);
     }
@@ -169,16 +178,43 @@ static CHECK(role_administers)
         }
 }
 
-/* A Deny that holds for everybody, the account's root included, without a document. */
-static bool denies_unattested(const struct statement *s, const char *action)
+static bool has_resource(const struct statement *s, const char *resource)
 {
-    bool all = false;
-
-    if (s->allow || s->malformed != NULL || !statement_has_action(s, action) ||
-        !statement_any_principal(s))
-        return false;
     for (size_t i = 0; i < value_count(s->resource); i++)
-        all |= strcmp(value_text(s->resource, i), "*") == 0;
+        if (strcmp(value_text(s->resource, i), "*") == 0 ||
+            strcmp(value_text(s->resource, i), resource) == 0)
+            return true;
+    return false;
+}
+
+/* The Deny is about the key if it is about all that is allowed: which key that is, a policy does
+ * not say. */
+static bool covers_what_is_allowed(const struct policy *p, const struct statement *deny,
+                                   const char *action)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < p->count; i++) {
+        const struct statement *s = &p->statement[i];
+
+        if (!s->allow || !statement_has_action(s, action))
+            continue;
+        any = true;
+        if (s->resource == NULL)
+            return false;
+        for (size_t k = 0; k < value_count(s->resource); k++)
+            if (!has_resource(deny, value_text(s->resource, k)))
+                return false;
+    }
+    return any || has_resource(deny, "*");
+}
+
+/* A Deny that holds for everybody, the account's root included, without a document. */
+static bool denies_unattested(const struct policy *p, const struct statement *s, const char *action)
+{
+    if (s->allow || s->malformed != NULL || !statement_has_action(s, action) ||
+        !statement_any_principal(s) || !covers_what_is_allowed(p, s, action))
+        return false;
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
         bool null = c->comparison == COMPARE_NULL && value_count(c->values) == 1 &&
@@ -188,13 +224,13 @@ static bool denies_unattested(const struct statement *s, const char *action)
         if (c->pcr < 0 || (!null && !negated))
             return false;
     }
-    return all;
+    return true;
 }
 
 static bool denied(const struct policy *p, const char *action)
 {
     for (size_t i = 0; i < p->count; i++)
-        if (denies_unattested(&p->statement[i], action))
+        if (denies_unattested(p, &p->statement[i], action))
             return true;
     return false;
 }
@@ -218,12 +254,15 @@ static CHECK(null_deny_others)
 
 static CHECK(no_administrator)
 {
+    static const char put[] = "kms:PutKeyPolicy";
+    bool allowed = false;
+
     (void)s;
     for (size_t i = 0; i < p->count; i++)
-        if (p->statement[i].allow && statement_has_action(&p->statement[i], "kms:PutKeyPolicy"))
-            return;
-    policy_found(report, rule, NULL,
-                 "nobody may put another policy: the next image cannot be allowed");
+        allowed |= p->statement[i].allow && statement_has_action(&p->statement[i], put);
+    if (!allowed || denied(p, put))
+        policy_found(report, rule, NULL,
+                     "nobody may put another policy: the next image cannot be allowed");
 }
 
 static CHECK(no_context)
@@ -231,12 +270,10 @@ static CHECK(no_context)
     (void)p;
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
-        bool about = strncasecmp(c->key, CONTEXT_PREFIX, strlen(CONTEXT_PREFIX)) == 0 ||
-                     strcasecmp(c->key, CONTEXT_KEYS) == 0;
 
-        if (about && (c->comparison == COMPARE_NULL
-                          ? statement_demands(s, c->key)
-                          : !c->passes_when_absent && c->comparison != COMPARE_NEGATED))
+        if (is_context(c) && (c->comparison == COMPARE_NULL
+                                  ? statement_demands(s, c->key)
+                                  : !c->passes_when_absent && c->comparison != COMPARE_NEGATED))
             return;
     }
     policy_found(report, rule, s, "it asks for no encryption context");
@@ -249,7 +286,8 @@ static const struct rule rules[] = {
     {"principal-missing", EACH, false, principal_missing,
      "add \"Principal\": {\"AWS\": \"<ARN of the instance's role>\"}"},
     {"principal-wildcard", EACH, false, principal_wildcard, "name each role in full"},
-    {"not-element", EACH, false, not_element, "list what is meant: Action, Principal, Resource"},
+    {"not-element", EACH_ALLOW, false, not_element,
+     "list what is meant: Action, Principal, Resource"},
     {"principal-any", EACH_ALLOW, false, principal_any,
      "name the role: \"Principal\": {\"AWS\": \"<ARN>\"}"},
     {"account-root-delegation", EACH_USE, false, account_root,
@@ -281,7 +319,7 @@ static const struct rule rules[] = {
      "it"},
     {"incomplete-null-deny", POLICY_ONCE, true, null_deny_others, "add the action to that Deny"},
     {"no-administrator", POLICY_ONCE, true, no_administrator,
-     "allow an administrators' role kms:PutKeyPolicy"},
+     "allow an administrators' role kms:PutKeyPolicy, and deny it to nobody"},
     {"account-root-administers", EACH_ALLOW, true, account_administers,
      "name the administrators' role instead of the account"},
     {"encryption-context", EACH_RELEASE, true, no_context,
@@ -334,6 +372,8 @@ static enum mu_status check_document(json_object *policy, struct mu_error *err)
     const char *version = NULL;
 
     MU_TRY(json_only(policy, "key policy", members, MU_CONFIG, err));
+    if (!json_object_object_get_ex(policy, "Version", NULL))
+        return MU_OK; /* means 2008-10-17 */
     MU_TRY(json_string(policy, "Version", 16, MU_CONFIG, &version, err));
     if (strcmp(version, "2012-10-17") != 0 && strcmp(version, "2008-10-17") != 0)
         return mu_fail(err, MU_CONFIG, "key policy: Version is not 2012-10-17");

@@ -27,8 +27,8 @@ static const struct {
     {"Null", COMPARE_NULL},
     {"Bool", COMPARE_OTHER},
     {"BinaryEquals", COMPARE_OTHER},
-    {"ArnEquals", COMPARE_OTHER},
-    {"ArnLike", COMPARE_OTHER},
+    {"ArnEquals", COMPARE_ARN},
+    {"ArnLike", COMPARE_ARN},
     {"IpAddress", COMPARE_OTHER},
     {"NumericEquals", COMPARE_OTHER},
     {"NumericLessThan", COMPARE_OTHER},
@@ -126,6 +126,23 @@ bool statement_any_principal(const struct statement *s)
     for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
         if (strcmp(name, "*") == 0)
             return true;
+    return false;
+}
+
+bool statement_names_caller(const struct statement *s)
+{
+    for (size_t i = 0; i < s->conditions; i++) {
+        const struct condition *c = &s->condition[i];
+        bool named = strcasecmp(c->key, "aws:PrincipalArn") == 0 && !c->passes_when_absent &&
+                     (c->comparison == COMPARE_EQUAL || c->comparison == COMPARE_LIKE ||
+                      c->comparison == COMPARE_ARN);
+
+        for (size_t v = 0; v < value_count(c->values); v++)
+            named = named && strpbrk(value_text(c->values, v), "*?$") == NULL &&
+                    !principal_is_account(value_text(c->values, v));
+        if (named)
+            return true;
+    }
     return false;
 }
 
@@ -248,12 +265,26 @@ static void check_principal(json_object *principal, struct statement *s)
         s->malformed = "Principal is neither \"*\" nor an object like {\"AWS\": \"arn:...\"}";
         return;
     }
+    if (json_object_object_length(principal) == 0)
+        s->malformed = "Principal is empty";
     json_object_object_foreach(principal, kind, names)
     {
         (void)kind;
         if (!all_of_type(names, false))
             s->malformed = "a principal is not a string, or there is none";
     }
+}
+
+/* "kms:Decrypt", or "*": a name alone means nothing, and KMS refuses it. */
+static bool are_actions(json_object *actions)
+{
+    for (size_t i = 0; i < value_count(actions); i++) {
+        const char *action = value_text(actions, i);
+
+        if (strcmp(action, "*") != 0 && strchr(action, ':') == NULL)
+            return false;
+    }
+    return true;
 }
 
 static void check_members(json_object *object, struct statement *s)
@@ -273,6 +304,8 @@ static void check_members(json_object *object, struct statement *s)
         s->malformed = "it has both Principal and NotPrincipal";
     if (!all_of_type(s->action != NULL ? s->action : s->not_action, false))
         s->malformed = "an action is not a string, or there is none";
+    else if (!are_actions(s->action != NULL ? s->action : s->not_action))
+        s->malformed = "an action is not of the form kms:Decrypt";
     if (!all_of_type(s->resource != NULL ? s->resource : s->not_resource, false))
         s->malformed = "a resource is not a string, or there is none";
 }

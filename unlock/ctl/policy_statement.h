@@ -18,6 +18,7 @@ enum comparison {
     COMPARE_LIKE,
     COMPARE_NEGATED, /* true when the key is absent */
     COMPARE_NULL,
+    COMPARE_ARN,
     COMPARE_OTHER,
 };
 
@@ -52,6 +53,8 @@ bool statement_has_action(const struct statement *s, const char *action);
 /* Walks the AWS principals; "*" alone is one as well. NULL at the end. */
 const char *statement_principal(const struct statement *s, size_t index);
 bool statement_any_principal(const struct statement *s);
+/* A condition holds for callers that it names in full: aws:PrincipalArn. */
+bool statement_names_caller(const struct statement *s);
 /* "arn:...:root" or an account's number: IAM policies of that account decide. */
 bool principal_is_account(const char *principal);
 /* Mask of the NitroTPM PCRs that a condition compares. */
