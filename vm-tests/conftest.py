@@ -33,10 +33,13 @@ class Site:
         """The same before it was enrolled."""
         return self._copy("new", self.workshop.volume)
 
-    def boot(self, kind=image.SYSTEMD, *, uki=None, volumes=None, pcr4=(), **options):
-        """Boot a fresh disk until it powers off; the machine is left for a look. Use `with`."""
+    def boot(self, kind=image.SYSTEMD, *, uki=None, volumes=None, allow=(), **options):
+        """Boot a fresh disk until it powers off; the machine is left for a look. Use `with`.
+
+        allow: UKIs that KMS releases the key to besides the good ones.
+        """
         disk = self.workshop.disk(uki or self.ukis[kind], **(volumes or {"root": self.volume()}))
-        return machine.Machine(self.workshop, disk, [*self.pcr4, *pcr4], **options)
+        return machine.Machine(self.workshop, disk, self.workshop.policy(*self.ukis.values(), *allow), **options)
 
 
 @pytest.fixture(scope="session")

@@ -12,25 +12,12 @@ REGION, ACCOUNT, ROLE = "eu-west-1", "111122223333", "measured-unlock-instance"
 INSTANCE = "i-0123456789abcdef0"
 KEY_ID, OTHER_KEY_ID = (f"{n}234abcd-12ab-34cd-56ef-1234567890ab" for n in (1, 2))
 KEY_ARN, OTHER_KEY_ARN = (f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{i}" for i in (KEY_ID, OTHER_KEY_ID))
-ROLE_ARN, BUILDER_ARN = (f"arn:aws:iam::{ACCOUNT}:role/{r}" for r in (ROLE, "image-builder"))
+ROLE_ARN, BUILDER_ARN, ADMIN_ARN = (f"arn:aws:iam::{ACCOUNT}:role/{r}" for r in (ROLE, "image-builder", "key-admin"))
 BUILDER = {"access_key": "AKIAIOSFODNN7EXAMPLE", "role": "image-builder",
            "secret": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 BUILDER_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": BUILDER["access_key"],
                        "AWS_SECRET_ACCESS_KEY": BUILDER["secret"]}
-PCR = "kms:RecipientAttestation:NitroTPMPCR"
 ZERO = "00" * 48
-
-
-def key_policy(pcr4):
-    """Release to the instance's role with one of these PCR 4 values, clean PCR 12 and open fence."""
-    return {"Version": "2012-10-17", "Statement": [
-        {"Sid": "build", "Effect": "Allow", "Principal": {"AWS": BUILDER_ARN}, "Resource": "*",
-         "Action": ["kms:Encrypt", "kms:DescribeKey", "kms:PutKeyPolicy"]},
-        {"Sid": "release", "Effect": "Allow", "Principal": {"AWS": ROLE_ARN}, "Resource": "*",
-         "Action": "kms:Decrypt", "Condition": {"StringEquals": {
-             PCR + "4": pcr4, PCR + "12": ZERO, PCR + "15": ZERO}}},
-        {"Sid": "unattested", "Effect": "Deny", "Principal": "*", "Resource": "*",
-         "Action": ["kms:Decrypt", "kms:ReEncrypt*"], "Condition": {"Null": {PCR + "4": "true"}}}]}
 
 
 class Service:
@@ -56,11 +43,10 @@ class NitroTpm(Service):
 
 
 class Aws(Service):
-    """directory: a copy of the workshop's; ports: further options of aws-emulator run."""
+    """directory: a copy of the workshop's; policy: the keys' policy; ports: further options of aws-emulator run."""
 
-    def __init__(self, spawn, directory, nitrotpm_root, pcr4, *ports):
+    def __init__(self, spawn, directory, nitrotpm_root, policy, *ports):
         self.directory = directory
-        policy = key_policy(pcr4)
         config = directory / "config.json"
         config.write_text(json.dumps({
             "region": REGION, "account": ACCOUNT, "role": ROLE, "instance_id": INSTANCE,

@@ -3,15 +3,11 @@
 import subprocess
 from pathlib import Path
 
-from . import cache, console
+from . import cache, console, steps
 
 SUITE = "trixie"
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-PACKAGES = """
-    linux-image-cloud-amd64 systemd-boot-efi systemd-sysv udev dracut dracut-network
-    cryptsetup-bin systemd-cryptsetup dmsetup kmod iproute2 isc-dhcp-client
-    e2fsprogs binutils procps zstd login
-""".split()
+# Besides what any image needs: initramfs without systemd, a shell to look around, building images.
+PACKAGES = "isc-dhcp-client procps login fdisk mtools"
 UNWANTED = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*",
             "/usr/share/lintian/*", "/usr/share/bash-completion/*"]
 
@@ -29,16 +25,13 @@ def mirror():
 
 def _make(directory):
     console.step("guest base: installing Debian %s (once)" % SUITE)
-    command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=essential",
-               "--keyring=" + KEYRING, "--include=" + ",".join(PACKAGES),
-               *["--dpkgopt=path-exclude=" + p for p in UNWANTED],
-               SUITE, str(directory / "root"), f"deb {mirror()} {SUITE} main"]
-    # The kernel package would run dracut; the images are made later, each with its own settings.
-    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "INITRD": "No", "LC_ALL": "C.UTF-8"}
-    with open(directory / "log", "w") as log:
-        subprocess.run(command, check=True, stdout=log, stderr=log, env=env)
+    steps.run(directory, "30-system", SYSTEM="debian:" + SUITE, PACKAGES=PACKAGES,
+              KEYRING="/usr/share/keyrings/debian-archive-keyring.gpg",
+              MIRROR=f"deb {mirror()} {SUITE} main",
+              SYSTEM_OPTIONS=" ".join("--dpkgopt=path-exclude=" + p for p in UNWANTED))
 
 
 def tree():
     """Path of the base tree (never write to it: see overlay in image.py)."""
-    return cache.get("guest", [SUITE, *PACKAGES, *UNWANTED, Path(__file__)], _make, keep=1) / "root"
+    return cache.get("guest", [SUITE, PACKAGES, *UNWANTED, Path(__file__), *steps.paths("30-system")], _make,
+                     keep=2) / "root"

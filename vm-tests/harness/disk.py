@@ -3,6 +3,8 @@
 import os
 import subprocess
 
+from . import steps
+
 MIB = 1 << 20
 ESP_MIB = 64
 
@@ -24,9 +26,8 @@ def _copy(source, target, offset):
 def esp(path, uki):
     """A FAT image with the UKI where firmware looks for it by default."""
     subprocess.run(["truncate", "-s", f"{ESP_MIB}M", path], check=True)
-    subprocess.run(["mformat", "-i", path, "-F", "-v", "ESP", "::"], check=True)
-    subprocess.run(["mmd", "-i", path, "::/EFI", "::/EFI/BOOT"], check=True)
-    subprocess.run(["mcopy", "-i", path, uki, "::/EFI/BOOT/BOOTX64.EFI"], check=True)
+    with steps.bench(esp=path, uki_efi=uki) as work:
+        steps.run(work, "50-esp")
 
 
 def replace_uki(disk, uki):

@@ -19,19 +19,19 @@ ADDRESSES = ("net=169.254.169.0/24,host=169.254.169.254,dns=169.254.169.253,"
 
 
 class Machine:
-    """with Machine(workshop, disk, [pcr4]) as m: m.wait(); m.seen["booted"]
+    """with Machine(workshop, disk, policy) as m: m.wait(); m.seen["booted"]
 
-    disk: raw image, written to. pcr4: the values that KMS releases the key to. faults: argument
+    disk: raw image, written to. policy: the key policy of KMS. faults: argument
     lists of `aws-emulator fault`. check: shell the guest runs once it is up. stay: go on to a login
     instead of powering off. strings: SMBIOS type 11 strings, by which an outsider could hand a
     command line to systemd-stub. link: False starts with the cable out (see plug). console: the
     guest gets this terminal.
     """
 
-    def __init__(self, workshop, disk, pcr4, *, faults=(), check=None, stay=False, strings=(),
+    def __init__(self, workshop, disk, policy, *, faults=(), check=None, stay=False, strings=(),
                  link=True, console=False, banks=BANKS, memory=1024, qemu=()):
         self.directory = Path(tempfile.mkdtemp(prefix="mu-vm-"))
-        self._workshop, self._disk, self._pcr4, self._faults = workshop, disk, pcr4, faults
+        self._workshop, self._disk, self._policy, self._faults = workshop, disk, policy, faults
         self._link, self._console, self._banks = link, console, banks
         self._strings, self._memory, self._extra = strings, memory, list(qemu)
         self.serial, self.marker = self.directory / "serial", self.directory / "marker"
@@ -68,7 +68,7 @@ class Machine:
             self.tpm = aws.NitroTpm(spawn, self.directory / "tpm", self._workshop.nitrotpm_ca,
                                     self._banks)
             state = aws.copy_state(self._workshop.authorities / "aws", self.directory / "aws")
-            self.aws = aws.Aws(spawn, state, self._workshop.nitrotpm_ca / "root.pem", self._pcr4,
+            self.aws = aws.Aws(spawn, state, self._workshop.nitrotpm_ca / "root.pem", self._policy,
                                "--kms-port", 443, "--imds-port", 80, "--dns-port", 53)
             for fault in self._faults:
                 self.aws.fault(*fault)

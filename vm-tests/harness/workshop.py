@@ -2,19 +2,18 @@
 """The image builder: keys and authorities, signed baselines, UKIs, enrolled volumes."""
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from . import aws, base, cache, console, disk, image, luks
+from . import aws, cache, console, disk, image, luks, steps
 
 TOP = Path(__file__).resolve().parents[2]
 MUCTL = TOP / "build/muctl"
-ROOT = "/dev/mapper/root"
 # Volumes are enrolled with record version 2, which is the least that the images accept.
 BOOT = "timeout = 100\nminimum_record_version = 2"
-VERSION = ("--record-version", "2")
-STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+VERSION = 2
 
 
 def run(*argv, **options):
@@ -28,11 +27,16 @@ def spawn(*argv, **options):
     return subprocess.Popen([str(a) for a in argv], **options)
 
 
+def first_policy():
+    """Of a key whose first image is not built yet."""
+    return json.loads(run(MUCTL, "policy", "kms", "--admin", aws.ADMIN_ARN, "--builder", aws.BUILDER_ARN))
+
+
 def _make_authorities(directory):
     """NitroTPM's and KMS's authorities and key material, and the builder's signing key."""
     run(aws.NITROTPM, "ca", "--out", directory / "nitrotpm-ca")
     (directory / "aws").mkdir()
-    aws.Aws(spawn, directory / "aws", directory / "nitrotpm-ca/root.pem", [aws.ZERO]).close()
+    aws.Aws(spawn, directory / "aws", directory / "nitrotpm-ca/root.pem", first_policy()).close()
     run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384",
         "-out", directory / "builder.key")
     run("openssl", "pkey", "-in", directory / "builder.key", "-pubout", "-out", directory / "builder.pem")
@@ -53,40 +57,45 @@ class Workshop:
         self.stage = self.scratch / "stage"
         run("make", "-s", "-C", TOP, "install", f"DESTDIR={self.stage}",
             env={**os.environ, "MAKEFLAGS": ""})
-        self.baked = self.scratch / "baked.json"
-        # Neither PCR depends on the image that the baseline is baked into.
-        run(MUCTL, "baseline", "predict", "--image", base.tree() / STUB, "--pcr", "7,12",
-            "-o", self.baked)
 
-    def configuration(self, text):
-        """A tree with /etc/measured-unlock for an image; text: measured-unlock.conf."""
-        tree = self.scratch / ("etc-" + cache.key(text))
-        etc = tree / "etc/measured-unlock"
-        if not etc.exists():
-            etc.mkdir(parents=True)
-            (etc / "measured-unlock.conf").write_text(text)
-            (etc / "baseline.json").write_text(self.baked.read_text())
-            (etc / "builder.pem").write_text((self.authorities / "builder.pem").read_text())
-            (etc / "ca.pem").write_text((self.authorities / "aws/ca.pem").read_text())
-        return tree
+    def settings(self, volumes=("root",), boot=BOOT):
+        """Variables for 35-configure: these volumes, by partition label."""
+        text = configuration_text(volumes, boot)
+        path = self.scratch / (cache.key(text) + ".conf")
+        path.write_text(text)
+        return {"CONFIG": path, "BUILDER_PEM": self.authorities / "builder.pem", "CA_FILE": self.authorities / "aws/ca.pem"}
 
     def uki(self, kind=image.SYSTEMD, volumes=("root",), boot=BOOT, trees=()):
         """A UKI that unlocks the partitions with these labels; trees: more files for the image."""
-        tree = self.configuration(configuration_text(volumes, boot))
-        return image.uki(kind, ROOT, self.stage, tree, *trees)
+        return image.uki(kind, self.stage, *trees, **self.settings(volumes, boot))
 
     def baseline(self, uki):
-        """The complete baseline that the image builder predicts for a UKI."""
+        """The complete baseline that the image builder predicts for a UKI, and signs."""
         path = self.scratch / (uki.parent.name + uki.stem + ".json")
-        run(MUCTL, "baseline", "predict", "--image", uki, "-o", path)
+        with steps.bench(uki_efi=uki) as work:
+            steps.run(work, "60-baseline", MUCTL=MUCTL, SIGN_KEY=self.signing_key)
+            shutil.copy(work / "baseline.json", path)
         return path
 
     def pcr4(self, uki):
         return json.loads(self.baseline(uki).read_text())["Measurements"]["PCR4"]
 
+    def policy(self, *ukis):
+        """The key policy that releases the key to these."""
+        with steps.bench() as work:
+            steps.run(work, "80-policy", MUCTL=MUCTL, **self.who(), BASELINES=self._baselines(ukis))
+            return json.loads((work / "key-policy.json").read_text())
+
+    @staticmethod
+    def who():
+        return {"ROLE_ARN": aws.ROLE_ARN, "ADMIN_ARN": aws.ADMIN_ARN, "BUILDER_ARN": aws.BUILDER_ARN}
+
+    def _baselines(self, ukis):
+        return " ".join(str(self.baseline(uki)) for uki in ukis)
+
     def volume(self, name="root", plain=None):
         """An encrypted volume that is not enrolled; default: the guest's root file system."""
-        plain = plain or image.rootfs(self.stage, self.configuration(configuration_text(["root"])))
+        plain = plain or image.rootfs(self.stage, **self.settings())
         console.step(f"encrypting volume {name}")
         return luks.make(self.scratch / f"{name}.luks", plain)
 
@@ -96,21 +105,21 @@ class Workshop:
         run("truncate", "-s", "4M", path)
         return path
 
-    def enroll(self, volume, *ukis, name="root", key=None, options=VERSION, boot=BOOT):
-        """Add key slot and record, good for these UKIs."""
-        state = aws.copy_state(self.authorities / "aws", Path(tempfile.mkdtemp(dir=self.scratch)) / "aws")
-        config = state / "measured-unlock.conf"
-        config.write_text(configuration_text([name], boot))
-        kms = aws.Aws(spawn, state, self.nitrotpm_ca / "root.pem", [aws.ZERO])
-        try:
-            run(MUCTL, "enroll", volume, "--config", config, "--volume", name,
-                "--key-arn", aws.KEY_ARN,
-                *(a for u in ukis for a in ("--baseline", self.baseline(u))),
-                "--sign-key", key or self.signing_key, "--key-file", "-",
-                "--endpoint", kms.info["kms_endpoint"], "--ca-file", kms.info["ca_file"], *options,
-                input=luks.PASSPHRASE.decode(), env={**os.environ, **aws.BUILDER_ENVIRONMENT})
-        finally:
-            kms.close()
+    def enroll(self, volume, *ukis, name="root", key=None, version=VERSION, boot=BOOT):
+        """Add key slot and record, good for these UKIs. key: the signing key, its public half beside it."""
+        key = key or self.signing_key
+        with steps.bench(volume=volume) as work:
+            (work / "passphrase").write_bytes(luks.PASSPHRASE)
+            state = aws.copy_state(self.authorities / "aws", work / "aws")
+            kms = aws.Aws(spawn, state, self.nitrotpm_ca / "root.pem", first_policy())
+            try:
+                steps.run(work, "70-enroll", MUCTL=MUCTL, VOLUME=name, CONFIG=self.settings([name], boot)["CONFIG"],
+                          KEY_ARN=aws.KEY_ARN, BASELINES=self._baselines(ukis), SIGN_KEY=key,
+                          BUILDER_PEM=key.with_suffix(".pem"), PASSPHRASE=work / "passphrase", RECORD_VERSION=version,
+                          KMS_ENDPOINT=kms.info["kms_endpoint"], CA_FILE=kms.info["ca_file"],
+                          env=aws.BUILDER_ENVIRONMENT)
+            finally:
+                kms.close()
         return volume
 
     def disk(self, uki, **volumes):
