@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 
+import cbor2
 import pytest
 import world as w
 from cryptography import x509
@@ -170,7 +171,197 @@ def test_duplicate_key(key, draft, root_pem):
     refused(draft.encode(), {"structure"}, "--root", root_pem)
 
 
-@pytest.mark.parametrize("field", ["public_key", "user_data", "nonce"])
+# ---- encodings ----
+
+OPTIONAL = ["public_key", "user_data", "nonce"]
+
+
+def head(major, count):
+    """A definite length, as cbor2 does not write it: more than one byte where one would do."""
+    return bytes([major << 5 | 25]) + count.to_bytes(2, "big")
+
+
+def indefinite(value):
+    """Maps and arrays without a count."""
+    if isinstance(value, dict):
+        return b"\xbf" + b"".join(cbor2.dumps(k) + cbor2.dumps(v) for k, v in value.items()) + b"\xff"
+    return b"\x9f" + b"".join(map(cbor2.dumps, value)) + b"\xff"
+
+
+def forge(draft, change=None, leave_out=(), order=None, more=b""):
+    """The draft with some members replaced by these bytes (their value in CBOR), left out, or in another order."""
+    members = {k: cbor2.dumps(v) for k, v in draft.fields() if k not in leave_out} | (change or {})
+    names = order or members
+    body = b"".join(cbor2.dumps(k) + members[k] for k in names) + more
+    draft.payload = lambda: b"\xbf" + body + b"\xff"
+    return draft.encode()
+
+
+def pcr_map(values):
+    return {"nitrotpm_pcrs": cbor2.dumps(values)}
+
+
+NAMES = ["module_id", "digest", "timestamp", "nitrotpm_pcrs", "certificate", "cabundle", *OPTIONAL]
+GENUINE_VARIANTS = {
+    "optionals absent": lambda d: forge(d, leave_out=OPTIONAL),
+    "optionals null": lambda d: forge(d, dict.fromkeys(OPTIONAL, b"\xf6")),
+    "optionals empty": lambda d: forge(d, dict.fromkeys(["user_data", "nonce"], b"\x40")),
+    "optionals at their limit": lambda d: forge(d, dict.fromkeys(OPTIONAL, cbor2.dumps(bytes(1024)))),
+    "one PCR": lambda d: forge(d, pcr_map({4: PCRS[4]})),
+    "32 PCRs": lambda d: forge(d, pcr_map({n: bytes([n]) * 48 for n in range(32)})),
+    "PCRs in another order": lambda d: forge(d, pcr_map(dict(reversed(d.pcrs.items())))),
+    "everything indefinite": lambda d: forge(d, {"nitrotpm_pcrs": indefinite(d.pcrs),
+                                                 "cabundle": indefinite(d.cabundle)}),
+    "lengths longer than needed": lambda d: forge(d, {
+        "module_id": head(3, len(d.module_id)) + d.module_id.encode(), "digest": head(3, 6) + b"SHA384",
+        "cabundle": head(4, 4) + b"".join(map(cbor2.dumps, d.cabundle))}),
+    "names sorted": lambda d: forge(d, order=sorted(NAMES)),
+    "32 members more": lambda d: forge(d, more=b"".join(cbor2.dumps(f"more {n}") + cbor2.dumps([n]) for n in range(32))),
+}
+FORGED = {
+    "PCR of 0 bytes": lambda d: forge(d, pcr_map({**d.pcrs, 7: b""})),
+    "PCR of 32 bytes": lambda d: forge(d, pcr_map({**d.pcrs, 7: bytes(32)})),
+    "PCR of 47 bytes": lambda d: forge(d, pcr_map({**d.pcrs, 7: bytes(47)})),
+    "PCR of 49 bytes": lambda d: forge(d, pcr_map({**d.pcrs, 7: bytes(49)})),
+    "PCR of 64 bytes": lambda d: forge(d, pcr_map({**d.pcrs, 7: bytes(64)})),
+    "PCR as text": lambda d: forge(d, pcr_map({**d.pcrs, 7: "00" * 24})),
+    "PCR null": lambda d: forge(d, pcr_map({**d.pcrs, 7: None})),
+    "PCR 32": lambda d: forge(d, pcr_map({**d.pcrs, 32: bytes(48)})),
+    "PCR -1": lambda d: forge(d, pcr_map({**d.pcrs, -1: bytes(48)})),
+    "PCR with a name": lambda d: forge(d, pcr_map({**d.pcrs, "7": bytes(48)})),
+    "PCR twice": lambda d: forge(d, {"nitrotpm_pcrs": b"\xbf" + indefinite(d.pcrs)[1:-1] + b"\x04\x58\x30" + bytes(48)
+                                     + b"\xff"}),
+    "PCR twice, written differently": lambda d: forge(d, {
+        "nitrotpm_pcrs": b"\xbf" + indefinite(d.pcrs)[1:-1] + b"\x18\x04\x58\x30" + bytes(48) + b"\xff"}),
+    "no PCRs": lambda d: forge(d, pcr_map({})),
+    "PCRs as an array": lambda d: forge(d, pcr_map(PCRS)),
+    "PCRs twice": lambda d: forge(d, more=cbor2.dumps("nitrotpm_pcrs") + cbor2.dumps(d.pcrs)),
+    "pcrs beside nitrotpm_pcrs": lambda d: forge(d, more=cbor2.dumps("pcrs") + cbor2.dumps(d.pcrs)),
+    "unknown member twice": lambda d: forge(d, more=2 * (cbor2.dumps("more") + b"\xf6")),
+    "a name twice, written differently": lambda d: forge(d, more=cbor2.dumps("more") + b"\xf6" + head(3, 4) + b"more\xf6"),
+    "a number as a name": lambda d: forge(d, more=b"\x01\x01"),
+    "thousands of members": lambda d: forge(d, more=b"".join(cbor2.dumps(f"{n}") + b"\x00" for n in range(1000))),
+    "nested without end": lambda d: forge(d, more=cbor2.dumps("more") + 3000 * b"\x81" + b"\x00"),
+    "certificate of 1025 bytes": lambda d: forge(d, {"certificate": cbor2.dumps(d.leaf.der + bytes(1025 - len(d.leaf.der)))}),
+    "empty certificate": lambda d: forge(d, {"certificate": b"\x40"}),
+    "CA of 1025 bytes": lambda d: forge(d, {"cabundle": cbor2.dumps([*d.cabundle, bytes(1025)])}),
+    "empty CA": lambda d: forge(d, {"cabundle": cbor2.dumps([*d.cabundle, b""])}),
+    "17 CAs": lambda d: forge(d, {"cabundle": cbor2.dumps([*d.cabundle, *(b"x" for _ in range(13))])}),
+    "cabundle null": lambda d: forge(d, {"cabundle": b"\xf6"}),
+    "empty public_key": lambda d: forge(d, {"public_key": b"\x40"}),
+    "text as nonce": lambda d: forge(d, {"nonce": cbor2.dumps("nonce")}),
+    "user_data undefined": lambda d: forge(d, {"user_data": b"\xf7"}),
+    "chunked nonce": lambda d: forge(d, {"nonce": b"\x5f\x41\x01\x41\x02\xff"}),
+    "empty module_id": lambda d: forge(d, {"module_id": b"\x60"}),
+    "module_id in two lines": lambda d: forge(d, {"module_id": cbor2.dumps(d.module_id + "\nok")}),
+    "module_id null": lambda d: forge(d, {"module_id": b"\xf6"}),
+    "module_id as bytes": lambda d: forge(d, {"module_id": cbor2.dumps(d.module_id.encode())}),
+    "timestamp 0": lambda d: forge(d, {"timestamp": b"\x00"}),
+    "timestamp negative": lambda d: forge(d, {"timestamp": cbor2.dumps(-d.timestamp_ms)}),
+    "timestamp as text": lambda d: forge(d, {"timestamp": cbor2.dumps(str(d.timestamp_ms))}),
+    "timestamp as float": lambda d: forge(d, {"timestamp": cbor2.dumps(float(d.timestamp_ms))}),
+    "timestamp tagged": lambda d: forge(d, {"timestamp": b"\xc1" + cbor2.dumps(d.timestamp_ms)}),
+    "lower-case digest": lambda d: forge(d, {"digest": cbor2.dumps("sha384")}),
+    **{f"{name} absent": lambda d, name=name: forge(d, leave_out=[name]) for name in NAMES[:6]},
+}
+
+
+@pytest.mark.parametrize("name", GENUINE_VARIANTS)
+def test_what_a_genuine_document_may_look_like(name, draft, root_pem):
+    accepted(GENUINE_VARIANTS[name](draft), "--root", root_pem)
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged(name, draft, root_pem):
+    """Signed by the right key below the right root: wrong in this one way."""
+    accepted(forge(draft), "--root", root_pem)
+    refused(FORGED[name](draft), {"structure"}, "--root", root_pem)
+
+
+def test_timestamp_far_away(draft, root_pem):
+    refused(forge(draft, {"timestamp": b"\x1b" + 8 * b"\xff"}), {"time"}, "--root", root_pem)
+    refused(draft.encode(), {"chain", "time"}, "--root", root_pem, "--at", "document")
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "ap-southeast-4", "us-gov-west-1", "mx-central-1"])
+@pytest.mark.parametrize("instance", ["i-0123456789abcdef0", "i-1a2b3c4d"])
+def test_regions(region, instance, root, root_pem):
+    chain = pki.Chain(root, region, instance)
+    empty = {"user_data": b"", "nonce": None, "public_key": None}
+    assert accepted(document.Draft(chain, PCRS, empty).encode(), "--root", root_pem)["instance_id"] == instance
+
+
+COSE = {     # the envelope around a payload and its signature
+    "tagged": (b"\xd2\x84", b"\xa0", b"", True), "indefinite": (b"\x9f", b"\xa0", b"\xff", True),
+    "tagged, indefinite": (b"\xd2\x9f", b"\xbf\xff", b"\xff", True), "longer head": (b"\x98\x04", b"\xa0", b"", True),
+    "tagged twice": (b"\xd2\xd2\x84", b"\xa0", b"", False), "COSE_Sign": (b"\xd8\x62\x84", b"\xa0", b"", False),
+    "COSE_Mac0": (b"\xd1\x84", b"\xa0", b"", False), "array of five": (b"\x85", b"\xa0", b"\x00", False),
+    "array of five, indefinite": (b"\x9f", b"\xa0", b"\x00\xff", False), "no end": (b"\x9f", b"\xa0", b"", False),
+    "unprotected header": (b"\x84", b"\xa1\x04\x41\x01", b"", False), "null header": (b"\x84", b"\xf6", b"", False),
+    "trailing null": (b"\x84", b"\xa0", b"\xf6", False), "trailing document": (b"\x84", b"\xa0", b"\x84", False),
+}
+
+
+@pytest.mark.parametrize("name", COSE)
+def test_envelope(name, draft, root_pem):
+    before, unprotected, after, good = COSE[name]
+    protected, _, payload, signature = cbor2.loads(draft.encode())
+    doc = (before + cbor2.dumps(protected) + unprotected + cbor2.dumps(payload) + cbor2.dumps(signature) + after)
+    accepted(doc, "--root", root_pem) if good else refused(doc, {"structure"}, "--root", root_pem)
+
+
+@pytest.mark.parametrize("protected, failed", [
+    ({1: -35, 4: b"x"}, {"structure"}), ({1: -7}, {"structure"}), ({1: -36}, {"structure"}), ({}, {"structure"}),
+    ({1: "ES384"}, {"structure"})], ids=str)
+def test_algorithm(protected, failed, draft, root_pem):
+    """Also where the signature over that header is good."""
+    draft.protected = cbor2.dumps(protected)
+    refused(draft.encode(), failed, "--root", root_pem)
+
+
+@pytest.mark.parametrize("r, s", [(0, 0), (0, 1), (1, 0), (2 ** 384 - 1, 2 ** 384 - 1)])
+def test_signature_out_of_range(r, s, draft, root_pem):
+    draft.signature = lambda _: r.to_bytes(48, "big") + s.to_bytes(48, "big")
+    refused(draft.encode(), {"signature"}, "--root", root_pem)
+
+
+def test_signed_by_a_ca(draft, root_pem):
+    """The instance's CA key signs the document itself: the leaf must have."""
+    draft.leaf = pki.Node(draft.leaf.cert, draft.chain.nodes["instance"].key)
+    refused(draft.encode(), {"signature"}, "--root", root_pem)
+
+
+def unsupported(item):
+    """Strings in chunks (RFC 8949, 3.2.3), and simple values that nobody has given a meaning."""
+    return item["hex"].startswith(("5f", "7f")) or item.get("diagnostic", "").startswith("simple(")
+
+
+APPENDIX = w.VECTORS / "cbor/appendix_a.json"
+
+
+@pytest.mark.skipif(not APPENDIX.exists(), reason="no CBOR examples in MU_VECTORS")
+def test_cbor_examples(draft, root_pem):
+    """Each example of RFC 8949, appendix A, as a member that a later version of the document may have."""
+    wrong = []
+    for item in json.loads(APPENDIX.read_text()):
+        doc = forge(draft, more=cbor2.dumps("more") + bytes.fromhex(item["hex"]))
+        if verify(doc, "--root", root_pem)[0] != (2 if unsupported(item) else 0):
+            wrong.append(item)
+        code = verify(forge(draft, more=cbor2.dumps("more") + bytes.fromhex(item["hex"]) + b"\x00"),
+                      "--root", root_pem)[0]
+        if code != 2:
+            wrong.append(item)
+    assert not wrong
+
+
+@pytest.mark.skipif(not (w.VECTORS / "cose-es384").exists(), reason="no COSE examples in MU_VECTORS")
+def test_cose_examples_are_no_documents():
+    for path in sorted((w.VECTORS / "cose-es384").rglob("*.json")):
+        doc = bytes.fromhex(json.loads(path.read_text())["output"]["cbor"])
+        refused(doc, {"structure"})
+
+
+@pytest.mark.parametrize("field", OPTIONAL)
 def test_field_size(field, draft, root_pem):
     draft.answers[field] = bytes(1024)
     accepted(draft.encode(), "--root", root_pem)

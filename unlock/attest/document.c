@@ -10,6 +10,7 @@
 #define SIGNATURE_SIZE 96   /* ES384: r || s */
 #define PCR_SIZE 48
 #define FIELD_MAX 1024
+#define NAMES_MAX 32 /* members that are not known */
 
 /* RFC 9052, 3: {1: -35}, ES384 and nothing else. */
 static const uint8_t protected_es384[] = {0xa1, 0x01, 0x38, 0x22};
@@ -166,18 +167,34 @@ static size_t member_index(struct bytes name)
     return i;
 }
 
+/* RFC 8949, 5.6, also for names that mean nothing here: another reader may take the other one. */
+static enum mu_status remember(struct bytes *names, size_t *count, struct bytes name,
+                               struct mu_error *err)
+{
+    for (size_t i = 0; i < *count; i++)
+        if (bytes_equal(names[i], name))
+            return bad(err, "payload", "has a member twice");
+    if (*count == NAMES_MAX)
+        return bad(err, "payload", "has more members than a document has");
+    names[(*count)++] = name;
+    return MU_OK;
+}
+
 /* Members that a later version of the document may add are passed over: the signature covers them.
  */
 static enum mu_status parse_payload(struct document *ret, struct mu_error *err)
 {
     struct reader r = reader_of(ret->payload);
     bool seen[MEMBERS] = {false};
+    struct bytes names[NAMES_MAX];
+    size_t count = 0;
 
     for (struct cbor_items items = cbor_enter(&r, CBOR_MAP); cbor_more(&r, &items);) {
         struct bytes name = cbor_string(&r, CBOR_TEXT);
         size_t i = member_index(name);
 
         if (i == MEMBERS) {
+            MU_TRY(remember(names, &count, name, err));
             cbor_skip(&r);
             continue;
         }
