@@ -23,9 +23,9 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-/* Reads until the end of the file or one byte more than max; sysfs and pipes tell no size. */
-static enum mu_status read_all(int fd, const char *path, size_t max, struct buffer *ret,
-                               struct mu_error *err)
+/* sysfs and pipes tell no size. */
+enum mu_status file_read_fd(int fd, const char *path, size_t max, struct buffer *ret,
+                            struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer all = {0};
     size_t cap = 0;
@@ -64,11 +64,11 @@ enum mu_status file_read(const char *path, size_t max, struct buffer *ret, struc
     MU_CLEANUP(close_fd) int fd = STDIN_FILENO;
 
     if (is_dash(path))
-        return read_all(fd, "standard input", max, ret, err);
+        return file_read_fd(fd, "standard input", max, ret, err);
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
         return mu_fail(err, MU_CONFIG, "%s: cannot open: %s", path, strerror(errno));
-    return read_all(fd, path, max, ret, err);
+    return file_read_fd(fd, path, max, ret, err);
 }
 
 static enum mu_status write_all(int fd, const char *path, struct bytes content,

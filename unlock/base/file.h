@@ -9,6 +9,10 @@
 enum mu_status file_read(const char *path, size_t max, struct buffer *ret,
                          struct mu_error *err) MU_MUST_CHECK;
 
+/* The same from where an open file or pipe stands to its end; `path` names it in the text. */
+enum mu_status file_read_fd(int fd, const char *path, size_t max, struct buffer *ret,
+                            struct mu_error *err) MU_MUST_CHECK;
+
 /* Writes a whole file ("-": standard output) so that readers see the old content or the new one,
  * never a part: temporary file in the same folder, fsync, rename. */
 enum mu_status file_write(const char *path, struct bytes content, unsigned mode,

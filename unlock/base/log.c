@@ -49,8 +49,7 @@ static void put(const char *indent, const char *text, size_t len)
         return; /* there is nobody left to tell */
 }
 
-/* How much of text goes on a line of `room` columns: up to the last space that fits. */
-static size_t fold(const char *text, size_t room)
+size_t log_fold(const char *text, size_t room)
 {
     size_t len = strlen(text);
 
@@ -75,7 +74,7 @@ void log_line(const char *format, ...)
     va_end(args);
     escape(raw, text, sizeof(text));
     for (const char *at = text; *at != '\0' || at == text;) {
-        size_t len = fold(at, LINE_MAX_COLUMNS - name - strlen(indent));
+        size_t len = log_fold(at, LINE_MAX_COLUMNS - name - strlen(indent));
 
         put(indent, at, len);
         at += len;

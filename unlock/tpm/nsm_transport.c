@@ -431,6 +431,25 @@ static enum mu_status fail_request(struct tpm *tpm, TSS2_RC rc, struct mu_error 
                    CC_NSM_REQUEST);
 }
 
+/* Part 2, 8.9, TPMA_CC: bits 0 to 15 are the command index, bit 29 says that it is a vendor's. */
+enum mu_status tpm_nsm_listed(struct tpm *tpm, bool *ret, struct mu_error *err)
+{
+    TPMS_CAPABILITY_DATA *data = NULL;
+    unsigned attempt = 0;
+    TSS2_RC rc;
+
+    do
+        rc = Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
+                                TPM2_CAP_COMMANDS, CC_NSM_REQUEST, 1, NULL, &data);
+    while (tpm_again(tpm, rc, &attempt));
+    if (rc != TSS2_RC_SUCCESS)
+        return tpm_fail(err, rc, "list commands");
+    *ret = data->data.command.count >= 1 &&
+           (data->data.command.commandAttributes[0] & 0x2000ffffu) == CC_NSM_REQUEST;
+    Esys_Free(data);
+    return MU_OK;
+}
+
 enum mu_status tpm_nsm_request(struct tpm *tpm, struct bytes request, struct buffer *ret,
                                struct mu_error *err)
 {

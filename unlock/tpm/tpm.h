@@ -54,6 +54,9 @@ enum mu_status tpm_pcr_event(struct tpm *tpm, unsigned pcr, struct bytes data,
 enum mu_status tpm_nsm_request(struct tpm *tpm, struct bytes request, struct buffer *ret,
                                struct mu_error *err) MU_MUST_CHECK;
 
+/* Is that command in TPM2_CAP_COMMANDS? Linux's resource manager passes on what is listed only. */
+enum mu_status tpm_nsm_listed(struct tpm *tpm, bool *ret, struct mu_error *err) MU_MUST_CHECK;
+
 /* "AMZN", "IBM ", ... (TPM2_PT_MANUFACTURER), for doctor and messages. */
 enum mu_status tpm_manufacturer(struct tpm *tpm, char ret[static 5],
                                 struct mu_error *err) MU_MUST_CHECK;
