@@ -69,6 +69,12 @@ def http_fault(name, value):
 
 
 class KmsHandler(Handler):
+    def do_GET(self):
+        """/ping, for load balancers; real KMS answers it without credentials."""
+        fault, value = self.server.account.take_fault('kms', 'ping')
+        status, body = (200, b'healthy') if self.path == '/ping' else (404, b'')
+        self.send(status, {'Content-Type': 'text/plain'}, body, fault, value)
+
     def do_POST(self):
         body = self.read_body()
         if body is None:

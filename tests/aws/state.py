@@ -100,7 +100,9 @@ class Fault:
             raise ValueError(f'fault {self.name!r} needs a value')
 
     def take(self, service, operation):
-        if self.service != service or self.operation not in ('*', operation) or self.count == 0:
+        # Opening a connection is no operation of the service.
+        fits = self.operation in (operation, '*' if operation != 'ping' else operation)
+        if self.service != service or not fits or self.count == 0:
             return False
         if self.skip > 0:
             self.skip -= 1
