@@ -1,207 +1,309 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ctl/doctor.h"
+
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/config.h"
-#include "base/file.h"
-#include "ctl/ctl.h"
-#include "measure/baseline.h"
-#include "measure/eventlog.h"
+#include "base/log.h"
 #include "measure/signature.h"
-#include "tpm/tpm.h"
-#include "volume/volume.h"
 
-#define DRACUT_MODULE "/usr/lib/dracut/modules.d/55measured-unlock/module-setup.sh"
-#define TPM_PATIENCE_S 2
+#define COLUMNS 99
+#define INDENT 27 /* mark and name */
 
-enum verdict { VERDICT_OK, VERDICT_WARNING, VERDICT_FAILURE };
+enum { NEEDS_CONFIG = 1, NEEDS_INSTANCE = 2, NEEDS_TPM = 4, NEEDS_POLICY = 8, NEEDS_ONLINE = 16 };
 
-struct doctor {
-    const char *config_path;
-    const char *tcti;
-    bool json;
-    struct config config;
-    bool configured;
-    EVP_PKEY *builder_key;
-    json_object *findings;
-    unsigned failures;
+/* In the order in which they are made: a check may use what those before it found. */
+static const struct check {
+    const char *name;
+    unsigned needs;
+    void (*run)(struct doctor *doctor);
+} checks[] = {
+    {"fallback", NEEDS_CONFIG, doctor_check_fallback},
+    {"builder-key", NEEDS_CONFIG, doctor_check_builder_key},
+    {"ca-file", NEEDS_CONFIG, doctor_check_ca},
+    {"dracut-module", 0, doctor_check_module},
+    {"image", NEEDS_CONFIG, doctor_check_images},
+    {"baseline", NEEDS_CONFIG, doctor_check_baseline},
+    {"volume-header", NEEDS_CONFIG, doctor_check_headers},
+    {"volume-record", NEEDS_CONFIG, doctor_check_records},
+    {"volume-baseline", NEEDS_CONFIG, doctor_check_signed},
+    {"volume-image", NEEDS_CONFIG, doctor_check_enrolled},
+    {"firmware", NEEDS_INSTANCE, doctor_check_firmware},
+    {"tpm", NEEDS_INSTANCE, doctor_check_tpm},
+    {"sha384-bank", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_banks},
+    {"nitrotpm", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_nitrotpm},
+    {"event-log", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_eventlog},
+    {"running-cmdline", NEEDS_INSTANCE, doctor_check_cmdline},
+    {"running-baseline", NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_measured},
+    {"running-record", NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_running},
+    {"policy", NEEDS_POLICY, doctor_check_policy},
+    {"credentials", NEEDS_ONLINE | NEEDS_CONFIG, doctor_check_credentials},
+    {"kms", NEEDS_ONLINE | NEEDS_CONFIG, doctor_check_kms},
+    {"key", NEEDS_ONLINE | NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_keys},
 };
+#define CHECKS (sizeof(checks) / sizeof(checks[0]))
 
-static void report(struct doctor *doctor, enum verdict verdict, const char *name,
-                   const char *detail, const char *fix)
+/* Why a check cannot be made, the first that holds. */
+static const struct obstacle {
+    unsigned needs;
+    const char *why, *fix;
+} obstacles[] = {
+    {NEEDS_CONFIG, "there is no valid configuration", "mend the configuration first"},
+    {NEEDS_INSTANCE, "only the instance can tell", "run 'muctl doctor --instance' there, as root"},
+    {NEEDS_TPM, "the TPM cannot be used", "mend what the line 'tpm' says"},
+    {NEEDS_ONLINE, "asks the network", "add --online"},
+    {NEEDS_POLICY, "no key policy was given",
+     "aws kms get-key-policy --key-id ID --query Policy --output text | muctl doctor --policy -"},
+};
+#define OBSTACLES (sizeof(obstacles) / sizeof(obstacles[0]))
+
+static void print_folded(const char *lead, const char *text)
 {
-    static const char *const words[] = {"ok", "warning", "failure"};
+    size_t used = strlen(lead);
+
+    for (bool first = true; first || *text != '\0'; first = false) {
+        size_t len = log_fold(text, COLUMNS - INDENT - used);
+
+        (void)printf("%*s%s%.*s\n", first ? 0 : INDENT, "", first ? lead : "   " + (3 - used),
+                     (int)len, text);
+        text += len;
+        text += strspn(text, " ");
+    }
+}
+
+static void print_line(const char *mark, const char *name, const char *detail, const char *fix)
+{
+    (void)printf("%s %-*s ", mark, INDENT - 8, name);
+    print_folded("", detail);
+    if (fix == NULL)
+        return;
+    (void)printf("%*s", INDENT, "");
+    print_folded("-> ", fix);
+}
+
+static void record_finding(struct doctor *doctor, const char *result, const char *name,
+                           const char *detail, const char *fix)
+{
     json_object *finding = json_object_new_object();
 
-    doctor->failures += verdict == VERDICT_FAILURE;
     json_object_object_add(finding, "name", json_object_new_string(name));
-    json_object_object_add(finding, "result", json_object_new_string(words[verdict]));
+    json_object_object_add(finding, "result", json_object_new_string(result));
     json_object_object_add(finding, "detail", json_object_new_string(detail));
-    if (verdict != VERDICT_OK)
+    if (fix != NULL)
         json_object_object_add(finding, "fix", json_object_new_string(fix));
     json_object_array_add(doctor->findings, finding);
-    if (doctor->json)
-        return;
-    (void)printf("%s %-14s %s\n",
-                 verdict == VERDICT_WARNING ? "warn  " : ctl_mark(verdict == VERDICT_OK), name,
-                 detail);
-    if (verdict != VERDICT_OK)
-        (void)printf("       %-14s -> %s\n", "", fix);
 }
 
-static void check_firmware(struct doctor *doctor)
+/* Names in headers, images and policies are anybody's. */
+static void make_printable(char *text)
 {
-    if (access("/sys/firmware/efi", F_OK) == 0)
-        report(doctor, VERDICT_OK, "firmware", "booted by UEFI", "");
-    else
-        report(doctor, VERDICT_WARNING, "firmware", "this machine was not booted by UEFI",
-               "register the AMI with --boot-mode uefi --tpm-support v2.0");
+    for (; *text != '\0'; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
 }
 
-static void check_tpm(struct doctor *doctor)
-{
-    MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
-    struct pcr_values values = {0};
-    struct mu_error err = {0};
-    char maker[5] = "";
-    char detail[96];
+#define FORMAT_DETAIL(detail)                                                                      \
+    do {                                                                                           \
+        va_list args;                                                                              \
+        va_start(args, format);                                                                    \
+        (void)vsnprintf(detail, sizeof(detail), format, args);                                     \
+        va_end(args);                                                                              \
+        make_printable(detail);                                                                    \
+    } while (0)
 
-    if (tpm_open(doctor->tcti, deadline_in(TPM_PATIENCE_S), &tpm, &err) != MU_OK ||
-        tpm_manufacturer(tpm, maker, &err) != MU_OK) {
-        report(doctor, VERDICT_FAILURE, "tpm", err.text,
-               "run this on the instance itself, as root, with NitroTPM enabled in the AMI");
-        return;
-    }
-    (void)snprintf(detail, sizeof(detail), "manufacturer '%s'", maker);
-    if (strncmp(maker, "AMZN", 4) == 0)
-        report(doctor, VERDICT_OK, "tpm", detail, "");
-    else
-        report(doctor, VERDICT_WARNING, "tpm", detail,
-               "only NitroTPM (AMZN) makes attestation documents that AWS KMS accepts");
-    if (tpm_pcr_read(tpm, HASH_SHA384, PCR_BIT(4), &values, &err) == MU_OK)
-        report(doctor, VERDICT_OK, "sha384-bank", "allocated", "");
-    else
-        report(doctor, VERDICT_FAILURE, "sha384-bank", err.text,
-               "allocate the SHA-384 bank (tpm2_pcrallocate) and reboot");
+void doctor_ok(struct doctor *doctor, const char *name, const char *format, ...)
+{
+    char detail[1024];
+
+    FORMAT_DETAIL(detail);
+    record_finding(doctor, "ok", name, detail, NULL);
+    if (!doctor->json)
+        print_line(ctl_mark(true), name, detail, NULL);
 }
 
-static void check_eventlog(struct doctor *doctor)
+void doctor_warn(struct doctor *doctor, const char *name, const char *fix, const char *format, ...)
 {
-    const char *path = doctor->configured ? doctor->config.eventlog
-                                          : "/sys/kernel/security/tpm0/binary_bios_measurements";
-    MU_CLEANUP(buffer_free) struct buffer raw = {0};
-    MU_CLEANUP(eventlog_free) struct eventlog log = {0};
-    struct mu_error err = {0};
-    char detail[64];
+    char detail[1024];
 
-    if (file_read(path, EVENTLOG_MAX_BYTES, &raw, &err) != MU_OK ||
-        eventlog_parse(buffer_view(&raw), &log, &err) != MU_OK) {
-        report(doctor, VERDICT_WARNING, "event-log", err.text,
-               "refusals will name the PCR, but not what changed");
-        return;
-    }
-    (void)snprintf(detail, sizeof(detail), "%zu events", log.count);
-    report(doctor, VERDICT_OK, "event-log", detail, "");
+    FORMAT_DETAIL(detail);
+    doctor->warnings++;
+    record_finding(doctor, "warning", name, detail, fix);
+    if (!doctor->json)
+        print_line("warn  ", name, detail, fix);
 }
 
-static void check_config(struct doctor *doctor)
+/* What has to be mended first decides: a bug, an unusable machine, a mismatch, a busy world. */
+static int rank(enum mu_status status)
 {
-    struct mu_error err = {0};
-    char detail[64];
+    static const int ranks[] = {[MU_OK] = 0,     [MU_RETRY] = 1, [MU_REFUSE] = 2,
+                                [MU_CONFIG] = 3, [MU_USAGE] = 3, [MU_INTERNAL] = 4};
 
-    if (config_load(doctor->config_path, &doctor->config, &err) != MU_OK) {
-        report(doctor, VERDICT_FAILURE, "configuration", err.text,
-               "write it as measured-unlock.conf(5) says");
-        return;
-    }
-    doctor->configured = true;
-    (void)snprintf(detail, sizeof(detail), "%zu volume%s", doctor->config.volumes,
-                   doctor->config.volumes == 1 ? "" : "s");
-    report(doctor, VERDICT_OK, "configuration", detail, "");
-    if (doctor->config.fallback == FALLBACK_NONE)
-        report(doctor, VERDICT_OK, "fallback", "none: a refusal ends the boot", "");
-    else
-        report(doctor, VERDICT_WARNING, "fallback", "a refusal leads to a prompt or a shell",
-               "set 'fallback = none' in [boot] before the image leaves the laboratory");
+    return ranks[status];
 }
 
-static void check_builder_key(struct doctor *doctor)
+void doctor_fail(struct doctor *doctor, enum mu_status status, const char *name, const char *fix,
+                 const char *format, ...)
 {
-    struct mu_error err = {0};
+    char detail[1024];
 
-    if (signature_load_public_key(doctor->config.builder_key, &doctor->builder_key, &err) == MU_OK)
-        report(doctor, VERDICT_OK, "builder-key", doctor->config.builder_key, "");
-    else
-        report(doctor, VERDICT_FAILURE, "builder-key", err.text,
-               "openssl pkey -in KEY -pubout -out FILE");
+    FORMAT_DETAIL(detail);
+    doctor->failures++;
+    if (rank(status) > rank(doctor->worst))
+        doctor->worst = status;
+    record_finding(doctor, "failure", name, detail, fix);
+    if (!doctor->json)
+        print_line(ctl_mark(false), name, detail, fix);
 }
 
-static void check_baseline(struct doctor *doctor)
+void doctor_path(const struct doctor *doctor, const char *path, char ret[static DOCTOR_PATH_MAX])
 {
-    struct pcr_values baked = {0};
-    struct mu_error err = {0};
-
-    if (baseline_load(doctor->config.baseline, &baked, &err) != MU_OK) {
-        report(doctor, VERDICT_FAILURE, "baseline", err.text,
-               "muctl baseline predict --pcr 7,12 -o FILE, before the image is built");
-        return;
-    }
-    if (baked.mask & (PCR_BIT(9) | PCR_BIT(11)))
-        report(doctor, VERDICT_FAILURE, "baseline",
-               "it names PCR 9 or 11, which measure the image that holds it",
-               "keep PCR 9 and 11 out of the baked part; the signed part may have them");
-    else if (baked.mask & PCR_BIT(4))
-        report(doctor, VERDICT_WARNING, "baseline",
-               "it names PCR 4: circular if the image is a UKI",
-               "keep PCR 4 for the signed part, unless a boot loader is what PCR 4 measures");
-    else
-        report(doctor, VERDICT_OK, "baseline", doctor->config.baseline, "");
+    if ((size_t)snprintf(ret, DOCTOR_PATH_MAX, "%s%s", doctor->root, path) >= DOCTOR_PATH_MAX)
+        ret[0] = '\0'; /* no file has that name */
 }
 
-static enum mu_status read_record(struct doctor *doctor, const struct volume_config *volume,
-                                  struct mu_error *err)
+void doctor_pcrs(uint32_t mask, char ret[static 96])
 {
-    MU_CLEANUP(string_free) char *device = NULL;
-    MU_CLEANUP(luks_header_free) struct luks_header header = {.memfd = -1};
-    MU_CLEANUP(record_free) struct record record = {0};
-    json_object *token;
+    size_t len = 0;
 
-    MU_TRY(volume_find_device(volume->device, deadline_in(0), &device, err));
-    MU_TRY(luks_header_load(device, &header, err));
-    MU_TRY(luks_header_check(&header, NULL, err));
-    MU_TRY(luks_header_record_token(&header, &token, err));
-    MU_TRY(record_parse_token(token, doctor->builder_key, &record, err));
-    return record_check(&record, header.uuid, doctor->config.minimum_record_version, err);
+    ret[0] = '\0';
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
+        if ((mask & PCR_BIT(pcr)) != 0)
+            len += (size_t)snprintf(ret + len, 96 - len, "%s%u", len > 0 ? ", " : "", pcr);
 }
 
-static void check_volumes(struct doctor *doctor)
+/* NULL if the check can be made. */
+static const struct obstacle *obstacle_of(const struct doctor *doctor, unsigned needs)
 {
-    for (size_t i = 0; i < doctor->config.volumes; i++) {
-        struct mu_error err = {0};
-        char name[96];
+    unsigned lacking = 0;
 
-        (void)snprintf(name, sizeof(name), "volume %.64s", doctor->config.volume[i].name);
-        if (read_record(doctor, &doctor->config.volume[i], &err) == MU_OK)
-            report(doctor, VERDICT_OK, name, "header good, record signed", "");
-        else
-            report(doctor, VERDICT_FAILURE, name, err.text, "muctl header check; muctl enroll");
+    lacking |= doctor->configured ? 0 : NEEDS_CONFIG;
+    lacking |= doctor->role == ROLE_INSTANCE ? 0 : NEEDS_INSTANCE;
+    lacking |= doctor->tpm != NULL ? 0 : NEEDS_TPM;
+    lacking |= doctor->policy != NULL ? 0 : NEEDS_POLICY;
+    lacking |= doctor->online ? 0 : NEEDS_ONLINE;
+    for (size_t i = 0; i < OBSTACLES; i++)
+        if ((needs & lacking & obstacles[i].needs) != 0)
+            return &obstacles[i];
+    return NULL;
+}
+
+/* For a person, those of one reason share a line. */
+static void print_not_done(const struct doctor *doctor, const struct obstacle *const *obstacle)
+{
+    for (size_t i = 0; i < OBSTACLES; i++) {
+        char detail[512] = "";
+        size_t len = 0;
+
+        for (size_t k = 0; k < CHECKS; k++)
+            if (obstacle[k] == &obstacles[i])
+                len += (size_t)snprintf(detail + len, sizeof(detail) - len, "%s%s",
+                                        len > 0 ? ", " : "", checks[k].name);
+        if (len == 0 || doctor->json)
+            continue;
+        (void)snprintf(detail + len, sizeof(detail) - len, ": %s", obstacles[i].why);
+        print_line("warn  ", "not done", detail, obstacles[i].fix);
     }
 }
 
-static void check_dracut_module(struct doctor *doctor)
+/* Nobody types the name of what he sits at: a TPM, or a boot that measured-unlock has been through,
+ * is only on an instance; a root file system that is not this machine's is being built. */
+static const char *guess_role(struct doctor *doctor)
 {
-    if (access(DRACUT_MODULE, R_OK) == 0)
-        report(doctor, VERDICT_OK, "dracut-module", "installed", "");
-    else
-        report(doctor, VERDICT_FAILURE, "dracut-module", DRACUT_MODULE " is missing",
-               "make install, then run dracut again");
+    static const char *const marks[] = {"/dev/tpmrm0", "/dev/tpm0", "/run/measured-unlock"};
+
+    if (doctor->role != ROLE_GUESS)
+        return "as asked";
+    doctor->role = ROLE_BUILD;
+    if (doctor->root[0] != '\0')
+        return "since --root is given";
+    doctor->role = ROLE_INSTANCE;
+    if (doctor->tcti != NULL || (doctor->configured && doctor->config.tcti != NULL))
+        return "since a TPM is configured";
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+        if (access(marks[i], F_OK) == 0)
+            return marks[i];
+    doctor->role = ROLE_BUILD;
+    return "since it has no TPM; --instance if it is one";
+}
+
+static void examine(struct doctor *doctor)
+{
+    const struct obstacle *obstacle[CHECKS];
+    const char *why;
+
+    doctor_check_configuration(doctor);
+    why = guess_role(doctor);
+    doctor_ok(doctor, "role", "%s (%s)",
+              doctor->role == ROLE_BUILD ? "build machine" : "running instance", why);
+    for (size_t i = 0; i < CHECKS; i++) {
+        obstacle[i] = obstacle_of(doctor, checks[i].needs);
+        if (obstacle[i] == NULL) {
+            checks[i].run(doctor);
+            continue;
+        }
+        if (doctor->json) {
+            char detail[128];
+
+            (void)snprintf(detail, sizeof(detail), "not done: %s", obstacle[i]->why);
+            record_finding(doctor, "warning", checks[i].name, detail, obstacle[i]->fix);
+        }
+        doctor->warnings++;
+    }
+    print_not_done(doctor, obstacle);
+}
+
+static enum mu_status conclude(struct doctor *doctor, struct mu_error *err)
+{
+    if (doctor->json) {
+        MU_CLEANUP(json_free) json_object *object = json_object_new_object();
+
+        json_object_object_add(object, "ok", json_object_new_boolean(doctor->failures == 0));
+        json_object_object_add(
+            object, "role",
+            json_object_new_string(doctor->role == ROLE_BUILD ? "build" : "instance"));
+        json_object_object_add(object, "findings", json_object_get(doctor->findings));
+        MU_TRY(ctl_print_json("-", object, err));
+    }
+    if (doctor->failures > 0)
+        return mu_fail(err, doctor->worst, "%u check%s failed: the next boot would not unlock",
+                       doctor->failures, doctor->failures == 1 ? "" : "s");
+    if (!doctor->json)
+        (void)printf("\nNothing was found that would keep the next boot from unlocking"
+                     " (%u warning%s).\n",
+                     doctor->warnings, doctor->warnings == 1 ? "" : "s");
+    return MU_OK;
+}
+
+enum { OPTION_BUILD = 256, OPTION_INSTANCE, OPTION_ONLINE, OPTION_ROOT };
+
+static enum mu_status set_role(struct doctor *doctor, enum doctor_role role, struct mu_error *err)
+{
+    if (doctor->role != ROLE_GUESS && doctor->role != role)
+        return mu_fail(err, MU_USAGE, "--build and --instance exclude each other");
+    doctor->role = role;
+    return MU_OK;
+}
+
+static enum mu_status add_image(struct doctor *doctor, const char *path, struct mu_error *err)
+{
+    if (doctor->images == DOCTOR_IMAGES_MAX)
+        return mu_fail(err, MU_USAGE, "more than %d images", DOCTOR_IMAGES_MAX);
+    doctor->image[doctor->images++] = path;
+    return MU_OK;
 }
 
 static enum mu_status parse(int argc, char **argv, struct doctor *doctor, struct mu_error *err)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+    static const struct option options[] = {{"build", no_argument, NULL, OPTION_BUILD},
+                                            {"instance", no_argument, NULL, OPTION_INSTANCE},
+                                            {"config", required_argument, NULL, 'c'},
+                                            {"image", required_argument, NULL, 'i'},
+                                            {"root", required_argument, NULL, OPTION_ROOT},
+                                            {"policy", required_argument, NULL, 'p'},
+                                            {"online", no_argument, NULL, OPTION_ONLINE},
                                             {"tcti", required_argument, NULL, 't'},
                                             {"json", no_argument, NULL, 'j'},
                                             {0}};
@@ -210,8 +312,26 @@ static enum mu_status parse(int argc, char **argv, struct doctor *doctor, struct
     while (true) {
         MU_TRY(ctl_next_option(argc, argv, options, &option, err));
         switch (option) {
+        case OPTION_BUILD:
+            MU_TRY(set_role(doctor, ROLE_BUILD, err));
+            break;
+        case OPTION_INSTANCE:
+            MU_TRY(set_role(doctor, ROLE_INSTANCE, err));
+            break;
+        case OPTION_ROOT:
+            doctor->root = strcmp(optarg, "/") == 0 ? "" : optarg;
+            break;
+        case OPTION_ONLINE:
+            doctor->online = true;
+            break;
         case 'c':
             doctor->config_path = optarg;
+            break;
+        case 'i':
+            MU_TRY(add_image(doctor, optarg, err));
+            break;
+        case 'p':
+            doctor->policy = optarg;
             break;
         case 't':
             doctor->tcti = optarg;
@@ -225,54 +345,65 @@ static enum mu_status parse(int argc, char **argv, struct doctor *doctor, struct
     }
 }
 
-static enum mu_status examine(struct doctor *doctor, struct mu_error *err)
+static void doctor_done(struct doctor **at)
 {
-    doctor->findings = json_object_new_array();
-    check_firmware(doctor);
-    check_tpm(doctor);
-    check_config(doctor);
-    check_eventlog(doctor);
-    if (doctor->configured) {
-        check_baseline(doctor);
-        check_builder_key(doctor);
-    }
-    if (doctor->builder_key != NULL)
-        check_volumes(doctor);
-    check_dracut_module(doctor);
-    if (doctor->json) {
-        MU_CLEANUP(json_free) json_object *object = json_object_new_object();
+    struct doctor *doctor = *at;
 
-        json_object_object_add(object, "ok", json_object_new_boolean(doctor->failures == 0));
-        json_object_object_add(object, "findings", json_object_get(doctor->findings));
-        MU_TRY(ctl_print_json("-", object, err));
+    for (size_t i = 0; i < CONFIG_VOLUMES_MAX; i++) {
+        luks_header_free(&doctor->volume[i].header);
+        record_free(&doctor->volume[i].record);
     }
-    if (doctor->failures > 0)
-        return mu_fail(err, MU_CONFIG, "%u of the checks failed: the next boot would not unlock",
-                       doctor->failures);
-    return MU_OK;
+    json_free(&doctor->findings);
+    signature_key_free(&doctor->builder_key);
+    tpm_close(&doctor->tpm);
+    config_free(&doctor->config);
 }
 
 static enum mu_status run(int argc, char **argv, struct mu_error *err)
 {
-    struct doctor doctor = {.config_path = CONFIG_DEFAULT_PATH, .tcti = getenv("MU_TCTI")};
-    enum mu_status status;
+    static struct doctor storage;
+    MU_CLEANUP(doctor_done) struct doctor *doctor = &storage;
 
-    MU_TRY(parse(argc, argv, &doctor, err));
-    status = examine(&doctor, err);
-    json_free(&doctor.findings);
-    signature_key_free(&doctor.builder_key);
-    config_free(&doctor.config);
-    return status;
+    doctor->root = "";
+    doctor->tcti = getenv("MU_TCTI");
+    for (size_t i = 0; i < CONFIG_VOLUMES_MAX; i++)
+        doctor->volume[i].header.memfd = -1;
+    MU_TRY(parse(argc, argv, doctor, err));
+    doctor->findings = json_object_new_array();
+    if (doctor->findings == NULL)
+        return mu_oom(err);
+    examine(doctor);
+    return conclude(doctor, err);
 }
 
 const struct verb verb_doctor = {
     .name = "doctor",
-    .synopsis = "[--config FILE] [--tcti TCTI] [--json]",
+    .synopsis = "[--build|--instance] [--image FILE]... [--policy FILE] [--online] [OPTION...]",
     .summary = "everything that must hold before the next boot, and how to mend what does not",
-    .help = "  --config FILE   default " CONFIG_DEFAULT_PATH "\n"
-            "  --tcti TCTI     device:PATH or swtpm:host=H,port=N (environment: MU_TCTI)\n"
-            "  --json          the findings as JSON\n"
-            "\n"
-            "Exit code 4 if a check fails.",
+    .help =
+        "Each line says ok, warn or FAILED; below it, how to mend it. What cannot be examined "
+        "here\n"
+        "is a warning that says so.\n"
+        "\n"
+        "  --build         this machine builds the image\n"
+        "  --instance      this machine boots it; the default is guessed (a TPM: an instance)\n"
+        "  --config FILE   default " CONFIG_DEFAULT_PATH "\n"
+        "  --image FILE    look into this UKI or initramfs (repeatable); default: all in /boot\n"
+        "                  and on the EFI system partition in /boot, /efi, /boot/efi\n"
+        "  --root DIR      the image is built in this directory, not in /: where the paths of\n"
+        "                  the configuration, the dracut module and the images are\n"
+        "  --policy FILE   lint this key policy ('-': standard input)\n"
+        "  --online        ask IMDS and KMS too: credentials, clock, and whether the released key\n"
+        "                  opens the key slot; on a running instance, whose fence is closed,\n"
+        "                  that KMS denies it\n"
+        "  --tcti TCTI     device:PATH or swtpm:host=H,port=N (environment: MU_TCTI)\n"
+        "  --json          {\"ok\", \"role\", \"findings\": [{\"name\", \"result\", \"detail\", "
+        "\"fix\"}]};\n"
+        "                  result is \"ok\", \"warning\" or \"failure\"\n"
+        "\n"
+        "Exit code 0 if nothing failed; else 4 if something is unusable as it is, else 2 if\n"
+        "something does not match, else 3 if only the network or a device was not ready.\n"
+        "\n"
+        "Example: muctl doctor --build --image image.efi --policy policy.json\n",
     .run = run,
 };

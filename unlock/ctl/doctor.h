@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_CTL_DOCTOR_H
+#define MU_CTL_DOCTOR_H
+
+#include "base/config.h"
+#include "ctl/ctl.h"
+#include "tpm/tpm.h"
+#include "volume/volume.h"
+
+#define DOCTOR_IMAGES_MAX 16
+#define DOCTOR_PATH_MAX 4096
+/* What the dracut module and `make install` put on a machine. */
+#define DOCTOR_MODULE "/usr/lib/dracut/modules.d/55measured-unlock"
+#define DOCTOR_PROGRAM "/usr/lib/measured-unlock/measured-unlock"
+#define DOCTOR_ROOTS "/usr/share/measured-unlock/amazon-roots.pem"
+
+enum doctor_role { ROLE_GUESS, ROLE_BUILD, ROLE_INSTANCE };
+
+struct doctor_volume {
+    struct luks_header header; /* memfd < 0: not loaded, or not a good one */
+    struct record record;
+    bool verified; /* the record, by the builder's key and for this volume */
+};
+
+/* A unified kernel image that was looked into. */
+struct doctor_uki {
+    char path[DOCTOR_PATH_MAX];
+    bool predicted;
+    struct pcr_values pcr4;
+};
+
+struct doctor {
+    /* what was asked */
+    const char *config_path; /* NULL: the default below root */
+    const char *tcti;
+    const char *root; /* "": this machine; else the directory of another root file system */
+    const char *policy;
+    const char *image[DOCTOR_IMAGES_MAX];
+    size_t images;
+    enum doctor_role role;
+    bool online, json;
+    /* what was found out so far */
+    struct config config;
+    bool configured;
+    EVP_PKEY *builder_key;
+    struct tpm *tpm;
+    struct pcr_values baked, found; /* mask 0: none */
+    struct doctor_volume volume[CONFIG_VOLUMES_MAX];
+    struct doctor_uki uki[DOCTOR_IMAGES_MAX];
+    size_t ukis;
+    size_t initramfs; /* plain ones that hold measured-unlock */
+    bool credentials; /* IMDS gave some */
+    /* what was said */
+    json_object *findings;
+    unsigned warnings, failures;
+    enum mu_status worst;
+};
+
+/* One line of the report. A fix says what to do, as a command where there is one. */
+void doctor_ok(struct doctor *doctor, const char *name, const char *format, ...) MU_PRINTF(3, 4);
+void doctor_warn(struct doctor *doctor, const char *name, const char *fix, const char *format, ...)
+    MU_PRINTF(4, 5);
+void doctor_fail(struct doctor *doctor, enum mu_status status, const char *name, const char *fix,
+                 const char *format, ...) MU_PRINTF(5, 6);
+
+/* Where a path of the configuration lies for us: below the root that was given. */
+void doctor_path(const struct doctor *doctor, const char *path, char ret[static DOCTOR_PATH_MAX]);
+/* "4, 7, 12" */
+void doctor_pcrs(uint32_t mask, char ret[static 96]);
+
+/* The checks; each says something, whatever it finds. */
+void doctor_check_configuration(struct doctor *doctor); /* the first one */
+void doctor_check_fallback(struct doctor *doctor);
+void doctor_check_builder_key(struct doctor *doctor);
+void doctor_check_ca(struct doctor *doctor);
+void doctor_check_module(struct doctor *doctor);
+void doctor_check_images(struct doctor *doctor);
+void doctor_check_baseline(struct doctor *doctor); /* after the images */
+void doctor_check_firmware(struct doctor *doctor);
+void doctor_check_tpm(struct doctor *doctor);
+void doctor_check_banks(struct doctor *doctor);
+void doctor_check_nitrotpm(struct doctor *doctor);
+void doctor_check_eventlog(struct doctor *doctor);
+void doctor_check_cmdline(struct doctor *doctor);
+void doctor_check_measured(struct doctor *doctor);
+void doctor_check_headers(struct doctor *doctor);
+void doctor_check_records(struct doctor *doctor);
+void doctor_check_signed(struct doctor *doctor);
+void doctor_check_enrolled(struct doctor *doctor);
+void doctor_check_running(struct doctor *doctor);
+void doctor_check_policy(struct doctor *doctor);
+void doctor_check_credentials(struct doctor *doctor);
+void doctor_check_kms(struct doctor *doctor);
+void doctor_check_keys(struct doctor *doctor);
+
+/* doctor_cmdline.c: what on a kernel command line opens a door, or leads to another root. */
+void doctor_command_line(struct doctor *doctor, const char *name, const char *where,
+                         struct bytes line, bool needs_root);
+
+#endif

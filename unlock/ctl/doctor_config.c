@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/pem.h>
+
+#include "base/file.h"
+#include "ctl/doctor.h"
+#include "ctl/policy.h"
+#include "measure/baseline.h"
+#include "measure/signature.h"
+
+#define PEM_MAX_BYTES (1u << 20)
+#define IMAGE_PCRS (PCR_BIT(9) | PCR_BIT(11))
+
+void doctor_check_configuration(struct doctor *doctor)
+{
+    static char path[DOCTOR_PATH_MAX];
+    struct mu_error err = {0};
+
+    if (doctor->config_path == NULL) {
+        doctor_path(doctor, CONFIG_DEFAULT_PATH, path);
+        doctor->config_path = path;
+    }
+    if (config_load(doctor->config_path, &doctor->config, &err) != MU_OK) {
+        doctor_fail(doctor, err.status, "configuration",
+                    "write it as measured-unlock.conf(5) says; its example is a beginning", "%s",
+                    err.text);
+        return;
+    }
+    doctor->configured = true;
+    doctor_ok(doctor, "configuration", "%s: %zu volume%s", doctor->config_path,
+              doctor->config.volumes, doctor->config.volumes == 1 ? "" : "s");
+}
+
+void doctor_check_fallback(struct doctor *doctor)
+{
+    static const char fix[] = "set 'fallback = none' in [boot] before the image leaves the "
+                              "laboratory";
+
+    switch (doctor->config.fallback) {
+    case FALLBACK_NONE:
+        doctor_ok(doctor, "fallback", "none: a refusal ends the boot");
+        return;
+    case FALLBACK_PASSPHRASE:
+        doctor_warn(doctor, "fallback", fix, "a refusal leads to a passphrase prompt");
+        return;
+    case FALLBACK_SHELL:
+        doctor_warn(doctor, "fallback", fix, "a refusal leads to a shell, after the fence");
+        return;
+    }
+}
+
+void doctor_check_builder_key(struct doctor *doctor)
+{
+    MU_CLEANUP(buffer_free) struct buffer text = {0};
+    struct mu_error err = {0};
+    char path[DOCTOR_PATH_MAX];
+
+    doctor_path(doctor, doctor->config.builder_key, path);
+    if (file_read(path, PEM_MAX_BYTES, &text, &err) != MU_OK ||
+        signature_load_public_key(path, &doctor->builder_key, &err) != MU_OK)
+        doctor_fail(doctor, err.status, "builder-key",
+                    "openssl pkey -in builder.key -pubout -out builder.pem", "%s", err.text);
+    else if (memmem(text.data, text.len, "PRIVATE KEY", 11) != NULL)
+        doctor_fail(doctor, MU_CONFIG, "builder-key",
+                    "leave the public key alone in it, and make a new key pair if an image had it",
+                    "%s: holds a private key, which must not be in an image", path);
+    else
+        doctor_ok(doctor, "builder-key", "%s", path);
+}
+
+static unsigned count_certificates(struct bytes pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
+    unsigned count = 0;
+    X509 *certificate;
+
+    while (bio != NULL && (certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+        X509_free(certificate);
+        count++;
+    }
+    BIO_free(bio);
+    return count;
+}
+
+void doctor_check_ca(struct doctor *doctor)
+{
+    MU_CLEANUP(buffer_free) struct buffer pem = {0};
+    struct mu_error err = {0};
+    char path[DOCTOR_PATH_MAX];
+    unsigned count;
+
+    doctor_path(doctor, doctor->config.ca_file, path);
+    if (access(path, F_OK) != 0)
+        doctor_path(doctor, DOCTOR_ROOTS, path);
+    if (file_read(path, PEM_MAX_BYTES, &pem, &err) != MU_OK) {
+        doctor_fail(doctor, err.status, "ca-file",
+                    "install measured-unlock, or name the roots with 'ca_file' in [aws]", "%s",
+                    err.text);
+        return;
+    }
+    count = count_certificates(buffer_view(&pem));
+    if (count > 0)
+        doctor_ok(doctor, "ca-file", "%s: %u certificate%s", path, count, count == 1 ? "" : "s");
+    else
+        doctor_fail(doctor, MU_CONFIG, "ca-file", "put the root certificates there, in PEM",
+                    "%s: no certificate in it: no TLS connection to KMS can be made", path);
+}
+
+/* DESIGN, "The circular baseline". Whether PCR 4 measures the image that holds the baseline is
+ * known when one was looked into. */
+static bool circular(struct doctor *doctor, const char *path)
+{
+    uint32_t image = doctor->baked.mask & IMAGE_PCRS;
+    char pcrs[96];
+
+    if (doctor->ukis > 0)
+        image |= doctor->baked.mask & PCR_BIT(4);
+    doctor_pcrs(image, pcrs);
+    if (image != 0)
+        doctor_fail(doctor, MU_CONFIG, "baseline",
+                    "muctl baseline predict --image FILE --pcr 7,12 -o FILE; the signed part in "
+                    "the record holds the rest",
+                    "%s: circular: it names PCR %s, which measure%s the image that holds it", path,
+                    pcrs, strchr(pcrs, ',') == NULL ? "s" : "");
+    else if ((doctor->baked.mask & PCR_BIT(4)) != 0 && doctor->initramfs == 0)
+        doctor_warn(doctor, "baseline", "give the image with --image, or leave PCR 4 out",
+                    "%s: it names PCR 4: circular if the image is a UKI", path);
+    return image != 0;
+}
+
+static bool useless(struct doctor *doctor, const char *path)
+{
+    static const char fix[] = "leave it out: muctl baseline predict --pcr 7,12 ...";
+    uint32_t fence = PCR_BIT(doctor->config.fence_pcr);
+    uint32_t useless = doctor->baked.mask & (PCR_BIT(0) | PCR_BIT(2) | PCR_BIT(3) | PCR_BIT(6));
+    char pcrs[96];
+
+    doctor_pcrs(useless, pcrs);
+    if (useless != 0)
+        doctor_warn(doctor, "baseline", fix,
+                    "%s: PCR %s: equal on every instance, so that they prove nothing", path, pcrs);
+    if ((doctor->baked.mask & PCR_BIT(1)) != 0)
+        doctor_fail(doctor, MU_CONFIG, "baseline", fix,
+                    "%s: PCR 1 is not constant on EC2: a later boot would be refused", path);
+    if ((doctor->baked.mask & fence) != 0)
+        doctor_fail(doctor, MU_CONFIG, "baseline", fix,
+                    "%s: PCR %u is the fence, which changes in each boot", path,
+                    doctor->config.fence_pcr);
+    return (doctor->baked.mask & (fence | PCR_BIT(1))) != 0;
+}
+
+static bool incomplete(struct doctor *doctor, const char *path)
+{
+    static const char fix[] = "muctl baseline predict --image FILE --pcr 7,12 -o FILE";
+
+    if ((doctor->baked.mask & PCR_BIT(7)) == 0)
+        doctor_warn(doctor, "baseline", fix, "%s: it lacks PCR 7 (Secure Boot's keys and state)",
+                    path);
+    if ((doctor->baked.mask & PCR_BIT(12)) != 0)
+        return false;
+    doctor_fail(doctor, MU_CONFIG, "baseline", fix,
+                "%s: it lacks PCR 12 (command line handed in from outside)", path);
+    return true;
+}
+
+void doctor_check_baseline(struct doctor *doctor)
+{
+    struct mu_error err = {0};
+    char path[DOCTOR_PATH_MAX], pcrs[96];
+    unsigned warnings = doctor->warnings;
+    bool bad;
+
+    doctor_path(doctor, doctor->config.baseline, path);
+    if (baseline_load(path, &doctor->baked, &err) != MU_OK) {
+        doctor->baked.mask = 0;
+        doctor_fail(doctor, err.status, "baseline",
+                    "muctl baseline predict --image FILE --pcr 7,12 -o FILE, before the image is "
+                    "built",
+                    "%s", err.text);
+        return;
+    }
+    bad = circular(doctor, path);
+    bad |= useless(doctor, path);
+    bad |= incomplete(doctor, path);
+    doctor_pcrs(doctor->baked.mask, pcrs);
+    if (!bad && doctor->warnings == warnings)
+        doctor_ok(doctor, "baseline", "%s: PCR %s (%s)", path, pcrs, hash_name(doctor->baked.bank));
+}
+
+static bool print_findings(struct doctor *doctor, const struct policy_report *report)
+{
+    for (size_t i = 0; i < report->count; i++) {
+        const struct policy_finding *f = &report->finding[i];
+        const char *where = f->statement[0] != '\0' ? ", statement " : "";
+
+        if (f->warning)
+            doctor_warn(doctor, "policy", f->fix, "%s%s%s: %s", f->rule, where, f->statement,
+                        f->detail);
+        else
+            doctor_fail(doctor, MU_REFUSE, "policy", f->fix, "%s%s%s: %s", f->rule, where,
+                        f->statement, f->detail);
+    }
+    return report->findings > 0;
+}
+
+static void free_report(struct policy_report **report)
+{
+    free(*report);
+}
+
+void doctor_check_policy(struct doctor *doctor)
+{
+    static const char fix[] = "muctl policy kms writes one that is safe as it stands";
+    MU_CLEANUP(free_report) struct policy_report *report = calloc(1, sizeof(*report));
+    MU_CLEANUP(buffer_free) struct buffer text = {0};
+    MU_CLEANUP(json_free) json_object *policy = NULL;
+    unsigned fence_pcr = doctor->configured ? doctor->config.fence_pcr : POLICY_FENCE_PCR;
+    struct mu_error err = {0};
+    enum mu_status status = MU_OK;
+
+    if (report == NULL)
+        status = mu_oom(&err);
+    if (status == MU_OK)
+        status = file_read(doctor->policy, POLICY_MAX_BYTES, &text, &err);
+    if (status == MU_OK)
+        status = json_parse(buffer_view(&text), doctor->policy, MU_CONFIG, &policy, &err);
+    if (status == MU_OK)
+        status = policy_lint(policy, fence_pcr, report, &err);
+    if (status != MU_OK && status != MU_REFUSE)
+        doctor_fail(doctor, status, "policy", fix, "%s", err.text);
+    else if (!print_findings(doctor, report))
+        doctor_ok(doctor, "policy", "%s: no statement defeats attestation", doctor->policy);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ctl/doctor.h"
+#include "release/http.h"
+#include "release/kms_client.h"
+#include "release/provider.h"
+#include "tpm/fence.h"
+
+#define PATIENCE_S 10
+#define CONNECT_MS 5000
+#define TOTAL_MS 10000
+/* AWS refuses requests that are five minutes off. */
+#define CLOCK_WARN_S 60
+#define CLOCK_FAIL_S 300
+
+/* The configuration as the online checks need it: the CA file where it lies for us. */
+static struct config reachable(const struct doctor *doctor, char ca[static DOCTOR_PATH_MAX])
+{
+    struct config config = doctor->config;
+    FILE *file;
+
+    doctor_path(doctor, config.ca_file, ca);
+    file = fopen(ca, "re");
+    if (file == NULL)
+        doctor_path(doctor, DOCTOR_ROOTS, ca);
+    else
+        (void)fclose(file);
+    config.ca_file = ca;
+    return config;
+}
+
+void doctor_check_credentials(struct doctor *doctor)
+{
+    MU_CLEANUP(aws_credentials_free) struct aws_credentials credentials = {0};
+    struct mu_error err = {0};
+    const char *from = "the environment (the builder's)";
+    enum mu_status status = MU_CONFIG;
+
+    if (doctor->role == ROLE_BUILD)
+        status = aws_credentials_from_environment(&credentials, &err);
+    if (status != MU_OK) {
+        from = "the instance's role";
+        err = (struct mu_error){0};
+        status = aws_credentials_from_imds(doctor->config.imds, deadline_in(PATIENCE_S),
+                                           &credentials, &err);
+    }
+    doctor->credentials = status == MU_OK;
+    if (status == MU_OK)
+        doctor_ok(doctor, "credentials", "of %s", from);
+    else if (doctor->role == ROLE_BUILD)
+        doctor_warn(doctor, "credentials",
+                    "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for muctl enroll", "%s",
+                    err.text);
+    else
+        doctor_fail(doctor, status, "credentials",
+                    "attach an instance profile whose role the key policy names; allow IMDSv2",
+                    "%s", err.text);
+}
+
+static enum mu_status key_arn(const struct record *record, const char **ret, struct mu_error *err)
+{
+    if (strcmp(record->provider, "aws-kms") != 0)
+        return mu_fail(err, MU_CONFIG, "its provider is '%s', not aws-kms", record->provider);
+    return json_string(record->provider_data, "key_arn", 2048, MU_REFUSE, ret, err);
+}
+
+/* Any answer is one: KMS answers GET /ping without credentials. */
+static enum mu_status ping(struct doctor *doctor, const struct record *record,
+                           char url[static KMS_URL_MAX + 8], time_t *ret_date, struct mu_error *err)
+{
+    MU_CLEANUP(http_close) struct http *http = NULL;
+    char ca[DOCTOR_PATH_MAX], base[KMS_URL_MAX], region[64], partition[32];
+    struct config config = reachable(doctor, ca);
+    struct http_response response = {0};
+    struct http_request request = {.method = "GET",
+                                   .url = url,
+                                   .connect_ms = CONNECT_MS,
+                                   .total_ms = TOTAL_MS,
+                                   .deadline = deadline_in(PATIENCE_S)};
+    const char *arn = NULL;
+
+    MU_TRY(key_arn(record, &arn, err));
+    MU_TRY(kms_parse_key_arn(arn, region, partition, err));
+    MU_TRY(kms_endpoint(&config, region, partition, base, err));
+    (void)snprintf(url, KMS_URL_MAX + 8, "%sping", base);
+    MU_TRY(http_open(ca, &http, err));
+    MU_TRY(http_perform(http, &request, &response, err));
+    *ret_date = response.date;
+    return MU_OK;
+}
+
+static void check_clock(struct doctor *doctor, time_t server)
+{
+    static const char fix[] = "switch time synchronisation on: chronyc makestep, timedatectl";
+    long long ahead = (long long)time(NULL) - (long long)server;
+
+    if (server == 0)
+        doctor_warn(doctor, "clock", fix, "not done: the server told no date");
+    else if (llabs(ahead) >= CLOCK_FAIL_S)
+        doctor_fail(doctor, MU_CONFIG, "clock", fix,
+                    "%lld s %s of KMS: its requests and certificates depend on the time",
+                    llabs(ahead), ahead > 0 ? "ahead" : "behind");
+    else if (llabs(ahead) >= CLOCK_WARN_S)
+        doctor_warn(doctor, "clock", fix, "%lld s %s of KMS; five minutes are too much",
+                    llabs(ahead), ahead > 0 ? "ahead" : "behind");
+    else
+        doctor_ok(doctor, "clock", "within %lld s of KMS's", llabs(ahead) + 1);
+}
+
+void doctor_check_kms(struct doctor *doctor)
+{
+    static const char fix[] = "security groups, routes and DNS must let HTTPS through to KMS; or a "
+                              "VPC endpoint (kms_endpoint in [aws])";
+    bool asked = false;
+
+    for (size_t i = 0; i < doctor->config.volumes; i++) {
+        char url[KMS_URL_MAX + 8] = "";
+        struct mu_error err = {0};
+        time_t date = 0;
+        enum mu_status status;
+
+        if (!doctor->volume[i].verified)
+            continue;
+        asked = true;
+        status = ping(doctor, &doctor->volume[i].record, url, &date, &err);
+        if (status == MU_OK) {
+            doctor_ok(doctor, "kms", "volume '%s': %s answers, its certificate holds",
+                      doctor->config.volume[i].name, url);
+            check_clock(doctor, date);
+        } else {
+            doctor_fail(doctor, status, "kms", fix, "volume '%s': %s",
+                        doctor->config.volume[i].name, err.text);
+        }
+    }
+    if (!asked)
+        doctor_warn(doctor, "kms", "mend the record first",
+                    "not done: which key and region is written in the record");
+}
+
+static enum mu_status open_with(const struct doctor_volume *volume, const struct secret *key,
+                                struct mu_error *err)
+{
+    MU_CLEANUP(secret_free) struct secret volume_key = {0};
+    uint8_t identity[VOLUME_IDENTITY_SIZE];
+
+    MU_TRY(volume_open_keyslot(&volume->header, volume->record.keyslot, key, &volume_key, err));
+    MU_TRY(volume_identity(&volume_key, volume->header.uuid, identity, err));
+    if (!bytes_equal((struct bytes){identity, sizeof(identity)},
+                     (struct bytes){volume->record.volume_identity, VOLUME_IDENTITY_SIZE}))
+        return mu_fail(err, MU_REFUSE, "volume identity differs from the record");
+    return MU_OK;
+}
+
+/* As one boot does it, by the same code. */
+static enum mu_status release(struct doctor *doctor, const struct record *record,
+                              struct secret *ret_key, struct mu_error *err)
+{
+    char ca[DOCTOR_PATH_MAX];
+    struct config config = reachable(doctor, ca);
+    struct provider_session *session = NULL;
+    const struct provider *provider;
+    enum mu_status status;
+
+    MU_TRY(provider_find(record->provider, &provider, err));
+    MU_TRY(provider->start(&config, deadline_in(PATIENCE_S), &session, err));
+    status = provider->prepare(session, record, err);
+    if (status == MU_OK)
+        status = provider->attest(session, doctor->tpm, err);
+    if (status == MU_OK)
+        status = provider->release(session, record, ret_key, err);
+    provider->finish(&session);
+    return status;
+}
+
+static void check_open(struct doctor *doctor, const struct doctor_volume *volume, const char *name)
+{
+    MU_CLEANUP(secret_free) struct secret key = {0};
+    struct mu_error err = {0};
+
+    if (release(doctor, &volume->record, &key, &err) != MU_OK)
+        doctor_fail(doctor, err.status, "key",
+                    "muctl policy lint; the policy must admit this role, these PCRs, this context",
+                    "volume '%s': the fence is open, but the key was not released: %s", name,
+                    err.text);
+    else if (open_with(volume, &key, &err) != MU_OK)
+        doctor_fail(doctor, err.status, "key", "muctl enroll DEVICE adds the key slot again",
+                    "volume '%s': the key was released, but %s", name, err.text);
+    else
+        doctor_ok(doctor, "key", "volume '%s': released, and opens key slot %d; the fence is open",
+                  name, volume->record.keyslot);
+}
+
+/* The fence at work: what KMS now refuses, it would have granted before. */
+static void check_closed(struct doctor *doctor, const struct doctor_volume *volume,
+                         const char *name)
+{
+    MU_CLEANUP(secret_free) struct secret key = {0};
+    struct mu_error err = {0};
+    unsigned pcr = doctor->config.fence_pcr;
+
+    if (release(doctor, &volume->record, &key, &err) == MU_OK)
+        doctor_fail(doctor, MU_REFUSE, "key",
+                    "muctl policy kms: the policy must demand the fence PCR's initial value",
+                    "volume '%s': the fence (PCR %u) is closed and the key was released all the "
+                    "same: root on this machine can have it",
+                    name, pcr);
+    else if (err.status == MU_REFUSE && strstr(err.text, "AccessDenied") != NULL)
+        doctor_ok(doctor, "key",
+                  "volume '%s': denied, as it must be on a running instance: the fence (PCR %u) is "
+                  "closed. That the key slot opens, only a boot can show",
+                  name, pcr);
+    else
+        doctor_fail(doctor, err.status, "key",
+                    "the fence is closed, so a denial was expected, but not this",
+                    "volume '%s': %s", name, err.text);
+}
+
+void doctor_check_keys(struct doctor *doctor)
+{
+    struct mu_error err = {0};
+    enum mu_status fence = fence_check_open(doctor->tpm, doctor->config.fence_pcr, &err);
+
+    for (size_t i = 0; i < doctor->config.volumes; i++) {
+        const struct doctor_volume *volume = &doctor->volume[i];
+        const char *name = doctor->config.volume[i].name;
+
+        if (!volume->verified || !doctor->credentials)
+            doctor_warn(doctor, "key", "mend what the lines above say",
+                        "volume '%s': not done: there %s", name,
+                        volume->verified ? "are no credentials" : "is no record that holds");
+        else if (fence == MU_OK)
+            check_open(doctor, volume, name);
+        else if (fence == MU_REFUSE)
+            check_closed(doctor, volume, name);
+        else
+            doctor_fail(doctor, fence, "key", "see the line 'tpm'", "volume '%s': %s", name,
+                        err.text);
+    }
+}
