@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "attest/cbor.h"
+#include "base/cbor.h"
 #include "attest/document.h"
 #include "vectors.h"
 

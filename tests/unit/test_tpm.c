@@ -302,7 +302,7 @@ static void test_nsm_longest_answer(void **state)
     assert_memory_equal(got.data, longest, sizeof(longest));
     buffer_free(&got);
     longest[2]++;
-    assert_not_answered(MU_REFUSE, "longer than 8192 bytes");
+    assert_not_answered(MU_REFUSE, "not CBOR of at most 8192 bytes");
 }
 
 static void test_nsm_answer_not_cbor(void **state)
@@ -311,6 +311,11 @@ static void test_nsm_answer_not_cbor(void **state)
     answer[0] = 0xff; /* a break outside of anything: what an untouched index holds */
     assert_not_answered(MU_REFUSE, "not CBOR");
     assert_int_equal(fake_tpm_indexes(&fake), 0);
+    /* An array that says it has 268435455 elements: no memory is taken on its word. */
+    memcpy(answer, (const uint8_t[]){0x9a, 0x0f, 0xff, 0xff, 0xff}, 5);
+    assert_not_answered(MU_REFUSE, "not CBOR");
+    memset(answer, 0x81, 64); /* deeper than cbor_skip() goes */
+    assert_not_answered(MU_REFUSE, "not CBOR");
 }
 
 static void test_nsm_index_is_removed_whatever_fails(void **state)

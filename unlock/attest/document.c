@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "attest/cbor.h"
+#include "base/cbor.h"
 
 #define COSE_SIGN1_TAG 0xd2 /* tag 18 (RFC 9052, 4.2), as one byte: libcbor 0.8 knows it not */
 #define SIGNATURE_SIZE 96   /* ES384: r || s */

@@ -6,7 +6,7 @@
 
 #include <cbor.h>
 
-#include "attest/cbor.h"
+#include "base/cbor.h"
 #include "attest/document.h"
 
 static void item_free(cbor_item_t **item)

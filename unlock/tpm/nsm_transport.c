@@ -5,9 +5,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <cbor.h>
 #include <tss2/tss2_mu.h>
 
+#include "base/cbor.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "tpm/internal.h"
@@ -335,22 +335,14 @@ static enum mu_status area_read(struct area *area, size_t offset, uint8_t *to, s
     return MU_OK;
 }
 
-/* The length of the CBOR item at the start; 0 while it is not complete. */
-static enum mu_status item_length(struct bytes b, size_t *ret, struct mu_error *err)
+/* The length of the CBOR item at the start; 0 if it is not complete, or none. Nothing is allocated
+ * by what the answer says of itself. */
+static size_t item_length(struct bytes b)
 {
-    struct cbor_load_result result = {0};
-    cbor_item_t *item = cbor_load(b.data, b.len, &result);
+    struct reader r = reader_of(b);
 
-    *ret = 0;
-    if (item != NULL) {
-        cbor_decref(&item);
-        *ret = result.read;
-        return MU_OK;
-    }
-    if (result.error.code == CBOR_ERR_NOTENOUGHDATA)
-        return MU_OK;
-    return mu_fail(err, MU_REFUSE, "TPM: the attestation answer is not CBOR (at byte %zu)",
-                   result.error.position);
+    cbor_skip(&r);
+    return r.failed ? 0 : reader_offset(&r);
 }
 
 /* Reading NV is slow: no further than to the end of the answer. */
@@ -361,19 +353,17 @@ static enum mu_status area_answer(struct area *area, struct buffer *ret, struct 
     MU_TRY(buffer_alloc(&all, AREA_SIZE, err));
     for (size_t have = 0; have < AREA_SIZE;) {
         size_t len = AREA_SIZE - have < area->chunk ? AREA_SIZE - have : area->chunk;
-        size_t item;
 
         MU_TRY(area_read(area, have, all.data + have, len, err));
         have += len;
-        MU_TRY(item_length((struct bytes){all.data, have}, &item, err));
-        if (item == 0)
+        all.len = item_length((struct bytes){all.data, have});
+        if (all.len == 0)
             continue;
-        all.len = item;
         *ret = all;
         all = (struct buffer){0};
         return MU_OK;
     }
-    return mu_fail(err, MU_REFUSE, "TPM: the attestation answer is longer than %u bytes",
+    return mu_fail(err, MU_REFUSE, "TPM: the attestation answer is not CBOR of at most %u bytes",
                    AREA_SIZE);
 }
 

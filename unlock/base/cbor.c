@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/cbor.h"
+#include "base/cbor.h"
 
 #include <string.h>
 

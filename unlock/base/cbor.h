@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_ATTEST_CBOR_H
-#define MU_ATTEST_CBOR_H
+#ifndef MU_BASE_CBOR_H
+#define MU_BASE_CBOR_H
 
 #include "base/bytes.h"
 
