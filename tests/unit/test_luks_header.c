@@ -178,6 +178,42 @@ static void test_copy(void **state)
     assert_true(bytes_all_zero((struct bytes){copied.data + 2 * HEADER_SIZE + 258048, 3 * 258048}));
 }
 
+static const struct header_rule *rule_named(const struct header_report *report, const char *name)
+{
+    for (size_t i = 0; i < report->count; i++)
+        if (strcmp(report->rule[i].name, name) == 0)
+            return &report->rule[i];
+    fail_msg("no rule %s", name);
+    return NULL;
+}
+
+/* More key slots than LUKS2 has are not compared with each other: that took hours at boot. */
+static void test_many_keyslots(void **state)
+{
+    MU_CLEANUP(luks_header_free) struct luks_header header = {0};
+    json_object *slots, *digest, *list, *first, *copy;
+    struct header_report report = {0};
+    struct mu_error err = {0};
+    char name[16];
+
+    (void)state;
+    assert_int_equal(luks_header_load(image, &header, &err), MU_OK);
+    slots = json_object_object_get(header.json, "keyslots");
+    digest = json_object_object_get(json_object_object_get(header.json, "digests"), "0");
+    list = json_object_object_get(digest, "keyslots");
+    first = json_object_object_get(slots, "0");
+    for (int i = 1; i <= LUKS_KEYSLOTS_MAX; i++) {
+        copy = NULL;
+        (void)snprintf(name, sizeof(name), "%d", i);
+        assert_int_equal(json_object_deep_copy(first, &copy, NULL), 0);
+        assert_int_equal(json_object_object_add(slots, name, copy), 0);
+        assert_int_equal(json_object_array_add(list, json_object_new_string(name)), 0);
+    }
+    assert_int_equal(luks_header_check(&header, &report, &err), MU_REFUSE);
+    assert_non_null(strstr(rule_named(&report, "keyslot-overlap")->detail, "more than 32"));
+    assert_non_null(strstr(rule_named(&report, "digest-links")->detail, "more than 32"));
+}
+
 static void test_numbers(void **state)
 {
     static const char *const bad[] = {
@@ -203,6 +239,7 @@ int main(void)
         cmocka_unit_test(test_no_device),
         cmocka_unit_test_setup_teardown(test_primary_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_copy, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_keyslots, setup, teardown),
         cmocka_unit_test(test_numbers),
     };
 

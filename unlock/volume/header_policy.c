@@ -83,13 +83,17 @@ static enum mu_status base64_of(json_object *object, const char *name, size_t mi
     return MU_OK;
 }
 
-/* Every element is the name of a member of `among`, none twice. */
+/* Every element is the name of a member of `among`, none twice. Every rule is applied whatever the
+ * others say, so each one bounds what it compares with each other: a header has room for 80 000 key
+ * slots. */
 static enum mu_status names_in(json_object *object, const char *name, json_object *among,
                                struct mu_error *err)
 {
     json_object *list = NULL;
 
     MU_TRY(json_member(object, name, json_type_array, MU_REFUSE, &list, err));
+    if (json_object_array_length(list) > LUKS_KEYSLOTS_MAX)
+        FAIL("%s has more than %d entries", name, LUKS_KEYSLOTS_MAX);
     for (size_t i = 0; i < json_object_array_length(list); i++) {
         json_object *item = json_object_array_get_idx(list, i);
 
@@ -471,6 +475,8 @@ static enum mu_status keyslot_overlap(const struct luks_header *h, struct mu_err
     json_object *slots = NULL;
 
     MU_TRY(section(h, "keyslots", &slots, err));
+    if (json_object_object_length(slots) > LUKS_KEYSLOTS_MAX)
+        FAIL("there are more than %d key slots", LUKS_KEYSLOTS_MAX);
     json_object_object_foreach(slots, name, slot)
     {
         uint64_t offset;
