@@ -215,7 +215,7 @@ enum mu_status pe_section(struct bytes image, const char *name, struct bytes *re
             return mu_fail(err, MU_CONFIG, "PE image: two sections are named '%s'", name);
         found = &pe.section[i];
     }
-    *ret = (struct bytes){NULL, 0};
+    *ret = (struct bytes){image.data, 0};
     if (found == NULL)
         return MU_OK;
     if (found->virtual_size > found->raw_size)
