@@ -27,7 +27,7 @@ PKG_CONFIG = pkg-config
 LINK       := -pie
 endif
 
-BUILDING := $(filter-out help clean uninstall setup deps check demo bench fmt,$(or $(MAKECMDGOALS),all))
+BUILDING := $(filter-out help clean uninstall setup deps check demo bench fmt fuzz fuzz-build fuzz-coverage,$(or $(MAKECMDGOALS),all))
 ifneq ($(BUILDING),)
 ifeq ($(STATIC),1)
 DEPS := $(shell CC='$(CC)' unlock/deps/build --print-prefix)
@@ -64,6 +64,7 @@ help:
 	@echo 'make bench        speed and size against the usual pipeline'
 	@echo 'make deps         the static libraries, from source packages'
 	@echo 'make unit         the unit tests alone;  make integration, make vm'
+	@echo 'make fuzz         FUZZ_TIME=60 FUZZ=TARGET; see tests/fuzz/README.md'
 	@echo 'make install      DESTDIR= PREFIX=/usr;  make uninstall'
 	@echo 'make deb rpm      packages of the static programs, in build/'
 	@echo 'V=1 shows the commands.'
@@ -106,6 +107,39 @@ $(O)/integration/release_driver: $(O)/tests/integration/release_driver.o $(O)/li
 	$(Q)mkdir -p $(dir $@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 drivers: $(O)/integration/release_driver
+
+# tests/fuzz/README.md. One build serves fuzzing, replaying and measuring: clang, sanitizers, coverage.
+FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_LIB   := $(filter-out $(FUZZ_SRC),$(wildcard tests/fuzz/*.c)) tests/unit/fake_tcti.c
+FUZZERS    := $(patsubst tests/fuzz/%.c,$(O)/%,$(FUZZ_SRC))
+SANITIZE   := address,undefined
+FUZZ_TIME  ?= 60
+fuzz-make   = $(Q)$(MAKE) --no-print-directory STATIC=0 O=build/fuzz CC=clang HARDEN= fuzzers \
+              CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,$(SANITIZE) -fno-sanitize-recover=all \
+              -fprofile-instr-generate -fcoverage-mapping' LDFLAGS='-fsanitize=fuzzer,$(SANITIZE) -Wl,--no-gc-sections'
+
+$(O)/libfuzz.a: $(call object,$(FUZZ_LIB))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(O)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libfuzz.a $(O)/libmu.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP) -o $@ $^ $(PKG_LIBS)
+$(O)/tests/fuzz/%.o: INCLUDE := -Itests/unit -Itests/fuzz
+# What waits between attempts returns at once; answers come from the input.
+$(O)/fuzz_kms $(O)/fuzz_imds: WRAP := -Wl,--wrap=http_perform,--wrap=backoff_sleep
+$(O)/fuzz_tpm $(O)/fuzz_nsm: WRAP := -Wl,--wrap=backoff_sleep,--wrap=pause_ms,--wrap=log_line
+-include $(patsubst %.o,%.d,$(call object,$(FUZZ_SRC) $(FUZZ_LIB)))
+.PHONY: fuzzers fuzz fuzz-build fuzz-coverage
+fuzzers: $(FUZZERS)
+
+fuzz-build:
+	$(fuzz-make)
+
+fuzz: fuzz-build
+	$(Q)FUZZ_TIME=$(FUZZ_TIME) tests/fuzz/run $(FUZZ)
+
+fuzz-coverage: fuzz-build
+	$(Q)tests/fuzz/replay --write
 
 setup:
 	$(Q)tests/setup
@@ -163,7 +197,7 @@ deb rpm: all
 	$(Q)packaging/build $@ '$(abspath $(O))/package/$@' '$(abspath $(O))' $(VERSION)
 
 fmt:
-	$(Q)clang-format -i unlock/*/*.[ch] tests/unit/*.[ch]
+	$(Q)clang-format -i unlock/*/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch]
 
 clean:
 	$(Q)rm -rf build

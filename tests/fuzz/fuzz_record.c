@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The enrolment record. The input is a payload, which the target signs, so that the fuzzer is
+ * behind the signature; the same bytes are also read as a whole token. */
+#include "volume/record.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "fuzz.h"
+#include "measure/signature.h"
+
+static EVP_PKEY *builder_key(void)
+{
+    static const uint8_t seed[32] = "secret to nobody";
+    static EVP_PKEY *key;
+
+    if (key == NULL)
+        key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, sizeof(seed));
+    fuzz_require(key != NULL, "an Ed25519 key");
+    return key;
+}
+
+static int keyslot_of(struct bytes payload)
+{
+    MU_CLEANUP(json_free) json_object *object = NULL;
+    struct mu_error err = {0};
+    int64_t slot = 0;
+
+    if (json_parse(payload, "payload", MU_REFUSE, &object, &err) != MU_OK ||
+        json_integer(object, "keyslot", 0, 99, MU_REFUSE, &slot, &err) != MU_OK)
+        return 0;
+    return (int)slot;
+}
+
+/* As `muctl enroll` writes it. */
+static json_object *signed_token(struct bytes payload)
+{
+    MU_CLEANUP(buffer_free) struct buffer signature = {0};
+    MU_CLEANUP(string_free) char *payload64 = NULL;
+    MU_CLEANUP(string_free) char *signature64 = NULL;
+    json_object *token = json_object_new_object();
+    json_object *slots = json_object_new_array();
+    struct mu_error err = {0};
+    char slot[16];
+
+    (void)snprintf(slot, sizeof(slot), "%d", keyslot_of(payload));
+    fuzz_require(
+        signature_make(builder_key(), RECORD_SIGNATURE_CONTEXT, payload, &signature, &err) ==
+                MU_OK &&
+            base64_encode(payload, &payload64, &err) == MU_OK &&
+            base64_encode(buffer_view(&signature), &signature64, &err) == MU_OK &&
+            json_object_array_add(slots, json_object_new_string(slot)) == 0 &&
+            json_object_object_add(token, "type", json_object_new_string(RECORD_TOKEN_TYPE)) == 0 &&
+            json_object_object_add(token, "keyslots", slots) == 0 &&
+            json_object_object_add(token, "record", json_object_new_string(payload64)) == 0 &&
+            json_object_object_add(token, "signature", json_object_new_string(signature64)) == 0,
+        "a token is made");
+    return token;
+}
+
+/* What was read can be written, and says the same. */
+static void round_trip(const struct record *record)
+{
+    MU_CLEANUP(json_free) json_object *token = NULL;
+    MU_CLEANUP(record_free) struct record again = {0};
+    MU_CLEANUP(string_free) char *text = NULL;
+    struct mu_error err = {0};
+
+    fuzz_require(record_make_token(record, builder_key(), &text, &err) == MU_OK, "it can be made");
+    fuzz_require(json_parse((struct bytes){(const uint8_t *)text, strlen(text)}, "again", MU_REFUSE,
+                            &token, &err) == MU_OK &&
+                     record_parse_token(token, builder_key(), &again, &err) == MU_OK,
+                 "and read again");
+    fuzz_require(again.version == record->version && again.keyslot == record->keyslot &&
+                     strcmp(again.volume_uuid, record->volume_uuid) == 0 &&
+                     again.baselines == record->baselines,
+                 "and says the same");
+}
+
+static void parse(json_object *token, bool is_signed)
+{
+    MU_CLEANUP(record_free) struct record record = {0};
+    MU_CLEANUP(record_free) struct record unverified = {0};
+    struct mu_error err = {0};
+    enum mu_status status = record_parse_token(token, builder_key(), &record, &err);
+    enum mu_status other;
+
+    fuzz_outcome(status, &err, 1u << MU_REFUSE);
+    other = record_parse_token_unverified(token, &unverified, &err);
+    fuzz_outcome(other, &err, 1u << MU_REFUSE);
+    fuzz_require(!is_signed || status == other, "a signature that holds changes nothing");
+    if (status != MU_OK)
+        return;
+    fuzz_require(record.baselines >= 1 && record.baselines <= RECORD_BASELINES_MAX, "baselines");
+    fuzz_require(record.keyslot >= 0 && record.version >= 1, "key slot and version");
+    fuzz_outcome(record_check(&record, "0b3a1c5e-7c1d-4d0f-9a52-5f0c8e6d1a77", 7, &err), &err,
+                 1u << MU_REFUSE);
+    round_trip(&record);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    MU_CLEANUP(json_free) json_object *made = signed_token((struct bytes){data, size});
+    MU_CLEANUP(json_free) json_object *token = NULL;
+    struct mu_error err = {0};
+
+    parse(made, true);
+    if (json_parse((struct bytes){data, size}, "token", MU_REFUSE, &token, &err) == MU_OK)
+        parse(token, false);
+    return 0;
+}
