@@ -212,6 +212,113 @@ def test_diff_with_an_image_as_reference(tpm, tmp_path):
     assert all(len(line) < 100 for line in lines)
 
 
+# ---- what changed, on logs of real boots ----
+
+SIZES = {0x4: 20, 0xb: 32, 0xc: 48}
+REAL = [DATA / "eventlog.bin", *(VECTORS / "eventlog/go-eventlog" / f"{name}.bin" for name in (
+    "ubuntu-2104-no-secure-boot", "rhel8-uefi", "cos-101-amd-sev"))]
+
+
+def read_log(path):
+    """-> header, [(pcr, type, {algorithm: digest}, data)]; TCG PC Client PFP 1.05, 10.2.2"""
+    raw, events = path.read_bytes(), []
+    pos = start = 32 + struct.unpack_from("<I", raw, 28)[0]
+    while pos + 12 <= len(raw):
+        pcr, kind, count = struct.unpack_from("<III", raw, pos)
+        if count == 0 or pcr == 0xffffffff:
+            break
+        pos, digests = pos + 12, {}
+        for _ in range(count):
+            algorithm, = struct.unpack_from("<H", raw, pos)
+            digests[algorithm] = raw[pos + 2:pos + 2 + SIZES[algorithm]]
+            pos += 2 + SIZES[algorithm]
+        size, = struct.unpack_from("<I", raw, pos)
+        events.append((pcr, kind, digests, raw[pos + 4:pos + 4 + size]))
+        pos += 4 + size
+    return raw[:start], events
+
+
+def write_log(path, header, events):
+    path.write_bytes(header + b"".join(
+        struct.pack("<III", pcr, kind, len(digests)) + b"".join(struct.pack("<H", a) + d for a, d in digests.items())
+        + struct.pack("<I", len(data)) + data for pcr, kind, digests, data in events))
+
+
+def replayed_by_hand(path, events, pcr):
+    """Not by the program under test."""
+    value = bytes(48)
+    for at, kind, digests, _ in events:
+        if at == pcr and kind != 0x3:
+            value = hashlib.sha384(value + digests[0xc]).digest()
+    path.write_text(json.dumps({"Measurements": {"HashAlgorithm": "SHA384", f"PCR{pcr}": value.hex()}}))
+    return path
+
+
+def told(folder, log, pcr, before, after, reference=True):
+    """What diff says of a boot that measured `after` where `before` is enrolled."""
+    header, _ = read_log(log)
+    write_log(folder / "then", header, before)
+    write_log(folder / "now", header, after)
+    done = diff(replayed_by_hand(folder / "a", before, pcr), replayed_by_hand(folder / "b", after, pcr),
+                "--eventlog", folder / "now", "--json", *(["--reference", folder / "then"] if reference else []))
+    lines = json.loads(done.stdout)["explanation"]
+    assert done.returncode == 2 and all(len(line) < 100 for line in lines)
+    assert lines[0].startswith(f"PCR {pcr}: the event log explains it")
+    return lines
+
+
+def altered(event):
+    pcr, kind, digests, data = event
+    return pcr, kind, {a: bytes([d[0] ^ 1]) + d[1:] for a, d in digests.items()}, data
+
+
+@pytest.mark.parametrize("log", REAL, ids=lambda p: p.stem)
+def test_each_event_of_a_real_boot(log, tmp_path):
+    """One of them altered, put in twice or left out: diff names it, and nothing else."""
+    if not log.exists():
+        pytest.skip("no event logs in MU_VECTORS")
+    _, events = read_log(log)
+    first = {pcr: next(i for i, e in enumerate(events) if e[0] == pcr) for pcr in (4, 7, 8, 9, 11)
+             if any(e[0] == pcr for e in events)}
+    seen = 0
+    for pcr, start in first.items():
+        mine = [i for i, e in enumerate(events) if e[0] == pcr and e[1] != 0x3]
+        for i in {start, mine[len(mine) // 2], mine[-1]}:
+            new = altered(events[i])
+            head = new[2][0xc].hex()[:8]
+            for after, words in (
+                    (events[:i] + [new] + events[i + 1:], ["is not the enrolled one", "changed, now"]),
+                    (events[:i] + [new] + events[i:], ["new: "]),
+                    (events[:i] + events[i + 1:], ["missing: "])):
+                lines = told(tmp_path, log, pcr, events, after)
+                assert any(word in line for word in words for line in lines[1:]), lines
+                assert len([x for x in lines if not x.startswith("      ")]) <= 3
+                seen += head in "".join(lines)
+            if len(mine) <= 64:     # without a reference: an event that was put in
+                lines = told(tmp_path, log, pcr, events, events[:i] + [new] + events[i:], reference=False)
+                assert lines[0].endswith("without this event it would match:") and "new: " in lines[1]
+    assert seen
+
+
+def test_the_image_is_named(tmp_path):
+    """In the words of the manual page, from the log of a real boot."""
+    log = DATA / "eventlog.bin"
+    _, events = read_log(log)
+    at = {text: next(i for i, e in enumerate(events) if e[0] == 4 and text.encode("utf-16-le") in e[3])
+          for text in ("BOOTX64.EFI", "test.efi")}
+    uki = events[:at["test.efi"]] + [altered(events[at["test.efi"]])] + events[at["test.efi"] + 1:]
+    lines = told(tmp_path, log, 4, events, uki)
+    assert lines[1].startswith("  UKI \\EFI\\Linux\\test.efi is not the enrolled one (event ")
+    loader = events[:at["BOOTX64.EFI"]] + [altered(events[at["BOOTX64.EFI"]])] + events[at["BOOTX64.EFI"] + 1:]
+    lines = told(tmp_path, log, 4, events, loader)
+    assert lines[1].startswith("  image \\EFI\\BOOT\\BOOTX64.EFI is not the enrolled one (event ")
+    line = "init=/bin/sh\0".encode("utf-16-le")
+    outside = (12, EV_IPL, {a: hashlib.new(n, line).digest() for n, a in BANKS.items()}, line)
+    for reference in True, False:
+        lines = told(tmp_path, log, 12, events, events + [outside], reference)
+        assert lines[1] == "  new: command line was handed in from outside: init=/bin/sh"
+
+
 STUB = Path("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 MEASURE = Path("/usr/lib/systemd/systemd-measure")
 SECTIONS = ["osrel", "pcrsig", "cmdline", "pcrpkey", "splash", "initrd", "linux"]

@@ -330,6 +330,34 @@ static void variables_are_named(void **state)
                      "  missing: event 4 EV_EFI_VARIABLE_AUTHORITY: db = 01 (", NULL});
 }
 
+/* GRUB logs each command it runs: more events than the search without a reference walks through. */
+static struct eventlog many_commands(const char *last)
+{
+    struct made_log made = made_log_new();
+    char command[16];
+
+    for (int i = 0; i < 100; i++) {
+        (void)snprintf(command, sizeof(command), "command %d", i);
+        made_text_event(&made, 8, EV_IPL, command);
+    }
+    if (last != NULL)
+        made_text_event(&made, 8, EV_IPL, last);
+    return made_parsed(&made);
+}
+
+static void long_log_is_explained(void **state)
+{
+    (void)state;
+    for (int reference = 0; reference < 2; reference++) {
+        struct eventlog now = many_commands("init=/bin/sh"), then = many_commands(NULL);
+        struct lines lines = explain(&now, &then, reference == 1, true, PCR_BIT(8));
+
+        expect_lines(&lines,
+                     (const char *const[]){"PCR 8: the event log explains it; ",
+                                           "  new: event 101 EV_IPL: init=/bin/sh (", NULL});
+    }
+}
+
 static void other_reference_is_not_used(void **state)
 {
     static const char *const other[] = {"delta", NULL};
@@ -392,6 +420,7 @@ int main(void)
         cmocka_unit_test(sections_are_listed_once),
         cmocka_unit_test(boot_phase_is_known),
         cmocka_unit_test(variables_are_named),
+        cmocka_unit_test(long_log_is_explained),
         cmocka_unit_test(other_reference_is_not_used),
         cmocka_unit_test(only_some_are_told),
         cmocka_unit_test(dishonest_log_proves_nothing),

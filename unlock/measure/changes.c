@@ -11,8 +11,10 @@
 #define DESCRIPTION_MAX 1024
 #define DIGEST_DIGITS 16
 
-/* As many events of one PCR as are looked at; the search below takes their cube. */
-#define EVENTS_MAX 64
+/* As many events of one PCR as are looked at: GRUB logs each command. */
+#define EVENTS_MAX 512
+/* As many extends as the search for added events may take; all of them for 64 events. */
+#define EXTENDS_MAX ((size_t)64 * 64 * 64)
 /* As many changes of one PCR as are told. */
 #define TOLD_MAX 8
 
@@ -113,7 +115,9 @@ static bool same(const struct history *history, const struct digest *a, const st
 static bool find_added(const struct history *history, const struct digest *wanted,
                        size_t *ret_first, size_t *ret_last)
 {
-    for (size_t len = 1; len <= history->count; len++) {
+    size_t passes = history->count > 0 ? EXTENDS_MAX / (history->count * history->count) : 0;
+
+    for (size_t len = 1; len <= history->count && len <= passes; len++) {
         struct digest before = history->start;
 
         for (size_t first = 0; first + len <= history->count; first++) {
