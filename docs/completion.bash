@@ -12,7 +12,7 @@ _muctl() {
     elif [[ $cur == -* ]]; then
         grep -q "^$verb " <<<"$overview" || second=
         # shellcheck disable=SC2086
-        words="$("${COMP_WORDS[0]}" "$verb" $second --help 2>/dev/null | grep -o -- '--[a-z-]*' | sort -u)"
+        words="$("${COMP_WORDS[0]}" "$verb" $second --help 2>/dev/null | grep -o -- '--[a-zA-Z][a-zA-Z-]*' | sort -u)"
     else
         return
     fi

@@ -14,15 +14,36 @@ def test_overview_lists_verbs():
             "header check", "doctor"} <= set(VERBS)
 
 
+def plain(page):
+    """A man page's source without its font changes."""
+    text = re.sub(r"\\f[BIR]|\\c$", "", (DOCS / page).read_text().replace("\\-", "-"), flags=re.M)
+    return re.sub(r"^\.([BI]R?|RB|RI|IB) ", "", text, flags=re.M).replace('"', "")
+
+
+def options(text):
+    return set(re.findall(r"(?<![\w-])--[a-zA-Z][a-zA-Z-]*", text))
+
+
+def entry(verb):
+    """What muctl.8 says about a verb: from its tag to that of the next one."""
+    tags = "|".join(sorted(map(re.escape, VERBS), key=len, reverse=True))
+    found = re.search(rf"^\.TP\n{verb}\b(.*?)(?=^\.TP\n(?:{tags})\b|^\.S[SH])", plain("muctl.8"), re.M | re.S)
+    assert found, f"muctl.8 has no entry for {verb}"
+    return found[1]
+
+
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_is_complete(verb):
-    """--help works, fits a terminal, and the man page knows every option that it names."""
+def test_help_and_page_agree(verb):
+    """--help works, fits a terminal, and the verb's entry in the man page has the same options."""
     text = w.muctl(*verb.split(), "--help").stdout
     assert text.startswith(f"Usage: muctl {verb}")
     assert max(map(len, text.splitlines())) <= 100
-    page = (DOCS / "muctl.8").read_text().replace("\\-", "-")
-    for option in set(re.findall(r"--[a-z-]+", text)):
-        assert option in page, f"{option} of {verb} is not in muctl.8"
+    assert options(text) - {"--tcti"} == options(entry(verb)) - {"--tcti"}
+
+
+def test_page_has_the_verbs_of_the_overview():
+    tags = re.findall(r"^\.TP\n([a-z]+(?: (?!-)[a-z]+(?= |$))?)", plain("muctl.8"), re.M)
+    assert sorted(t for t in tags if t in VERBS) == sorted(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -43,17 +64,16 @@ def test_missing_tpm_is_a_retry_or_configuration_error():
 
 
 def test_measured_unlock_page_names_its_options():
-    page = (DOCS / "measured-unlock.8").read_text().replace("\\-", "-")
-    text = w.run(w.UNLOCK, "--help", text=True).stdout
-    for option in set(re.findall(r"--[a-z-]+", text)):
-        assert option in page
+    assert options(plain("measured-unlock.8")) == options(w.run(w.UNLOCK, "--help", text=True).stdout)
 
 
-def test_configuration_page_names_every_key():
-    source = (w.TOP / "unlock/base/config.c").read_text()
-    keys = re.findall(r'\{"(?:boot|tpm|aws|volume)", "([a-z_]+)"', source)
-    page = (DOCS / "measured-unlock.conf.5").read_text()
-    assert len(keys) > 10 and [k for k in keys if k not in page] == []
+def test_configuration_page_has_the_keys_of_the_parser():
+    """Section by section, in both directions."""
+    keys = re.findall(r'^    \{"(boot|tpm|aws|volume)", "([a-z_]+)"', (w.TOP / "unlock/base/config.c").read_text(), re.M)
+    sections = re.split(r"^\.S[SH] ", plain("measured-unlock.conf.5"), flags=re.M)
+    listed = [(section[1:].split("]")[0].split()[0], key) for section in sections if section.startswith("[")
+              for tag in re.findall(r"^\.TP\n(.*)", section, re.M) for key in re.findall(r"[a-z_]+", tag)]
+    assert len(keys) > 10 and sorted(listed) == sorted(keys)
 
 
 @pytest.mark.parametrize("page", sorted(p.name for p in DOCS.glob("*.[1-8]")))
@@ -71,5 +91,15 @@ def complete(*words):
 def test_completion():
     assert "baseline" in complete(w.MUCTL, "bas")
     assert complete(w.MUCTL, "baseline", "pre") == ["predict"]
-    assert "--image" in complete(w.MUCTL, "baseline", "predict", "--im")
     assert complete(w.MUCTL, "pcr", "--ba") == ["--bank"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_completion_knows_the_options(verb):
+    assert set(complete(w.MUCTL, *verb.split(), "--")) == options(w.muctl(*verb.split(), "--help").stdout)
+
+
+def test_completion_knows_the_verbs():
+    assert {v.split()[0] for v in VERBS} == {v for v in complete(w.MUCTL, "") if not v.startswith("-")}
+    for first in {v.split()[0] for v in VERBS if " " in v}:
+        assert complete(w.MUCTL, first, "") == [v.split()[1] for v in VERBS if v.startswith(first + " ")]
