@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#undef MU_ANALYZE
 #include "base/error.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+/* A failure that says "no failure" would pass for success further up. */
+static enum mu_status never_ok(enum mu_status status)
+{
+    return status == MU_OK ? MU_INTERNAL : status;
+}
+
 enum mu_status mu_fail(struct mu_error *err, enum mu_status status, const char *format, ...)
 {
     va_list args;
 
-    err->status = status;
+    err->status = never_ok(status);
     va_start(args, format);
     (void)vsnprintf(err->text, sizeof(err->text), format, args);
     va_end(args);
-    return status;
+    return err->status;
 }
 
 static void append(char *to, size_t cap, const char *from)
@@ -37,6 +44,7 @@ enum mu_status mu_context(struct mu_error *err, const char *format, ...)
     va_end(args);
     append(err->text, sizeof(err->text), ": ");
     append(err->text, sizeof(err->text), cause);
+    err->status = never_ok(err->status);
     return err->status;
 }
 
