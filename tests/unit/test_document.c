@@ -88,8 +88,9 @@ static enum mu_status parse_pieces(const struct pieces *p, struct document *ret,
                                    struct mu_error *err)
 {
     uint8_t raw[8192];
+    const size_t len = build(p, raw);
 
-    return document_parse((struct bytes){raw, build(p, raw)}, ret, err);
+    return document_parse((struct bytes){raw, len}, ret, err);
 }
 
 static void refused(const struct pieces *p, const char *because)

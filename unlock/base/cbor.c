@@ -220,7 +220,9 @@ struct bytes cbor_bytes_or_null(struct reader *r)
         return (struct bytes){0};
     if (token.kind != CBOR_BYTES)
         r->failed = true;
-    return r->failed ? (struct bytes){0} : token.string;
+    if (r->failed)
+        return (struct bytes){0};
+    return token.string;
 }
 
 struct cbor_items cbor_enter(struct reader *r, enum cbor_kind kind)

@@ -274,7 +274,8 @@ static enum mu_status set_key(struct parser *p, const char *name, const char *va
     if (p->section == NULL)
         return mu_fail(err, MU_CONFIG, "%s:%u: \"%.64s\" stands before the first section", p->path,
                        p->line, name);
-    while (i < KEYS && (strcmp(keys[i].section, p->section) != 0 || strcmp(keys[i].name, name)))
+    while (i < KEYS &&
+           (strcmp(keys[i].section, p->section) != 0 || strcmp(keys[i].name, name) != 0))
         i++;
     if (i == KEYS)
         return mu_fail(err, MU_CONFIG, "%s:%u: unknown key \"%.64s\" in section [%s]", p->path,

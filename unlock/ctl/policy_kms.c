@@ -303,7 +303,7 @@ static enum mu_status take_context(struct request *q, const char *text, struct m
     if (strncmp(text, "volume-uuid=", 12) == 0)
         return policy_add_uuid(&q->uuids, text + 12, err);
     if (strncmp(text, "volume-identity=", 16) == 0)
-        return policy_add_hex(&q->identities, text + 16, 2 * VOLUME_IDENTITY_SIZE, err);
+        return policy_add_hex(&q->identities, text + 16, (size_t)2 * VOLUME_IDENTITY_SIZE, err);
     return mu_fail(err, MU_USAGE,
                    "--context '%.64s': measured-unlock sends volume-uuid=UUID and "
                    "volume-identity=HEX, nothing else",

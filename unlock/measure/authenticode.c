@@ -61,7 +61,7 @@ static enum mu_status parse_directories(struct pe *pe, size_t optional, size_t o
     if (count <= DIRECTORY_SECURITY || r.failed)
         return MU_OK;
 
-    pe->security = directories + 8 * DIRECTORY_SECURITY;
+    pe->security = directories + (size_t)8 * DIRECTORY_SECURITY;
     r = reader_at(pe->image, pe->security);
     offset = reader_le32(&r);
     size = reader_le32(&r);

@@ -85,6 +85,11 @@ static bool next_signature(struct signatures *at, struct signature *ret)
     return true;
 }
 
+static bool is_certificate(const struct signature *signature)
+{
+    return bytes_equal(signature->type, (struct bytes){x509_guid, GUID_BYTES});
+}
+
 static bool well_formed(struct bytes lists)
 {
     struct signatures at = signatures_of(lists);
@@ -257,7 +262,7 @@ static bool find_certificate(struct bytes lists, const struct signed_data *s, st
     struct signature signature;
 
     while (next_signature(&at, &signature)) {
-        if (memcmp(signature.type.data, x509_guid, GUID_BYTES) != 0 || !verifies(s, signature.data))
+        if (!is_certificate(&signature) || !verifies(s, signature.data))
             continue;
         *ret = signature.entry;
         return true;
@@ -377,10 +382,10 @@ bool secureboot_describe(struct text *text, struct bytes lists)
     size_t certificates = 0, others = 0;
 
     while (next_signature(&at, &signature)) {
-        const bool is_certificate = memcmp(signature.type.data, x509_guid, GUID_BYTES) == 0;
+        const bool certificate = is_certificate(&signature);
 
-        certificates += is_certificate;
-        others += !is_certificate;
+        certificates += certificate;
+        others += !certificate;
     }
     if (at.malformed || certificates + others == 0)
         return false;

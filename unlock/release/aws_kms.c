@@ -167,7 +167,7 @@ static enum mu_status parse_data(const struct record *record, struct record_data
     hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
     MU_TRY(json_only(data, "record: aws-kms", members, MU_REFUSE, err));
     MU_TRY(json_string(data, "key_arn", 2048, MU_REFUSE, &ret->key_arn, err));
-    MU_TRY(json_string(data, "ciphertext", 4 * (KMS_CIPHERTEXT_MAX / 3), MU_REFUSE,
+    MU_TRY(json_string(data, "ciphertext", (size_t)4 * (KMS_CIPHERTEXT_MAX / 3), MU_REFUSE,
                        &ret->ciphertext, err));
     MU_TRY(json_member(data, "encryption_context", json_type_object, MU_REFUSE,
                        &ret->encryption_context, err));
@@ -200,7 +200,7 @@ static enum mu_status session_prepare(struct provider_session *session, const st
     if (session->links == CONFIG_VOLUMES_MAX)
         return mu_fail(err, MU_CONFIG, "more than %d regions", CONFIG_VOLUMES_MAX);
     link = &session->link[session->links];
-    strcpy(link->region, region);
+    (void)snprintf(link->region, sizeof(link->region), "%s", region);
     MU_TRY(kms_open(session->config, data.key_arn, session->deadline, &link->kms, err));
     session->links++;
     return task_start(&link->connect, connect_kms, link, err);

@@ -115,7 +115,7 @@ static char *text_of(const char *prefix, struct bytes value)
 
     if (text == NULL)
         return NULL;
-    memcpy(text, prefix, prefix_len);
+    memcpy(text, prefix, prefix_len); /* NOLINT(bugprone-not-null-terminated-result): calloc */
     if (value.len > 0)
         memcpy(text + prefix_len, value.data, value.len);
     return text;
@@ -361,7 +361,7 @@ static void response_of(struct http *http, struct http_response *ret)
     (void)curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &response.status);
     (void)curl_easy_getinfo(http->easy, CURLINFO_CONTENT_TYPE, &type);
     if (type != NULL && strlen(type) < sizeof(response.content_type))
-        strcpy(response.content_type, type);
+        (void)snprintf(response.content_type, sizeof(response.content_type), "%s", type);
     if (curl_easy_header(http->easy, "Date", 0, CURLH_HEADER, -1, &date) == CURLHE_OK)
         when = curl_getdate(date->value, NULL);
     response.date = when > 0 ? when : 0;

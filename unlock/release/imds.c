@@ -154,7 +154,7 @@ static void json_wipe(json_object **object)
         {
             (void)name;
             if (json_object_is_type(value, json_type_string))
-                OPENSSL_cleanse((char *)(uintptr_t)json_object_get_string(value),
+                OPENSSL_cleanse((void *)json_object_get_string(value),
                                 (size_t)json_object_get_string_len(value));
         }
     }

@@ -49,7 +49,7 @@ static enum mu_status check_allocated(struct tpm *tpm, enum hash_alg alg, uint32
                                       struct mu_error *err)
 {
     char names[TPM_BANKS_MAX * 10] = "";
-    struct tpm_banks banks;
+    struct tpm_banks banks = {0};
     size_t len = 0;
 
     MU_TRY(tpm_banks(tpm, &banks, err));

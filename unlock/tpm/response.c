@@ -56,7 +56,7 @@ TSS2_RC tpm_rc_base(TSS2_RC rc)
     if (layer != TSS2_TPM_RC_LAYER && layer != TSS2_RESMGR_RC_LAYER &&
         layer != TSS2_RESMGR_TPM_RC_LAYER)
         return 0;
-    return code & TPM2_RC_FMT1 ? code & 0xbfu : code;
+    return (code & TPM2_RC_FMT1) != 0 ? code & 0xbfu : code;
 }
 
 bool tpm_again(struct tpm *tpm, TSS2_RC rc, unsigned *attempt)

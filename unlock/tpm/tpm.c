@@ -202,7 +202,7 @@ enum mu_status tpm_property(struct tpm *tpm, TPM2_PT property, uint32_t *ret, st
 
 enum mu_status tpm_manufacturer(struct tpm *tpm, char ret[static 5], struct mu_error *err)
 {
-    uint32_t value;
+    uint32_t value = 0;
 
     MU_TRY(tpm_property(tpm, TPM2_PT_MANUFACTURER, &value, err));
     for (unsigned i = 0; i < 4; i++) {

@@ -459,7 +459,8 @@ static enum mu_status slot_area(const struct luks_header *h, json_object *slot,
         size > h->keyslots_size - (offset - start))
         FAIL("the area at %llu, %llu bytes, is outside the key slot area",
              (unsigned long long)offset, (unsigned long long)size);
-    if (size < AF_STRIPES * LUKS_VOLUME_KEY_SIZE || offset % SECTOR != 0 || size % SECTOR != 0)
+    if (size < (uint64_t)AF_STRIPES * LUKS_VOLUME_KEY_SIZE || offset % SECTOR != 0 ||
+        size % SECTOR != 0)
         FAIL("the area at %llu, %llu bytes, is too small or not in whole sectors",
              (unsigned long long)offset, (unsigned long long)size);
     return MU_OK;
@@ -674,8 +675,11 @@ static void keep_detail(struct header_rule *rule, const char *text)
 {
     size_t len = 0;
 
-    for (; text[len] != '\0' && len < sizeof(rule->detail) - 1; len++)
-        rule->detail[len] = text[len] >= 0x20 && text[len] < 0x7f ? text[len] : '?';
+    for (; len < sizeof(rule->detail) - 1 && text[len] != '\0'; len++) {
+        rule->detail[len] = text[len];
+        if (text[len] < 0x20 || text[len] >= 0x7f)
+            rule->detail[len] = '?';
+    }
     rule->detail[len] = '\0';
 }
 

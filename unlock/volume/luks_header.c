@@ -85,7 +85,7 @@ static enum mu_status read_at(int fd, const char *device, uint64_t offset, struc
                            (unsigned long long)offset, strerror(errno));
         if (n == 0)
             return mu_fail(err, MU_REFUSE, "%s: ends at %llu, within its LUKS2 header", device,
-                           (unsigned long long)(offset + done));
+                           (unsigned long long)offset + done);
         done += (size_t)n;
     }
     return MU_OK;

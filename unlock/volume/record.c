@@ -84,8 +84,8 @@ static enum mu_status parse_volume(json_object *payload, struct record *record,
 
     MU_TRY(json_string(payload, "volume_uuid", UUID_TEXT_SIZE - 1, MU_REFUSE, &text, err));
     (void)snprintf(record->volume_uuid, sizeof(record->volume_uuid), "%s", text);
-    MU_TRY(
-        json_string(payload, "volume_identity", 2 * VOLUME_IDENTITY_SIZE, MU_REFUSE, &text, err));
+    MU_TRY(json_string(payload, "volume_identity", (size_t)2 * VOLUME_IDENTITY_SIZE, MU_REFUSE,
+                       &text, err));
     if (!hex_decode(text, record->volume_identity, VOLUME_IDENTITY_SIZE))
         return mu_fail(err, MU_REFUSE, "\"volume_identity\" is not %d hex digits",
                        2 * VOLUME_IDENTITY_SIZE);

@@ -193,6 +193,7 @@ static enum mu_status check_table(const struct luks_header *header, const char *
         length != (header->device_size - header->data_offset) / SECTOR)
         return mu_fail(err, MU_REFUSE, "%s: the mapping is not one dm-crypt target of the whole %s",
                        mapping, header->device);
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel wrote it, and no other value is taken for ours */
     if (sscanf(params, "%31s %*s %" SCNu64 " %31s %" SCNu64, cipher, &iv, device, &offset) != 4 ||
         strcmp(cipher, "aes-xts-plain64") != 0 || iv != 0 || strcmp(device, expected) != 0 ||
         offset != header->data_offset / SECTOR)
