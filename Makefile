@@ -101,6 +101,13 @@ $(O)/tests/unit/%.o: INCLUDE := -Itests/unit
 
 units: $(UNIT)
 
+$(O)/%.tidy: %.c .clang-tidy $(wildcard unlock/*/*.h) $(O)/flags
+	$(call say,TIDY,$<)
+	$(Q)mkdir -p $(dir $@)
+	$(Q)clang-tidy --quiet $< -- $(ALL_CFLAGS) -DMU_ANALYZE 2>$@.log || { cat $@.log >&2; exit 1; }
+	$(Q)touch $@
+tidy: $(patsubst %.c,$(O)/%.tidy,$(LIB_SRC) $(BOOT_SRC) $(CTL_SRC))
+
 # Drives the providers for tests/integration/test_release.py.
 $(O)/integration/release_driver: $(O)/tests/integration/release_driver.o $(O)/libmu.a
 	$(call say,LD,$@)
@@ -203,5 +210,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units drivers setup deps check unit integration vm demo bench fmt clean install uninstall deb rpm FORCE
+.PHONY: all help units tidy drivers setup deps check unit integration vm demo bench fmt clean install uninstall deb rpm FORCE
 .SECONDARY:
