@@ -3,16 +3,13 @@
 import hashlib
 import json
 import re
-import struct
 from pathlib import Path
 
 import pytest
 
 import world as worlds
+from event_log import BANKS, EV_EFI_ACTION, EV_IPL, EV_SEPARATOR, event, read_log, spec_id, write_log
 from world import VECTORS, ZERO, make_builder_key, muctl, run
-
-EV_SEPARATOR, EV_IPL, EV_EFI_ACTION = 0x4, 0xd, 0x80000007
-BANKS = {"sha256": 0x0b, "sha384": 0x0c}
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +24,6 @@ def tpm(shared_tpm):
     """After power on: nothing is measured yet."""
     run(shared_tpm.COMMAND, "reset", "--tcp", shared_tpm.port)
     return shared_tpm
-
-
-def spec_id():
-    algorithms = b"".join(struct.pack("<HH", a, hashlib.new(n).digest_size) for n, a in BANKS.items())
-    data = b"Spec ID Event03\0" + struct.pack("<IBBBBI", 0, 0, 2, 0, 2, len(BANKS)) + algorithms + b"\0"
-    return struct.pack("<II20sI", 0, 3, b"", len(data)) + data
-
-
-def event(pcr, kind, data):
-    digests = b"".join(struct.pack("<H", a) + hashlib.new(n, data).digest() for n, a in BANKS.items())
-    return struct.pack("<III", pcr, kind, len(BANKS)) + digests + struct.pack("<I", len(data)) + data
 
 
 USUAL = [(0, 0x8, b"firmware"), (7, EV_SEPARATOR, bytes(4)),
@@ -214,34 +200,8 @@ def test_diff_with_an_image_as_reference(tpm, tmp_path):
 
 # ---- what changed, on logs of real boots ----
 
-SIZES = {0x4: 20, 0xb: 32, 0xc: 48}
 REAL = [DATA / "eventlog.bin", *(VECTORS / "eventlog/go-eventlog" / f"{name}.bin" for name in (
     "ubuntu-2104-no-secure-boot", "rhel8-uefi", "cos-101-amd-sev"))]
-
-
-def read_log(path):
-    """-> header, [(pcr, type, {algorithm: digest}, data)]; TCG PC Client PFP 1.05, 10.2.2"""
-    raw, events = path.read_bytes(), []
-    pos = start = 32 + struct.unpack_from("<I", raw, 28)[0]
-    while pos + 12 <= len(raw):
-        pcr, kind, count = struct.unpack_from("<III", raw, pos)
-        if count == 0 or pcr == 0xffffffff:
-            break
-        pos, digests = pos + 12, {}
-        for _ in range(count):
-            algorithm, = struct.unpack_from("<H", raw, pos)
-            digests[algorithm] = raw[pos + 2:pos + 2 + SIZES[algorithm]]
-            pos += 2 + SIZES[algorithm]
-        size, = struct.unpack_from("<I", raw, pos)
-        events.append((pcr, kind, digests, raw[pos + 4:pos + 4 + size]))
-        pos += 4 + size
-    return raw[:start], events
-
-
-def write_log(path, header, events):
-    path.write_bytes(header + b"".join(
-        struct.pack("<III", pcr, kind, len(digests)) + b"".join(struct.pack("<H", a) + d for a, d in digests.items())
-        + struct.pack("<I", len(data)) + data for pcr, kind, digests, data in events))
 
 
 def replayed_by_hand(path, events, pcr):

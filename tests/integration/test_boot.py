@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 
+import event_log
 import pytest
 import world as w
 
@@ -79,6 +80,45 @@ def test_altered_pcr(world, pcr):
     world.tpm.extend(pcr, b"a boot kit")
     done = refused(world, says=f"PCR {pcr}")
     assert world.tpm.pcr(pcr)[:16] in done.stderr
+
+
+def with_log(world, folder, *changes):
+    """The machine's event log beside it: what it measured, and these events, which are extended too."""
+    events = [(7, event_log.EV_EFI_ACTION, b"secure boot is off"), (4, event_log.EV_EFI_ACTION, b"the boot loader")]
+    for pcr, kind, data in changes:
+        world.tpm.extend(pcr, data)
+    path = folder / "binary_bios_measurements"
+    path.write_bytes(event_log.spec_id() + b"".join(event_log.event(*e) for e in [*events, *changes]))
+    world.config_path.write_text(world.config_path.read_text().replace("[tpm]", f"[tpm]\neventlog = {path}"))
+
+
+@pytest.mark.parametrize("text, shown", [
+    ("init=/bin/sh", "init=/bin/sh"), ("x" * 300, "x" * 300), ("rd.break " * 60, "rd.break rd.break"),
+    ("\x1b[2J\nPCRs match", "[2J"), ("\u2603 root=/dev/sdb", "root=/dev/sdb")],
+    ids=["shell", "one long word", "many words", "escape sequence", "snowman"])
+def test_refusal_shows_the_command_line(world, tmp_path, text, shown):
+    """On a serial console: what changed, in printable lines of less than 100 characters."""
+    with_log(world, tmp_path, (12, event_log.EV_IPL, (text + "\0").encode("utf-16-le")))
+    done = w.run(w.UNLOCK, "unlock", "--config", world.config_path, "--no-activate", check=False, text=True)
+    lines = done.stderr.splitlines()
+    assert done.returncode == REFUSE and max(map(len, lines)) < 100
+    assert all(line.startswith("measured-unlock: ") and line.isascii() and line.isprintable() for line in lines)
+    said = " ".join(line.removeprefix("measured-unlock:").strip() for line in lines)
+    assert "without this event it would match" in said and "command line was handed in from outside: " in said
+    assert shown.replace(" ", "") in said.replace(" ", "")
+    assert f"PCR 12: expected {w.ZERO[:16]}..., found {world.tpm.pcr(12)[:16]}..." in said
+    assert world.fence_closed() and world.aws.decrypts() == []
+
+
+def test_refusal_names_the_new_image(world, tmp_path):
+    """PCR 4 is in the signed part only; a loader that the log does not show proves nothing."""
+    with_log(world, tmp_path, (4, event_log.EV_EFI_ACTION, b"another boot loader"))
+    done = refused(world, says="PCR 4: the event log explains it; without this event it would match:")
+    assert "new: event 3 EV_EFI_ACTION: another boot loader" in " ".join(done.stderr.split())
+    world.fresh()
+    with_log(world, tmp_path)
+    world.tpm.extend(4, b"another boot loader")
+    refused(world, says="PCR 4: the event log does not lead to the value found, so it proves nothing")
 
 
 def test_no_sha384_bank(tmp_path, world):
