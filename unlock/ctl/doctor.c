@@ -60,15 +60,13 @@ static const struct obstacle {
 };
 #define OBSTACLES (sizeof(obstacles) / sizeof(obstacles[0]))
 
-static void print_folded(const char *lead, const char *text)
+/* The first line goes on from where `lead` ends; the others begin below its end. */
+static void print_folded(int lead, const char *text)
 {
-    size_t used = strlen(lead);
-
     for (bool first = true; first || *text != '\0'; first = false) {
-        size_t len = log_fold(text, COLUMNS - INDENT - used);
+        size_t len = log_fold(text, (size_t)(COLUMNS - lead));
 
-        (void)printf("%*s%s%.*s\n", first ? 0 : INDENT, "", first ? lead : "   " + (3 - used),
-                     (int)len, text);
+        (void)printf("%*s%.*s\n", first ? 0 : lead, "", (int)len, text);
         text += len;
         text += strspn(text, " ");
     }
@@ -77,11 +75,11 @@ static void print_folded(const char *lead, const char *text)
 static void print_line(const char *mark, const char *name, const char *detail, const char *fix)
 {
     (void)printf("%s %-*s ", mark, INDENT - 8, name);
-    print_folded("", detail);
+    print_folded(INDENT, detail);
     if (fix == NULL)
         return;
-    (void)printf("%*s", INDENT, "");
-    print_folded("-> ", fix);
+    (void)printf("%*s-> ", INDENT, "");
+    print_folded(INDENT + 3, fix);
 }
 
 static void record_finding(struct doctor *doctor, const char *result, const char *name,
@@ -94,6 +92,8 @@ static void record_finding(struct doctor *doctor, const char *result, const char
     json_object_object_add(finding, "detail", json_object_new_string(detail));
     if (fix != NULL)
         json_object_object_add(finding, "fix", json_object_new_string(fix));
+    if (doctor->image_now != NULL)
+        json_object_object_add(finding, "image", json_object_new_string(doctor->image_now));
     json_object_array_add(doctor->findings, finding);
 }
 

@@ -51,6 +51,8 @@ struct doctor {
     size_t initramfs; /* plain ones that hold measured-unlock */
     bool credentials; /* IMDS gave some */
     /* what was said */
+    const char
+        *image_now; /* what is looked into; in the text, its lines follow the one naming it */
     json_object *findings;
     unsigned warnings, failures;
     enum mu_status worst;

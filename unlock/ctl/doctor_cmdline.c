@@ -139,7 +139,8 @@ void doctor_command_line(struct doctor *doctor, const char *name, const char *wh
     unsigned found = 0;
     char *word = text;
 
-    memcpy(text, line.data, len);
+    if (len > 0)
+        memcpy(text, line.data, len);
     text[len] = '\0';
     while (*(word += strspn(word, BLANKS)) != '\0') {
         char *end = word + strcspn(word, BLANKS);

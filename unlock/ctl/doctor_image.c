@@ -149,9 +149,9 @@ static void conclude(const struct view *view, const char *finding, const struct 
                      const char *good)
 {
     if (wrong->count > 0)
-        doctor_fail(view->doctor, MU_CONFIG, finding, rebuild, "%s: %s", view->path, wrong->text);
+        doctor_fail(view->doctor, MU_CONFIG, finding, rebuild, "%s", wrong->text);
     else
-        doctor_ok(view->doctor, finding, "%s: %s", view->path, good);
+        doctor_ok(view->doctor, finding, "%s", good);
 }
 
 static void check_parts(const struct view *view, const char *finding, struct list *wrong)
@@ -222,7 +222,7 @@ static void check_prompt(const struct view *view)
     if (initramfs_content(&view->image, "etc/crypttab", &crypttab) && crypttab.len > 0)
         doctor_warn(view->doctor, "image-prompt",
                     "keep the volumes out of /etc/crypttab; measured-unlock makes the mappings",
-                    "%s: it holds an etc/crypttab, which nothing in it obeys", view->path);
+                    "it holds an etc/crypttab, which nothing in it obeys");
     conclude(view, "image-prompt", &wrong, "nothing in it asks for a passphrase");
 }
 
@@ -233,7 +233,7 @@ static void check_shell(const struct view *view)
     struct list wrong = {0};
 
     check_parts(view, "image-shell", &wrong);
-    if (!initramfs_content(&view->image, OWN_CMDLINE, &own))
+    if (!initramfs_content(&view->image, OWN_CMDLINE, &own) || own.len == 0)
         list_add(&wrong, OWN_CMDLINE, "is not in it");
     else
         for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
@@ -246,20 +246,14 @@ static void check_shell(const struct view *view)
  * where a host-only image puts this machine's root= and rd.luks.uuid=. */
 static void check_command_lines(const struct view *view)
 {
-    char where[DOCTOR_PATH_MAX + 128];
-
-    if (view->image.uki) {
-        (void)snprintf(where, sizeof(where), "%s: .cmdline", view->path);
-        doctor_command_line(view->doctor, "image-cmdline", where, view->image.cmdline, true);
-    }
+    if (view->image.uki)
+        doctor_command_line(view->doctor, "image-cmdline", ".cmdline", view->image.cmdline, true);
     for (size_t i = 0; i < view->image.entries; i++) {
         const struct initramfs_entry *entry = &view->image.entry[i];
 
-        if (strncmp(entry->name, "etc/cmdline.d/", 14) != 0 || !S_ISREG(entry->mode) ||
-            strstr(entry->name, "measured-unlock") != NULL)
-            continue;
-        (void)snprintf(where, sizeof(where), "%s: %.100s", view->path, entry->name);
-        doctor_command_line(view->doctor, "image-cmdline", where, entry->data, false);
+        if (strncmp(entry->name, "etc/cmdline.d/", 14) == 0 && S_ISREG(entry->mode) &&
+            strstr(entry->name, "measured-unlock") == NULL)
+            doctor_command_line(view->doctor, "image-cmdline", entry->name, entry->data, false);
     }
 }
 
@@ -295,6 +289,7 @@ static bool look_into(struct view *view)
     doctor_ok(view->doctor, "image", "%s: %s, %s systemd, %zu files", view->path,
               view->image.uki ? "unified kernel image" : "initramfs",
               view->systemd ? "with" : "without", view->image.entries);
+    view->doctor->image_now = view->path;
     check_program(view);
     check_configuration(view);
     for (size_t i = 0; i < 2; i++) {
@@ -310,6 +305,7 @@ static bool look_into(struct view *view)
     check_shell(view);
     check_command_lines(view);
     remember(view);
+    view->doctor->image_now = NULL;
     return true;
 }
 

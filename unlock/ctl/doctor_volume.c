@@ -172,6 +172,7 @@ void doctor_check_enrolled(struct doctor *doctor)
         }
     }
     if (compared == 0)
-        doctor_warn(doctor, "volume-image", "give the UKI with --image",
+        doctor_warn(doctor, "volume-image",
+                    doctor->ukis == 0 ? "give the UKI with --image" : "mend the record first",
                     "not done: needs a record that holds and a unified kernel image");
 }

@@ -117,13 +117,13 @@ static enum mu_status add_image(struct prediction *p, struct bytes image, struct
 static unsigned number_after(struct bytes text, const char *marker)
 {
     size_t len = strlen(marker);
-    const uint8_t *pos = memmem(text.data, text.len, marker, len);
-    const uint8_t *end = text.data + text.len;
+    const uint8_t *pos = text.len > 0 ? memmem(text.data, text.len, marker, len) : NULL;
     unsigned number = 0;
 
     if (pos == NULL)
         return 0;
-    for (pos += len; pos < end && *pos >= '0' && *pos <= '9' && number < 10000; pos++)
+    for (pos += len; pos < text.data + text.len && *pos >= '0' && *pos <= '9' && number < 10000;
+         pos++)
         number = number * 10 + (*pos - '0');
     return number;
 }
