@@ -25,9 +25,8 @@ def _copy(source, target, offset):
 
 def esp(path, uki):
     """A FAT image with the UKI where firmware looks for it by default."""
-    subprocess.run(["truncate", "-s", f"{ESP_MIB}M", path], check=True)
     with steps.bench(esp=path, uki_efi=uki) as work:
-        steps.run(work, "50-esp")
+        steps.run(work, "50-esp", ESP_MIB=ESP_MIB)
 
 
 def replace_uki(disk, uki):
