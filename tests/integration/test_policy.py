@@ -660,6 +660,16 @@ def test_what_is_no_policy(text, code):
     assert done.returncode == code and done.stderr and "\x1b" not in done.stdout
 
 
+def test_as_aws_prints_it(good):
+    """aws kms get-key-policy --output json"""
+    assert lint({"Policy": json.dumps(good), "PolicyName": "default"})[:3] == (0, set(), set())
+    spoilt = copy.deepcopy(good)
+    FLAWS["no fence"][1](spoilt)
+    assert lint({"Policy": json.dumps(spoilt), "PolicyName": "default"})[1] == {"fence-pcr"}
+    for text in "{", 7, json.dumps(json.dumps(good)), None:
+        assert w.muctl("policy", "lint", "-", input=json.dumps({"Policy": text}), check=False).returncode == 4
+
+
 @pytest.mark.parametrize("twice", ['"Effect": "Allow", "Effect": "Deny",', '"Sid": "a", "Sid": "b",'])
 def test_duplicate_member(good, twice):
     text = json.dumps(good)

@@ -572,8 +572,12 @@ def test_bad_arguments(options, code, tmp_path):
 def test_unreadable(tmp_path, draft, root_pem, golden):
     assert w.muctl("verify", tmp_path / "absent", check=False).returncode == 4
     assert w.muctl("verify", check=False).returncode == 1
-    (tmp_path / "large").write_bytes(bytes(16385))
+    draft.answers["user_data"] = bytes(12000)
+    refused(draft.encode(), {"structure"}, "--root", root_pem)
+    refused(bytes(20000), {"structure"})
+    (tmp_path / "large").write_bytes(bytes(2 ** 20 + 1))
     assert w.muctl("verify", tmp_path / "large", check=False).returncode == 4
+    draft.answers["user_data"] = None
     golden.write_text(json.dumps({"Measurements": {"HashAlgorithm": "SHA256", "PCR4": "00" * 32}}))
     code, report, stderr = verify(draft.encode(), "--root", root_pem, "--baseline", golden)
     assert (code, report) == (4, None) and "sha256" in stderr

@@ -10,6 +10,7 @@
 static const char help[] =
     "Names each statement of a KMS key policy that defeats attestation, and the fix.\n"
     "Exit code 2 when there is a finding, 4 when FILE is not a policy; warnings do not count.\n"
+    "FILE is a policy, or what 'aws kms get-key-policy' prints.\n"
     "\n"
     "  --fence-pcr N  the fence PCR of the image's configuration (default 15)\n"
     "  --json         report {\"ok\", \"findings\": [{\"rule\", \"statement\", \"detail\", "
@@ -74,6 +75,24 @@ static void free_report(struct policy_report **report)
     free(*report);
 }
 
+/* What "aws kms get-key-policy" prints: the policy is a text in "Policy". */
+static enum mu_status unwrap(json_object **policy, const char *path, struct mu_error *err)
+{
+    json_object *inner = NULL, *text = NULL;
+
+    if (!json_object_is_type(*policy, json_type_object) ||
+        json_object_object_get_ex(*policy, "Statement", NULL) ||
+        !json_object_object_get_ex(*policy, "Policy", &text) ||
+        !json_object_is_type(text, json_type_string))
+        return MU_OK;
+    MU_TRY(json_parse((struct bytes){(const uint8_t *)json_object_get_string(text),
+                                     (size_t)json_object_get_string_len(text)},
+                      path, MU_CONFIG, &inner, err));
+    json_free(policy);
+    *policy = inner;
+    return MU_OK;
+}
+
 static enum mu_status lint(const char *path, unsigned fence_pcr, bool json, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer text = {0};
@@ -85,6 +104,7 @@ static enum mu_status lint(const char *path, unsigned fence_pcr, bool json, stru
         return mu_oom(err);
     MU_TRY(file_read(path, POLICY_MAX_BYTES, &text, err));
     MU_TRY(json_parse(buffer_view(&text), path, MU_CONFIG, &policy, err));
+    MU_TRY(unwrap(&policy, path, err));
     status = policy_lint(policy, fence_pcr, report, err);
     if (status != MU_OK && status != MU_REFUSE) {
         (void)mu_context(err, "%s", path);

@@ -13,6 +13,7 @@
 #include "measure/baseline.h"
 
 #define ROOT_FILE_MAX 16384
+#define DOCUMENT_FILE_MAX (1 << 20) /* so that one that is too large is refused like any other */
 #define NONCE_MAX 1024
 #define TIME_TEXT 40
 #define YEAR_9999_S INT64_C(253402300799)
@@ -437,7 +438,7 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
         MU_TRY(baseline_load(arguments.baseline, &baseline, err));
         policy.baseline = &baseline;
     }
-    MU_TRY(file_read(argv[optind], DOCUMENT_MAX_BYTES, &raw, err));
+    MU_TRY(file_read(argv[optind], DOCUMENT_FILE_MAX, &raw, err));
     status = verify_bytes(buffer_view(&raw), &policy, &document, &report, err);
     if (status != MU_OK && status != MU_REFUSE)
         return status;
