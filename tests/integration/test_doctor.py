@@ -344,10 +344,13 @@ def test_cut_image(healthy):
 
 
 def test_missing_decompressor(healthy):
-    if shutil.which("lzop"):
-        pytest.skip("lzop is installed")
-    healthy.image.write_bytes(b"\x89LZO\0\r\n\x1a\n")
-    assert "install the package lzop" in healthy.detail("image")
+    """In a root that holds nothing else, the package to install is named."""
+    if os.geteuid() != 0 or b"/ld-linux" in w.MUCTL.read_bytes()[:4096]:
+        pytest.skip("needs chroot(8), so root, and a static muctl")
+    shutil.copy(w.MUCTL, healthy.root / "muctl")
+    shutil.copy(healthy.image, healthy.root / "image.efi")
+    done = w.run("chroot", healthy.root, "/muctl", "doctor", "--build", "--image", "/image.efi", check=False, text=True)
+    assert done.returncode == CONFIG and "install the package zstd" in " ".join(done.stdout.split())
 
 
 def test_image_without_measured_unlock(healthy):
@@ -381,7 +384,8 @@ def test_image_that_is_not_enrolled(healthy):
 
 def test_real_images(healthy):
     """What dracut itself made for the VM tests: everything in it is found, and equal where it is of this tree."""
-    images = sorted((w.Path.home() / ".cache/measured-unlock").glob("uki-*/uki.efi"), key=lambda p: p.stat().st_mtime)
+    cache = w.Path(os.environ.get("MU_CACHE", w.Path.home() / ".cache/measured-unlock"))
+    images = sorted(cache.glob("uki-*/uki.efi"), key=lambda p: p.stat().st_mtime)
     if not images:
         pytest.skip("no image of a VM test is in the cache")
     code, found = healthy.examine("--image", images[-1], role="--build", image=False)
