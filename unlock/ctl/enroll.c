@@ -144,7 +144,9 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
     if (strcmp(a.provider, AWS_KMS) != 0)
         return mu_fail(err, MU_USAGE, "provider '%s' is not known; " AWS_KMS " is", a.provider);
     if (a.key_arn == NULL || a.baselines == 0 || a.sign_key == NULL)
-        return mu_fail(err, MU_USAGE, "--key-arn, --baseline and --sign-key are needed");
+        return mu_fail(
+            err, MU_USAGE,
+            "--key-arn, --baseline and --sign-key are needed; see 'muctl enroll --help'");
     if (a.key_file != NULL && a.volume_key_file != NULL)
         return mu_fail(err, MU_USAGE, "--key-file or --volume-key-file, not both");
     *ret = a;

@@ -127,7 +127,11 @@ static void print_overview(FILE *to)
 
 static void print_help(const struct verb *verb)
 {
-    (void)printf("Usage: muctl %s %s\n\n%s\n", verb->name, verb->synopsis, verb->help);
+    size_t len = strlen(verb->help);
+    bool ended = len > 0 && verb->help[len - 1] == '\n';
+
+    (void)printf("Usage: muctl %s %s\n\n%s%s", verb->name, verb->synopsis, verb->help,
+                 ended ? "" : "\n");
 }
 
 static bool asks_for_help(int argc, char **argv)
