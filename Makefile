@@ -43,6 +43,7 @@ ALL_CFLAGS  = -std=gnu17 -fPIE -ffunction-sections -fdata-sections -fno-asynchro
               -Iunlock -D_GNU_SOURCE -DMU_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(LINK) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
 
+comma := ,
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(filter 1,$(V)),true,printf '  %-7s %s\n' $(1) $(2))
 
@@ -113,7 +114,14 @@ $(O)/integration/release_driver: $(O)/tests/integration/release_driver.o $(O)/li
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
-drivers: $(O)/integration/release_driver
+
+# The real objects without some of the defences, for tests/integration/test_attacks.py.
+WEAKENED := $(shell sed -n -e 's/^WRAP.\([a-z_]*\),.*/\1/p' -e 's/^const char .__wrap_\([a-z_]*\).*;/\1/p' tests/attacks/weak.c)
+$(O)/attacks/weak: $(O)/tests/attacks/weak.o $(call object,$(BOOT_SRC)) $(O)/libmu.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(sort $(WEAKENED))) -o $@ $^ $(PKG_LIBS)
+drivers: $(O)/integration/release_driver $(O)/attacks/weak
 
 # tests/fuzz/README.md. One build serves fuzzing, replaying and measuring: clang, sanitizers, coverage.
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)

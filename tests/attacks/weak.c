@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* measured-unlock without the defences that MU_WITHOUT names ("header,identity"), for the premises
+ * in tests/integration/test_attacks.py. The same objects as the real program, linked with ld
+ * --wrap: nothing of this is in them. MU_SWAP_IN names a file that replaces the volume after the
+ * header was checked and before libcryptsetup is given it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "measure/baseline.h"
+#include "measure/signature.h"
+#include "tpm/fence.h"
+#include "volume/crypt.h"
+#include "volume/volume.h"
+
+#define VOLUME_MAX_BYTES (64u << 20)
+/* STATUS __real_NAME PARAMETERS is the program's own; __wrap_NAME is what it calls. */
+#define WRAP(name, parameters)                                                                     \
+    enum mu_status __real_##name parameters;                                                       \
+    enum mu_status __wrap_##name parameters;                                                       \
+    enum mu_status __wrap_##name parameters
+
+const char *__real_crypt_get_cipher(struct crypt_device *cd);
+const char *__real_crypt_get_cipher_mode(struct crypt_device *cd);
+
+static char device[256];                       /* the last header was loaded from */
+static uint8_t identity[VOLUME_IDENTITY_SIZE]; /* of the last record */
+
+static bool without(const char *defence)
+{
+    const char *list = getenv("MU_WITHOUT");
+    size_t len = strlen(defence);
+
+    while (list != NULL && *list != '\0') {
+        if (strncmp(list, defence, len) == 0 && (list[len] == ',' || list[len] == '\0'))
+            return true;
+        list = strchr(list, ',');
+        list = list != NULL ? list + 1 : NULL;
+    }
+    return false;
+}
+
+WRAP(baseline_compare, (const struct pcr_values *expected, const struct pcr_values *found,
+                        uint32_t *ret_differ, struct mu_error *err))
+{
+    return without("baseline") ? MU_OK : __real_baseline_compare(expected, found, ret_differ, err);
+}
+
+WRAP(signature_verify, (EVP_PKEY * key, const char *context, struct bytes data,
+                        struct bytes signature, struct mu_error *err))
+{
+    return without("signature") ? MU_OK
+                                : __real_signature_verify(key, context, data, signature, err);
+}
+
+WRAP(record_parse_token,
+     (json_object * token, EVP_PKEY *key, struct record *ret, struct mu_error *err))
+{
+    MU_TRY(__real_record_parse_token(token, key, ret, err));
+    memcpy(identity, ret->volume_identity, sizeof(identity));
+    return MU_OK;
+}
+
+WRAP(record_check,
+     (const struct record *record, const char *uuid, int64_t minimum, struct mu_error *err))
+{
+    return without("record") ? MU_OK : __real_record_check(record, uuid, minimum, err);
+}
+
+WRAP(luks_header_load, (const char *path, struct luks_header *ret, struct mu_error *err))
+{
+    (void)snprintf(device, sizeof(device), "%s", path);
+    return __real_luks_header_load(path, ret, err);
+}
+
+WRAP(luks_header_check,
+     (const struct luks_header *header, struct header_report *ret_report, struct mu_error *err))
+{
+    return without("header") ? MU_OK : __real_luks_header_check(header, ret_report, err);
+}
+
+WRAP(volume_identity, (const struct secret *volume_key, const char *uuid,
+                       uint8_t ret[static VOLUME_IDENTITY_SIZE], struct mu_error *err))
+{
+    MU_TRY(__real_volume_identity(volume_key, uuid, ret, err));
+    if (without("identity"))
+        memcpy(ret, identity, sizeof(identity));
+    return MU_OK;
+}
+
+WRAP(fence_check_open, (struct tpm * tpm, unsigned pcr, struct mu_error *err))
+{
+    return without("fence-check") ? MU_OK : __real_fence_check_open(tpm, pcr, err);
+}
+
+WRAP(fence_close, (struct tpm * tpm, unsigned pcr, const struct bytes *items, size_t count,
+                   struct mu_error *err))
+{
+    return without("fence") ? MU_OK : __real_fence_close(tpm, pcr, items, count, err);
+}
+
+WRAP(fence_ensure, (struct tpm * tpm, unsigned pcr, const char *reason, struct mu_error *err))
+{
+    return without("fence") ? MU_OK : __real_fence_ensure(tpm, pcr, reason, err);
+}
+
+static enum mu_status swap_in(struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer image = {0};
+    const char *path = getenv("MU_SWAP_IN");
+
+    if (path == NULL)
+        return MU_OK;
+    MU_TRY(file_read(path, VOLUME_MAX_BYTES, &image, err));
+    return file_write(device, buffer_view(&image), 0600, err);
+}
+
+WRAP(crypt_session_open,
+     (struct crypt_session * session, const char *header, const char *data, struct mu_error *err))
+{
+    MU_TRY(swap_in(err));
+    MU_TRY(__real_crypt_session_open(session, without("copy") ? device : header, data, err));
+    (void)fprintf(stderr, "weak: libcryptsetup is given %s-%s\n",
+                  __real_crypt_get_cipher(session->cd), __real_crypt_get_cipher_mode(session->cd));
+    return MU_OK;
+}
+
+/* The second opinion asks these two. */
+const char *__wrap_crypt_get_cipher(struct crypt_device *cd);
+const char *__wrap_crypt_get_cipher(struct crypt_device *cd)
+{
+    return without("second-opinion") ? "aes" : __real_crypt_get_cipher(cd);
+}
+
+const char *__wrap_crypt_get_cipher_mode(struct crypt_device *cd);
+const char *__wrap_crypt_get_cipher_mode(struct crypt_device *cd)
+{
+    return without("second-opinion") ? "xts-plain64" : __real_crypt_get_cipher_mode(cd);
+}
