@@ -10,7 +10,7 @@
 #include "ctl/ctl.h"
 
 #define TPM_WAIT_S 2
-#define DESCRIPTION_MAX 512
+#define DESCRIPTION_MAX 8192
 
 /* PFP 3.3.4: firmware alone extends PCR 0 to 7; the operating system extends the others later on,
  * which is not in this log. */
@@ -71,8 +71,8 @@ static enum mu_status parse_options(int argc, char **argv, struct options *o, st
 static bool log_has_bank(const struct eventlog *log, enum hash_alg bank)
 {
     for (size_t i = 0; i < log->count; i++)
-        if (log->event[i].type != 0x03)
-            return event_digest_of(&log->event[i], bank) != NULL;
+        if (log->event[i].type != EV_NO_ACTION && event_digest_of(&log->event[i], bank) != NULL)
+            return true;
     return false;
 }
 
@@ -89,37 +89,55 @@ static enum mu_status load(const char *file, struct replay *replay, struct mu_er
     return MU_OK;
 }
 
-/* The strongest bank that both the log and the TPM have. */
+/* The strongest bank that both the log and the TPM have; *ret_mask: what the TPM has of it. */
 static const struct pcr_values *common_bank(const struct replay *replay,
-                                            const struct tpm_banks *allocated)
+                                            const struct tpm_banks *allocated, uint32_t *ret_mask)
 {
     for (size_t i = BANKS; i-- > 0;)
         for (size_t k = 0; k < allocated->count; k++)
             if (replay->values[i].mask != 0 && allocated->bank[k].alg == banks[i] &&
-                (allocated->bank[k].mask & replay->values[i].mask) == replay->values[i].mask)
+                (allocated->bank[k].mask & replay->values[i].mask) == replay->values[i].mask) {
+                *ret_mask = allocated->bank[k].mask;
                 return &replay->values[i];
+            }
     return NULL;
 }
 
+/* PCRs hold zero, or ones from 17 to 22, until something is measured (PFP 3.3.3, table 1). */
+static bool is_untouched(const struct digest *pcr, size_t size)
+{
+    static const struct digest zero = {{0}};
+    struct digest ones;
+
+    memset(ones.bytes, 0xff, sizeof(ones.bytes));
+    return memcmp(pcr->bytes, zero.bytes, size) == 0 || memcmp(pcr->bytes, ones.bytes, size) == 0;
+}
+
+/* A PCR that the log does not lead to counts, too, if something was measured into it. */
 static enum mu_status compare(const char *tcti, struct replay *replay, struct mu_error *err)
 {
     MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
     const struct pcr_values *values;
     struct tpm_banks allocated;
     struct pcr_values found;
+    uint32_t mask;
 
     MU_TRY(tpm_open(tcti, deadline_in(TPM_WAIT_S), &tpm, err));
     MU_TRY(tpm_banks(tpm, &allocated, err));
-    values = common_bank(replay, &allocated);
+    values = common_bank(replay, &allocated, &mask);
     if (values == NULL)
         return mu_fail(err, MU_CONFIG, "the TPM has no bank that the event log has digests of");
-    MU_TRY(tpm_pcr_read(tpm, values->bank, values->mask, &found, err));
+    MU_TRY(tpm_pcr_read(tpm, values->bank, mask, &found, err));
     replay->compared = values->bank;
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        bool same =
-            memcmp(values->value[pcr].bytes, found.value[pcr].bytes, hash_size(values->bank)) == 0;
+        const size_t size = hash_size(values->bank);
+        const uint32_t bit = PCR_BIT(pcr) & mask;
 
-        *(same ? &replay->explained : &replay->unexplained) |= PCR_BIT(pcr) & values->mask;
+        if ((bit & values->mask) != 0 &&
+            memcmp(values->value[pcr].bytes, found.value[pcr].bytes, size) == 0)
+            replay->explained |= bit;
+        else if ((bit & values->mask) != 0 || !is_untouched(&found.value[pcr], size))
+            replay->unexplained |= bit;
     }
     return MU_OK;
 }

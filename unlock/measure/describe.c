@@ -34,9 +34,7 @@ static bool describe_no_action(struct text *text, const struct event *event)
         text_printf(text, "StartupLocality %u", locality);
         return true;
     }
-    if (r.failed)
-        return false;
-    text_guess(text, signature);
+    text_guess(text, r.failed ? event->data : signature);
     return true;
 }
 
@@ -321,6 +319,10 @@ void event_describe(const struct event *event, char *to, size_t len)
         if (types[i].type == event->type)
             describe = types[i].describe;
     text = text_into(to, len);
+    if (event->data.len == 0) {
+        text_printf(&text, "(no data)");
+        return;
+    }
     if (describe(&text, event))
         return;
     text = text_into(to, len);

@@ -76,6 +76,20 @@ static void partition(struct text *text, struct reader *r)
     text_printf(text, ")");
 }
 
+static void compact_disc(struct text *text, struct reader *r)
+{
+    text_printf(text, "CDROM(%u)", reader_le32(r));
+}
+
+static void range(struct text *text, struct reader *r)
+{
+    unsigned long long start;
+
+    (void)reader_le32(r);
+    start = reader_le64(r);
+    text_printf(text, "Offset(0x%llx,0x%llx)", start, (unsigned long long)reader_le64(r));
+}
+
 static void file(struct text *text, struct reader *r)
 {
     struct bytes name = reader_take(r, reader_left(r));
@@ -135,12 +149,12 @@ static const struct {
     int node;
     void (*describe)(struct text *text, struct reader *r);
 } nodes[] = {
-    {NODE(1, 1), pci},       {NODE(1, 3), memory},      {NODE(1, 4), vendor_hardware},
-    {NODE(2, 1), acpi},      {NODE(3, 2), scsi},        {NODE(3, 5), usb},
-    {NODE(3, 11), mac},      {NODE(3, 18), sata},       {NODE(3, 23), nvme},
-    {NODE(3, 24), uri},      {NODE(4, 1), partition},   {NODE(4, 3), vendor_media},
-    {NODE(4, 4), file},      {NODE(4, 6), volume_file}, {NODE(4, 7), volume},
-    {NODE(5, 1), bios_boot},
+    {NODE(1, 1), pci},          {NODE(1, 3), memory},    {NODE(1, 4), vendor_hardware},
+    {NODE(2, 1), acpi},         {NODE(3, 2), scsi},      {NODE(3, 5), usb},
+    {NODE(3, 11), mac},         {NODE(3, 18), sata},     {NODE(3, 23), nvme},
+    {NODE(3, 24), uri},         {NODE(4, 1), partition}, {NODE(4, 3), vendor_media},
+    {NODE(4, 2), compact_disc}, {NODE(4, 8), range},     {NODE(4, 4), file},
+    {NODE(4, 6), volume_file},  {NODE(4, 7), volume},    {NODE(5, 1), bios_boot},
 };
 
 static void describe_node(struct text *text, int type, struct bytes body)

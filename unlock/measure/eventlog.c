@@ -9,6 +9,9 @@
 /* The smallest event of either format; bounds how many a log can hold. */
 #define EVENT_BYTES_MIN 16
 
+/* No event has the type 0 (EV_PREBOOT_CERT) or 0xffffffff. */
+#define PADDING_BYTES_MIN 8
+
 /* The algorithms of the log, from its Spec ID event (10.4.5.1). */
 struct algorithms {
     size_t count;
@@ -130,24 +133,26 @@ static enum mu_status read_event(struct reader *r, const struct algorithms *algo
     return MU_OK;
 }
 
-/* Some firmware reports the size of the buffer and not of the log in it: zeros at the end are no
- * events. */
-static size_t content_end(struct bytes log)
+/* Some firmware reports the size of the buffer and not of the log in it: what is erased memory to
+ * its end, and longer than PCR and type of an event that was cut off could be, are no events. */
+static bool is_padding(struct bytes rest)
 {
-    size_t end = log.len;
+    const uint8_t erased = rest.data[0];
 
-    while (end > 0 && log.data[end - 1] == 0)
-        end--;
-    return end;
+    if (rest.len < PADDING_BYTES_MIN || (erased != 0x00 && erased != 0xff))
+        return false;
+    for (size_t i = 0; i < rest.len; i++)
+        if (rest.data[i] != erased)
+            return false;
+    return true;
 }
 
 static enum mu_status parse_events(struct eventlog *log, struct mu_error *err)
 {
     struct reader r = reader_of(buffer_view(&log->raw));
     struct algorithms algorithms = {0};
-    size_t end = content_end(buffer_view(&log->raw));
 
-    while (reader_offset(&r) < end) {
+    while (reader_left(&r) > 0 && !is_padding((struct bytes){r.pos, reader_left(&r)})) {
         const struct algorithms *format = log->crypto_agile ? &algorithms : NULL;
         struct event *event = &log->event[log->count];
         size_t offset = reader_offset(&r);
@@ -216,32 +221,43 @@ bool event_startup_locality(const struct event *event, uint8_t *ret)
     return true;
 }
 
+/* TPM2_Startup came before all that the log tells, wherever firmware wrote it down. */
+static void begin_pcr0(const struct eventlog *log, struct digest *pcr0, size_t size)
+{
+    for (size_t i = 0; i < log->count; i++)
+        if (event_startup_locality(&log->event[i], &pcr0->bytes[size - 1]))
+            return;
+}
+
 enum mu_status eventlog_replay(const struct eventlog *log, enum hash_alg bank,
                                struct pcr_values *ret, struct mu_error *err)
 {
     struct pcr_values values = {.bank = bank};
     size_t size = hash_size(bank);
+    const struct event *lacking = NULL;
+    uint32_t unknown = 0;
 
     if (size == 0)
         return mu_fail(err, MU_CONFIG, "event log: no such bank");
+    begin_pcr0(log, &values.value[0], size);
     for (size_t i = 0; i < log->count; i++) {
         const struct event *event = &log->event[i];
         const uint8_t *digest = event_digest_of(event, bank);
 
-        if (event_startup_locality(event, &values.value[0].bytes[size - 1]) &&
-            (values.mask & PCR_BIT(0)) != 0)
-            return mu_fail(err, MU_CONFIG,
-                           "event log: event %zu at offset %zu: startup locality after PCR 0 was "
-                           "extended",
-                           i, event->offset);
         if (event->type == EV_NO_ACTION)
             continue;
-        if (digest == NULL)
-            return mu_fail(err, MU_CONFIG, "event log: event %zu at offset %zu has no %s digest", i,
-                           event->offset, hash_name(bank));
-        MU_TRY(hash_extend(bank, &values.value[event->pcr], digest, err));
         values.mask |= PCR_BIT(event->pcr);
+        if (digest == NULL) {
+            lacking = lacking != NULL ? lacking : event;
+            unknown |= PCR_BIT(event->pcr);
+            continue;
+        }
+        MU_TRY(hash_extend(bank, &values.value[event->pcr], digest, err));
     }
+    if (unknown != 0 && unknown == values.mask)
+        return mu_fail(err, MU_CONFIG, "event log: event %zu at offset %zu has no %s digest",
+                       (size_t)(lacking - log->event), lacking->offset, hash_name(bank));
+    values.mask &= ~unknown;
     *ret = values;
     return MU_OK;
 }

@@ -60,8 +60,8 @@ const uint8_t *event_digest_of(const struct event *event, enum hash_alg bank);
 bool event_startup_locality(const struct event *event, uint8_t *ret);
 
 /* The PCR values the log leads to in one bank, honouring EV_NO_ACTION and the StartupLocality
- * event. ret->mask has the PCRs that the log extends. MU_CONFIG if the log has no digests of that
- * bank. */
+ * event. ret->mask has the PCRs that the log extends, but for those with an event that has no
+ * digest of that bank. MU_CONFIG if that is all of them. */
 enum mu_status eventlog_replay(const struct eventlog *log, enum hash_alg bank,
                                struct pcr_values *ret, struct mu_error *err) MU_MUST_CHECK;
 

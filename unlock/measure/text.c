@@ -7,6 +7,8 @@
 
 #define ELLIPSIS "..."
 #define PIECE_MAX 256
+/* Of what is no text, more than this is shortened. */
+#define BINARY_MAX 64
 
 struct text text_into(char *to, size_t cap)
 {
@@ -110,8 +112,12 @@ void text_utf16(struct text *text, struct bytes data)
 
 void text_hex(struct text *text, struct bytes data)
 {
-    for (size_t i = 0; i < data.len && !text->full; i++)
+    const size_t shown = data.len <= BINARY_MAX ? data.len : BINARY_MAX / 2;
+
+    for (size_t i = 0; i < shown && !text->full; i++)
         text_printf(text, "%02x", data.data[i]);
+    if (shown < data.len)
+        text_printf(text, "... (%zu bytes)", data.len);
 }
 
 void text_guid(struct text *text, struct bytes data)

@@ -20,7 +20,7 @@ void text_ascii(struct text *text, struct bytes data);
 void text_utf16(struct text *text, struct bytes data); /* little-endian */
 /* Whichever of UTF-16 and ASCII the data looks like, without zeros at its end; else hex. */
 void text_guess(struct text *text, struct bytes data);
-void text_hex(struct text *text, struct bytes data);
+void text_hex(struct text *text, struct bytes data);  /* beyond 64 bytes shortened */
 void text_guid(struct text *text, struct bytes data); /* 16 bytes, the first three fields LE */
 
 #endif
