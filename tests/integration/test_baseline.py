@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,37 @@ def test_eventlog_and_tpm(tpm, tmp_path):
     assert muctl("eventlog", log, "--no-tpm").returncode == 0
 
 
+def test_eventlog_that_lacks_a_pcr(tpm, tmp_path):
+    """A log whose end was cut off between two events does not pass for a whole one; what the system extends later may."""
+    log = boot(tpm, tmp_path / "log", USUAL[:2])
+    tpm.extend(10, b"IMA")
+    done = muctl("eventlog", log, "--json", "--tcti", tpm.tcti)
+    assert json.loads(done.stdout)["tpm"] == {"bank": "sha384", "explained": [0, 7], "unexplained": [10]}
+    tpm.extend(4, b"not logged")
+    done = muctl("eventlog", log, "--json", "--tcti", tpm.tcti, check=False)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["tpm"]["unexplained"] == [4, 10]
+
+
+def test_eventlog_with_an_event_that_lacks_a_bank(tmp_path):
+    data = b"only SHA-256"
+    event_of_one = struct.pack("<III", 0, 0x8, 1) + struct.pack("<H", 0x0b) + hashlib.sha256(data).digest() + \
+        struct.pack("<I", len(data)) + data
+    log = tmp_path / "log"
+    log.write_bytes(spec_id() + event_of_one + event(7, EV_SEPARATOR, bytes(4)))
+    report = json.loads(muctl("eventlog", log, "--no-tpm", "--json").stdout)
+    assert {bank: list(pcrs) for bank, pcrs in report["pcrs"].items()} == {"sha256": ["0", "7"], "sha384": ["7"]}
+    assert list(report["events"][1]["digests"]) == ["sha256"]
+
+
+def test_long_command_lines_are_shown_whole(tmp_path):
+    line = "root=/dev/mapper/root " + " ".join(f"option{i}=value" for i in range(100))
+    log = tmp_path / "log"
+    log.write_bytes(spec_id() + event(12, EV_IPL, (line + "\0").encode("utf-16-le")))
+    report = json.loads(muctl("eventlog", log, "--no-tpm", "--json").stdout)
+    assert report["events"][1]["description"] == line
+
+
 DATA = Path(__file__).resolve().parent.parent / "data/secureboot"
 KEYS = [f"--{name}={DATA / name}.esl" for name in ("PK", "KEK", "db")]
 
@@ -277,6 +309,26 @@ def test_the_image_is_named(tmp_path):
     for reference in True, False:
         lines = told(tmp_path, log, 12, events, events + [outside], reference)
         assert lines[1] == "  new: command line was handed in from outside: init=/bin/sh"
+
+GENUINE = [Path("/usr/lib/shim/shimx64.efi.signed"), Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")]
+
+
+@pytest.mark.parametrize("image", GENUINE, ids=lambda path: path.name)
+def test_pcr_4_of_genuine_images(image):
+    """By default, what cannot be known of these alone is left out, and said; asked for, it is an error."""
+    expected = VECTORS / "authenticode/expected.json"
+    if not (expected.exists() and image.exists()):
+        pytest.skip(f"no conformance vectors (MU_VECTORS), or no {image}")
+    known = json.loads(expected.read_text())["images"][image.name]
+    done = predict("--image", image)
+    measurements = json.loads(done.stdout)["Measurements"]
+    unknown = "7" if "shim" in image.name else "12"
+    assert f"PCR {unknown} is left out: image 1" in done.stderr
+    assert f"PCR{unknown}" not in measurements
+    if b"systemd-boot 252.39-1~deb12u2 " in image.read_bytes() or "shim" in image.name:
+        assert measurements["PCR4"] == known["pcr4_sha384_if_booted_directly"]
+    done = predict("--image", image, "--pcr", f"4,{unknown}", check=False)
+    assert done.returncode == 4 and "image 1" in done.stderr and not done.stdout
 
 
 STUB = Path("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")

@@ -220,7 +220,8 @@ static void sections_are_measured_in_their_own_order(void **state)
     static const struct {
         struct bytes magic;
         bool more;
-    } cases[] = {{MAGIC("252.1"), false}, {MAGIC("254"), true}, {MAGIC("258"), true}};
+    } cases[] = {
+        {MAGIC("252.1"), false}, {MAGIC("253"), false}, {MAGIC("254"), true}, {MAGIC("258"), true}};
     struct buffer kernel = simple_image("kernel");
 
     (void)state;
@@ -255,28 +256,6 @@ static void sections_are_measured_in_their_own_order(void **state)
     buffer_free(&kernel);
 }
 
-static void unknown_pcr_11_is_refused(void **state)
-{
-    static const struct made_section with_profile[] = {
-        {".sdmagic", MAGIC("257")}, {".linux", TEXT("kernel")}, {".profile", TEXT("ID=x")}};
-    struct buffer profile = made_pe(with_profile, 3, TEXT(""), 0);
-    struct buffer old = uki(".sdmagic", MAGIC("251")), gap = uki(".sdmagic", MAGIC("253"));
-    struct buffer plain = simple_image("kernel"), good = uki(".sdmagic", MAGIC("257"));
-
-    (void)state;
-    expect_refusal(&profile, 1, PCR_BIT(11), "", MU_CONFIG, "section '.profile'");
-    expect_refusal(&old, 1, PCR_BIT(11), "", MU_CONFIG, "systemd-stub 251");
-    expect_refusal(&gap, 1, PCR_BIT(11), "", MU_CONFIG, "systemd-stub 253");
-    expect_refusal(&plain, 1, PCR_BIT(11), "", MU_CONFIG, "the last image is none");
-    expect_refusal(&good, 1, PCR_BIT(11), "a::b", MU_USAGE, "an empty phase");
-    (void)predicted_with(&good, 1, PCR_BIT(11), NULL, "a:b");
-    buffer_free(&profile);
-    buffer_free(&old);
-    buffer_free(&gap);
-    buffer_free(&plain);
-    buffer_free(&good);
-}
-
 static struct buffer loader(struct bytes magic)
 {
     const struct made_section sections[] = {{".text", TEXT("loader")}, {".sdmagic", magic}};
@@ -286,24 +265,138 @@ static struct buffer loader(struct bytes magic)
 
 #define LOADER(version) TEXT("#### LoaderInfo: systemd-boot " version " ####\0")
 
-/* systemd-boot 252 measures the command line of a UKI as if it came from outside. */
+static void unknown_pcr_11_is_refused(void **state)
+{
+    static const struct made_section with_profile[] = {
+        {".sdmagic", MAGIC("257")}, {".linux", TEXT("kernel")}, {".profile", TEXT("ID=x")}};
+    struct buffer profile = made_pe(with_profile, 3, TEXT(""), 0);
+    struct buffer old = uki(".sdmagic", MAGIC("251")), good = uki(".sdmagic", MAGIC("257"));
+    struct buffer boot = loader(LOADER("257")), shim = simple_image("UEFI SHIM\n$Version: 15.8 $");
+
+    (void)state;
+    expect_refusal(&profile, 1, PCR_BIT(11), "", MU_CONFIG, "section '.profile'");
+    expect_refusal(&old, 1, PCR_BIT(11), "", MU_CONFIG, "systemd-stub 251");
+    expect_refusal(&boot, 1, PCR_BIT(11), "", MU_CONFIG, "image 1 starts another one");
+    expect_refusal(&shim, 1, PCR_BIT(11), "", MU_CONFIG, "image 1 starts another one");
+    expect_refusal(&good, 1, PCR_BIT(11), "a::b", MU_USAGE, "an empty phase");
+    (void)predicted_with(&good, 1, PCR_BIT(11), NULL, "a:b");
+    buffer_free(&profile);
+    buffer_free(&old);
+    buffer_free(&good);
+    buffer_free(&boot);
+    buffer_free(&shim);
+}
+
+/* Nor does systemd-pcrphase measure where no stub has. */
+static void without_a_uki_pcr_11_is_zero(void **state)
+{
+    struct buffer images[] = {simple_image("UEFI SHIM\n$Version: 15.8 $"), simple_image("grub"),
+                              simple_image("kernel")};
+    struct pcr_values values = predicted_with(images, 3, PCR_BIT(11), NULL, "enter-initrd");
+
+    (void)state;
+    assert_true(bytes_all_zero((struct bytes){values.value[11].bytes, 48}));
+    for (size_t i = 0; i < 3; i++)
+        buffer_free(&images[i]);
+}
+
+static struct buffer uki_with(struct bytes magic, struct bytes command_line)
+{
+    struct buffer kernel = simple_image("kernel"), ret;
+    const struct made_section sections[] = {
+        {".sdmagic", magic}, {".cmdline", command_line}, {".linux", buffer_view(&kernel)}};
+
+    ret = made_pe(sections, 3, TEXT(""), 0);
+    buffer_free(&kernel);
+    return ret;
+}
+
+/* Up to 254, systemd-boot measures the command line of a UKI and hands it over; the stub then
+ * measures it, too, if it takes it: not with Secure Boot. */
+static void command_line_handed_over(void **state)
+{
+    static const struct {
+        struct bytes loader, stub;
+        unsigned off, on; /* how often it is measured */
+    } cases[] = {
+        {LOADER("251"), MAGIC("251"), 0, 0},      {LOADER("251"), MAGIC("252"), 1, 0},
+        {LOADER("252.39-1"), MAGIC("252"), 2, 1}, {LOADER("252.39-1"), MAGIC("251"), 1, 1},
+        {LOADER("254.1"), MAGIC("257"), 2, 1},    {LOADER("255"), MAGIC("255"), 0, 0},
+        {LOADER("257.13"), MAGIC("252"), 0, 0},
+    };
+    static const struct secure_boot on = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buffer images[] = {loader(cases[i].loader),
+                                  uki_with(cases[i].stub, TEXT("a\tb\n\0rest"))};
+        struct digest expected = {{0}};
+        struct pcr_values values;
+
+        for (unsigned n = 0; n < cases[i].off; n++) {
+            if (n == cases[i].on) {
+                values = predicted_with(images, 2, PCR_BIT(12), &on, "");
+                assert_memory_equal(values.value[12].bytes, expected.bytes, 48);
+            }
+            extend_text(&expected, TEXT("a\0 \0b\0\0\0"));
+        }
+        values = predicted_with(images, 2, PCR_BIT(12), NULL, "");
+        assert_memory_equal(values.value[12].bytes, expected.bytes, 48);
+        buffer_free(&images[0]);
+        buffer_free(&images[1]);
+    }
+}
+
 static void boot_loaders_and_pcr_12(void **state)
 {
+    static const struct bytes unclear[] = {TEXT(" a"), TEXT("\n"), TEXT("caf\xc3\xa9")};
     struct buffer fine[] = {loader(LOADER("257.13")), uki(".sdmagic", MAGIC("257"))};
-    struct buffer old[] = {loader(LOADER("252.39")), fine[1]};
     struct buffer plain[] = {fine[0], simple_image("kernel")};
     struct pcr_values values = predicted(fine, 2);
 
     (void)state;
     assert_true(bytes_all_zero((struct bytes){values.value[12].bytes, 48}));
-    expect_refusal(old, 2, PCR_BIT(12), "", MU_CONFIG, "systemd-boot 252");
     expect_refusal(plain, 2, PCR_BIT(12), "", MU_CONFIG, "name the UKI next");
     expect_refusal(fine, 1, PCR_BIT(12), "", MU_CONFIG, "name the UKI next");
-    (void)predicted_with(old, 2, PCR_BIT(4), NULL, "");
+    for (size_t i = 0; i < sizeof(unclear) / sizeof(unclear[0]); i++) {
+        struct buffer old[] = {loader(LOADER("252.39")), uki_with(MAGIC("252"), unclear[i])};
+
+        expect_refusal(old, 2, PCR_BIT(12), "", MU_CONFIG, "versions differ");
+        (void)predicted_with(old, 2, PCR_BIT(4), NULL, "");
+        buffer_free(&old[0]);
+        buffer_free(&old[1]);
+    }
     buffer_free(&fine[0]);
     buffer_free(&fine[1]);
-    buffer_free(&old[0]);
     buffer_free(&plain[1]);
+}
+
+/* What is optional and unknown is left out; what Secure Boot forbids is never passed over. */
+static void optional_pcrs_are_left_out(void **state)
+{
+    struct buffer images[] = {simple_image("UEFI SHIM\n$Version: 15.8 $"), loader(LOADER("257"))};
+    const struct bytes views[] = {buffer_view(&images[0]), buffer_view(&images[1])};
+    struct predict_request request = {.bank = HASH_SHA384,
+                                      .mask = ALL,
+                                      .optional = ~PCR_BIT(4),
+                                      .images = views,
+                                      .count = 2,
+                                      .phases = ""};
+    struct digest expected = pcr4_of(images, 2);
+    static const struct secure_boot on = {0};
+    struct pcr_values values;
+    struct mu_error err;
+
+    (void)state;
+    assert_int_equal(predict(&request, &values, &err), MU_OK);
+    assert_int_equal(values.mask, PCR_BIT(4));
+    assert_memory_equal(values.value[4].bytes, expected.bytes, 48);
+    request.images = &views[1];
+    request.count = 1;
+    request.keys = &on;
+    assert_int_equal(predict(&request, &values, &err), MU_REFUSE);
+    buffer_free(&images[0]);
+    buffer_free(&images[1]);
 }
 
 static void shim_makes_pcr_7_unknown(void **state)
@@ -379,7 +472,10 @@ int main(void)
         cmocka_unit_test(unknown_stubs_are_refused),
         cmocka_unit_test(sections_are_measured_in_their_own_order),
         cmocka_unit_test(unknown_pcr_11_is_refused),
+        cmocka_unit_test(without_a_uki_pcr_11_is_zero),
+        cmocka_unit_test(command_line_handed_over),
         cmocka_unit_test(boot_loaders_and_pcr_12),
+        cmocka_unit_test(optional_pcrs_are_left_out),
         cmocka_unit_test(shim_makes_pcr_7_unknown),
         cmocka_unit_test(secure_boot_is_as_in_a_real_log),
         cmocka_unit_test(bad_requests_are_refused),

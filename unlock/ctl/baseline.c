@@ -24,6 +24,7 @@ enum { OPTION_PHASE = 256, OPTION_VARIABLE };
 struct options {
     enum hash_alg bank;
     uint32_t mask;
+    bool default_pcrs; /* nobody named any */
     const char *tcti;
     const char *output;
     const char *image[PREDICT_IMAGES_MAX];
@@ -73,10 +74,7 @@ static enum mu_status set_option(struct options *o, int option, struct mu_error 
 static enum mu_status parse_options(int argc, char **argv, const struct option *long_options,
                                     int operands, struct options *ret, struct mu_error *err)
 {
-    struct options o = {.bank = HASH_SHA384,
-                        .mask = DEFAULT_PCRS,
-                        .tcti = getenv("MU_TCTI"),
-                        .phases = PREDICT_PHASES};
+    struct options o = {.bank = HASH_SHA384, .tcti = getenv("MU_TCTI"), .phases = PREDICT_PHASES};
     int option;
 
     for (;;) {
@@ -86,6 +84,9 @@ static enum mu_status parse_options(int argc, char **argv, const struct option *
         MU_TRY(set_option(&o, option, err));
     }
     MU_TRY(ctl_operands(argc, operands, operands, err));
+    o.default_pcrs = o.mask == 0;
+    if (o.default_pcrs)
+        o.mask = DEFAULT_PCRS;
     *ret = o;
     return MU_OK;
 }
@@ -218,6 +219,7 @@ static enum mu_status predict_to_json(const struct options *o, const struct inpu
     const bool secure_boot = inputs->keys.pk.len > 0;
     const struct predict_request request = {.bank = o->bank,
                                             .mask = o->mask,
+                                            .optional = o->default_pcrs ? ~PCR_BIT(4) : 0,
                                             .images = inputs->image,
                                             .count = o->images,
                                             .keys = secure_boot ? &inputs->keys : NULL,
@@ -358,7 +360,9 @@ const struct verb verb_baseline_predict = {
         "  --dbx FILE    and no key is enrolled\n"
         "  --phase P     PCR 11 after these boot phases; default: enter-initrd, which is where\n"
         "                measured-unlock runs; '' in an initramfs without systemd-pcrphase\n"
-        "  --pcr LIST    of 4, 7, 11 (a UKI) and 12; default: 4,7,12\n"
+        "  --pcr LIST    of 4, 7, 11 and 12; one that cannot be known is an error. Default: "
+        "4,7,12,\n"
+        "                and what cannot be known of these is left out, with the reason on stderr\n"
         "  --bank BANK   sha384 (default) or sha256\n"
         "  -o FILE       default: standard output\n"
         "\n"
@@ -366,7 +370,7 @@ const struct verb verb_baseline_predict = {
         "itself); with GRUB, PCR 8 and 9 (each command and each file that it reads). GRUB loads\n"
         "the kernel without measuring it into PCR 4 unless Secure Boot is on, and some builds\n"
         "measure it twice: name it as often as 'muctl eventlog' shows it. PCR 12 is predicted\n"
-        "as zero: nothing is handed in from outside.\n"
+        "for a boot in which nothing is handed in from outside.\n"
         "\n"
         "Example: muctl baseline predict --image linux.efi -o baseline.json\n",
     .run = run_predict,

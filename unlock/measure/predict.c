@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "measure/authenticode.h"
 
 /* Room for all events but the variables. */
@@ -16,13 +17,17 @@
 #define STUB_USES_LOADIMAGE 252
 #define STUB_LOADS_BY_ITSELF 258
 
-/* Sections are measured from 252 on; from 254 on, those that 252 does not know, too. */
-#define STUB_MEASURES_SECTIONS 252
-#define STUB_MEASURES_MORE 254
+/* From these versions on systemd-stub measures what a UKI consists of into PCR 11, and a command
+ * line that it is handed into PCR 12; .profile and its like are known to it. */
+#define STUB_MEASURES 252
+#define STUB_KNOWS_PROFILES 257
 
-/* Before, the command line of a UKI may be handed over, and then is measured, as if it came from
- * outside. */
-#define LOADER_KEEPS_COMMAND_LINE 257
+/* systemd-boot 254 and older reads the command line of a UKI and hands it back to it as if it came
+ * from outside; from 252 on it measures that into PCR 12. */
+#define LOADER_MEASURES 252
+#define LOADER_KEEPS_COMMAND_LINE 255
+
+#define COMMAND_LINE_MAX 2048
 
 struct image {
     struct bytes file, kernel;
@@ -33,6 +38,7 @@ struct image {
 /* The log of the boot that is predicted, in one bank. */
 struct prediction {
     enum hash_alg bank;
+    uint32_t mask;
     struct writer log;
 };
 
@@ -228,8 +234,7 @@ static enum mu_status add_authorities(const struct predict_request *request, str
     return MU_OK;
 }
 
-static enum mu_status predict_pcr7(const struct predict_request *request,
-                                   const struct image *images, struct prediction *p,
+static enum mu_status predict_pcr7(const struct predict_request *request, struct prediction *p,
                                    struct mu_error *err)
 {
     static const struct secure_boot none = {0};
@@ -237,12 +242,6 @@ static enum mu_status predict_pcr7(const struct predict_request *request,
     const uint8_t on[1] = {request->keys != NULL};
     const uint32_t type = EV_EFI_VARIABLE_DRIVER_CONFIG;
 
-    for (size_t i = 0; i < request->count; i++)
-        if (images[i].shim)
-            return mu_fail(err, MU_CONFIG,
-                           "image %zu is shim, which measures variables of its own into PCR 7 that "
-                           "change by themselves: use --pcr 4,12",
-                           i + 1);
     MU_TRY(add_variable(p, type, global, "SecureBoot", (struct bytes){on, 1}, err));
     MU_TRY(add_variable(p, type, global, "PK", keys->pk, err));
     MU_TRY(add_variable(p, type, global, "KEK", keys->kek, err));
@@ -278,45 +277,27 @@ static enum mu_status add_sections(struct prediction *p, const struct image *ima
         const char *name;
         unsigned since;
     } measured[] = {
-        {".linux", STUB_MEASURES_SECTIONS},   {".osrel", STUB_MEASURES_SECTIONS},
-        {".cmdline", STUB_MEASURES_SECTIONS}, {".initrd", STUB_MEASURES_SECTIONS},
-        {".ucode", STUB_MEASURES_MORE},       {".splash", STUB_MEASURES_SECTIONS},
-        {".dtb", STUB_MEASURES_SECTIONS},     {".uname", STUB_MEASURES_MORE},
-        {".sbat", STUB_MEASURES_MORE},        {".pcrpkey", STUB_MEASURES_SECTIONS},
+        {".linux", STUB_MEASURES},   {".osrel", STUB_MEASURES}, {".cmdline", STUB_MEASURES},
+        {".initrd", STUB_MEASURES},  {".ucode", 256},           {".splash", STUB_MEASURES},
+        {".dtb", STUB_MEASURES},     {".uname", 254},           {".sbat", 254},
+        {".pcrpkey", STUB_MEASURES},
     };
-    /* What the stub chooses among these depends on the machine. */
-    static const char *const chosen[] = {".profile", ".dtbauto", ".hwids", ".efifw"};
 
-    for (size_t i = 0; i < sizeof(chosen) / sizeof(chosen[0]); i++) {
-        struct bytes section = {0};
-
-        if (pe_section(image->file, chosen[i], &section, err) != MU_OK || section.len > 0)
-            return mu_fail(err, MU_CONFIG,
-                           "PCR 11 of a UKI with a section '%s' is known only when it runs",
-                           chosen[i]);
-    }
     for (size_t i = 0; i < sizeof(measured) / sizeof(measured[0]); i++)
         if (image->stub >= measured[i].since)
             MU_TRY(add_section(p, image, measured[i].name, err));
     return MU_OK;
 }
 
-static enum mu_status predict_pcr11(const struct predict_request *request,
-                                    const struct image *images, struct prediction *p,
-                                    struct mu_error *err)
+/* Without a UKI nobody measures into it: systemd-pcrphase asks for one, too. */
+static enum mu_status predict_pcr11(const struct predict_request *request, const struct image *last,
+                                    struct prediction *p, struct mu_error *err)
 {
-    const struct image *uki = request->count > 0 ? &images[request->count - 1] : NULL;
     const char *phase = request->phases;
 
-    if (uki == NULL || uki->kernel.len == 0)
-        return mu_fail(err, MU_CONFIG, "PCR 11 is measured by a UKI, and the last image is none");
-    if (uki->stub < STUB_MEASURES_SECTIONS ||
-        (uki->stub > STUB_MEASURES_SECTIONS && uki->stub < STUB_MEASURES_MORE))
-        return mu_fail(err, MU_CONFIG,
-                       "what systemd-stub %u measures into PCR 11 is not known; of %d, and %d or "
-                       "later, it is",
-                       uki->stub, STUB_MEASURES_SECTIONS, STUB_MEASURES_MORE);
-    MU_TRY(add_sections(p, uki, err));
+    if (last->kernel.len == 0)
+        return MU_OK;
+    MU_TRY(add_sections(p, last, err));
     while (*phase != '\0') {
         const size_t len = strcspn(phase, ":");
         const struct bytes word = {(const uint8_t *)phase, len};
@@ -329,23 +310,148 @@ static enum mu_status predict_pcr11(const struct predict_request *request,
     return MU_OK;
 }
 
-/* It stays zero, unless a boot loader hands a command line over, which systemd-boot measures. */
-static enum mu_status predict_pcr12(const struct image *images, size_t count, struct mu_error *err)
+/* The UKI's own command line, if `loader` hands it to it; else *ret is empty. */
+static enum mu_status handed_over(const struct image *loader, const struct image *uki,
+                                  struct bytes *ret, struct mu_error *err)
 {
+    *ret = (struct bytes){NULL, 0};
+    if (loader->loader == 0 || loader->loader >= LOADER_KEEPS_COMMAND_LINE)
+        return MU_OK;
+    return pe_section(uki->file, ".cmdline", ret, err);
+}
+
+/* The command line as it is handed over: up to a zero byte, control characters are spaces, none of
+ * them at the end; then UTF-16 with a zero. False if that depends on the version, or is too long.
+ */
+static bool command_line(struct bytes section, struct writer *to)
+{
+    size_t len = strnlen((const char *)section.data, section.len);
+
+    while (len > 0 && section.data[len - 1] <= ' ')
+        len--;
+    if (len == 0 || section.data[0] <= ' ')
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (section.data[i] >= 0x7f)
+            return false;
+        put_le(to, section.data[i] < ' ' ? ' ' : section.data[i], 2);
+    }
+    put_le(to, 0, 2);
+    return !to->failed;
+}
+
+static enum mu_status predict_pcr12(const struct image *images, size_t count, bool secure_boot,
+                                    struct prediction *p, struct mu_error *err)
+{
+    uint8_t text[2 * COMMAND_LINE_MAX];
+    struct writer w = writer_into(text, sizeof(text));
+    const struct image *uki = &images[count - 1];
+    struct bytes line;
+
+    if (count < 2)
+        return MU_OK;
+    MU_TRY(handed_over(&images[count - 2], uki, &line, err));
+    if (line.len == 0)
+        return MU_OK;
+    if (!command_line(line, &w))
+        return mu_fail(err, MU_INTERNAL, "an unknown command line");
+    line = (struct bytes){text, w.len};
+    if (images[count - 2].loader >= LOADER_MEASURES)
+        MU_TRY(add(p, 12, EV_IPL, line, line, err));
+    if (uki->stub >= STUB_MEASURES && !secure_boot)
+        MU_TRY(add(p, 12, EV_IPL, line, line, err));
+    return MU_OK;
+}
+
+static enum mu_status know_pcr7(const struct image *images, size_t count, struct mu_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (images[i].shim)
+            return mu_fail(err, MU_CONFIG,
+                           "image %zu is shim, which measures SbatLevel, its own lists of keys and "
+                           "what they verify into PCR 7; these are in the machine and change by "
+                           "themselves: use --pcr 4,12",
+                           i + 1);
+    return MU_OK;
+}
+
+static enum mu_status know_pcr11(const struct image *images, size_t count, struct mu_error *err)
+{
+    /* What the stub chooses among these depends on the machine. */
+    static const char *const chosen[] = {".profile", ".dtbauto", ".hwids", ".efifw"};
+    const struct image *last = &images[count - 1];
+
+    if (last->kernel.len == 0 && (last->loader != 0 || last->shim))
+        return mu_fail(err, MU_CONFIG,
+                       "image %zu starts another one, which may be a UKI and measure itself into "
+                       "PCR 11: name it, too",
+                       count);
+    if (last->kernel.len > 0 && last->stub < STUB_MEASURES)
+        return mu_fail(err, MU_CONFIG,
+                       "what systemd-stub %u measures into PCR 11 is not known; of %d or later, it "
+                       "is",
+                       last->stub, STUB_MEASURES);
+    for (size_t i = 0; i < sizeof(chosen) / sizeof(chosen[0]); i++) {
+        struct bytes section = {0};
+
+        if (last->stub >= STUB_KNOWS_PROFILES &&
+            (pe_section(last->file, chosen[i], &section, err) != MU_OK || section.len > 0))
+            return mu_fail(err, MU_CONFIG,
+                           "PCR 11 of a UKI with a section '%s' is known only when it runs",
+                           chosen[i]);
+    }
+    return MU_OK;
+}
+
+static enum mu_status know_pcr12(const struct image *images, size_t count, struct mu_error *err)
+{
+    uint8_t text[2 * COMMAND_LINE_MAX];
+
     for (size_t i = 0; i < count; i++) {
+        struct writer w = writer_into(text, sizeof(text));
+        struct bytes line;
+
         if (images[i].loader == 0)
             continue;
-        if (images[i].loader < LOADER_KEEPS_COMMAND_LINE)
-            return mu_fail(err, MU_CONFIG,
-                           "image %zu, systemd-boot %u, may measure a UKI's own command line into "
-                           "PCR 12; %d and later do not",
-                           i + 1, images[i].loader, LOADER_KEEPS_COMMAND_LINE);
         if (i + 1 == count || images[i + 1].kernel.len == 0)
             return mu_fail(err, MU_CONFIG,
                            "image %zu, systemd-boot, measures the command line of what it starts "
                            "into PCR 12, unless that is a UKI: name the UKI next",
                            i + 1);
+        MU_TRY(handed_over(&images[i], &images[i + 1], &line, err));
+        if (line.len > 0 && !command_line(line, &w))
+            return mu_fail(
+                err, MU_CONFIG,
+                "image %zu, systemd-boot %u, hands the UKI's command line over, which is "
+                "then measured into PCR 12; it is empty, long, not ASCII or begins with a "
+                "space, and versions differ in what they make of that: use systemd-boot "
+                "%d or later",
+                i + 1, images[i].loader, LOADER_KEEPS_COMMAND_LINE);
     }
+    return MU_OK;
+}
+
+/* Those of the PCRs that can be known. */
+static enum mu_status settle_mask(const struct predict_request *request, const struct image *images,
+                                  uint32_t *ret, struct mu_error *err)
+{
+    static const struct {
+        unsigned pcr;
+        enum mu_status (*know)(const struct image *images, size_t count, struct mu_error *err);
+    } conditions[] = {{7, know_pcr7}, {11, know_pcr11}, {12, know_pcr12}};
+    uint32_t mask = request->mask;
+
+    for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++) {
+        const uint32_t bit = PCR_BIT(conditions[i].pcr);
+
+        if ((mask & bit) == 0 || conditions[i].know(images, request->count, err) == MU_OK)
+            continue;
+        if ((request->optional & bit) == 0)
+            return err->status;
+        log_line("PCR %u is left out: %s", conditions[i].pcr, err->text);
+        mask &= ~bit;
+    }
+    *ret = mask;
     return MU_OK;
 }
 
@@ -367,21 +473,23 @@ static enum mu_status predict_events(const struct predict_request *request, stru
                                      struct mu_error *err)
 {
     struct image images[PREDICT_IMAGES_MAX];
+    const bool secure_boot = request->keys != NULL;
 
     if (request->mask == 0 || (request->mask & ~PREDICTABLE) != 0)
         return mu_fail(err, MU_CONFIG, "only PCR 4, 7, 11 and 12 can be predicted");
     if (request->count == 0 || request->count > PREDICT_IMAGES_MAX)
         return mu_fail(err, MU_CONFIG, "a prediction needs 1 to %d images", PREDICT_IMAGES_MAX);
     MU_TRY(inspect_all(request, images, err));
+    MU_TRY(settle_mask(request, images, &p->mask, err));
     begin_log(p);
-    if ((request->mask & PCR_BIT(7)) != 0)
-        MU_TRY(predict_pcr7(request, images, p, err));
-    if ((request->mask & PCR_BIT(4)) != 0)
-        MU_TRY(predict_pcr4(images, request->count, request->keys != NULL, p, err));
-    if ((request->mask & PCR_BIT(11)) != 0)
-        MU_TRY(predict_pcr11(request, images, p, err));
-    if ((request->mask & PCR_BIT(12)) != 0)
-        MU_TRY(predict_pcr12(images, request->count, err));
+    if ((p->mask & PCR_BIT(7)) != 0)
+        MU_TRY(predict_pcr7(request, p, err));
+    if ((p->mask & PCR_BIT(4)) != 0)
+        MU_TRY(predict_pcr4(images, request->count, secure_boot, p, err));
+    if ((p->mask & PCR_BIT(11)) != 0)
+        MU_TRY(predict_pcr11(request, &images[request->count - 1], p, err));
+    if ((p->mask & PCR_BIT(12)) != 0)
+        MU_TRY(predict_pcr12(images, request->count, secure_boot, p, err));
     return MU_OK;
 }
 
@@ -393,8 +501,8 @@ static size_t log_size(const struct secure_boot *keys)
            (PREDICT_IMAGES_MAX + 1) * keys->db.len;
 }
 
-enum mu_status predict_log(const struct predict_request *request, struct eventlog *ret,
-                           struct mu_error *err)
+static enum mu_status predict_to(const struct predict_request *request, struct eventlog *ret_log,
+                                 uint32_t *ret_mask, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer log = {0};
     struct prediction p = {.bank = request->bank};
@@ -402,7 +510,16 @@ enum mu_status predict_log(const struct predict_request *request, struct eventlo
     MU_TRY(buffer_alloc(&log, log_size(request->keys), err));
     p.log = writer_into(log.data, log.len);
     MU_TRY(predict_events(request, &p, err));
-    return eventlog_parse((struct bytes){log.data, p.log.len}, ret, err);
+    *ret_mask = p.mask;
+    return eventlog_parse((struct bytes){log.data, p.log.len}, ret_log, err);
+}
+
+enum mu_status predict_log(const struct predict_request *request, struct eventlog *ret,
+                           struct mu_error *err)
+{
+    uint32_t mask;
+
+    return predict_to(request, ret, &mask, err);
 }
 
 enum mu_status predict(const struct predict_request *request, struct pcr_values *ret,
@@ -410,10 +527,11 @@ enum mu_status predict(const struct predict_request *request, struct pcr_values 
 {
     MU_CLEANUP(eventlog_free) struct eventlog log = {0};
     struct pcr_values values;
+    uint32_t mask;
 
-    MU_TRY(predict_log(request, &log, err));
+    MU_TRY(predict_to(request, &log, &mask, err));
     MU_TRY(eventlog_replay(&log, request->bank, &values, err));
-    values.mask = request->mask; /* PCR 12 has no event */
+    values.mask = mask; /* some have no event */
     *ret = values;
     return MU_OK;
 }

@@ -16,6 +16,7 @@
 struct predict_request {
     enum hash_alg bank;
     uint32_t mask;
+    uint32_t optional; /* of these, what cannot be known is left out, with a line on stderr */
     const struct bytes *images; /* each one that is measured, in load order */
     size_t count;
     const struct secure_boot *keys; /* NULL: Secure Boot is off and no keys are enrolled */
@@ -23,8 +24,10 @@ struct predict_request {
 };
 
 /* PCR values computed from the boot binaries: 4 (TCG PC Client PFP 3.3.4.5), 7 (3.3.4.8), 11 (what
- * systemd-stub measures of a UKI, the last image) and 12 (zero: nothing is handed in from outside).
- * MU_CONFIG when one of them cannot be known, MU_REFUSE when Secure Boot would not start an image.
+ * systemd-stub measures of a UKI, the last image; zero without one) and 12 (nothing is handed in
+ * from outside; an old systemd-boot hands a UKI its own command line). MU_CONFIG when one of them
+ * cannot be known, MU_REFUSE when Secure Boot would not start an image. ret->mask has what was
+ * predicted.
  */
 enum mu_status predict(const struct predict_request *request, struct pcr_values *ret,
                        struct mu_error *err) MU_MUST_CHECK;
