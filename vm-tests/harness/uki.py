@@ -52,11 +52,12 @@ class Uki:
 
 
 def cpio(files):
-    """A newc archive, which the kernel unpacks over what came before it; name -> bytes."""
+    """A newc archive, which the kernel unpacks over what came before it; name -> bytes, or None for a folder."""
     out, names = bytearray(), [*files, "TRAILER!!!"]
     for inode, name in enumerate(names, 1):
-        content = files.get(name, b"")
-        fields = [inode, 0o100644 if content else 0, 0, 0, 1, 0, len(content), 0, 0, 0, 0,
+        content = files.get(name, b"") or b""
+        mode = 0o100755 if content else 0o40755 if name in files else 0
+        fields = [inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0,
                   len(name) + 1, 0]
         out += b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0"
         out += bytes(-len(out) % 4)
