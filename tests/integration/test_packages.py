@@ -84,7 +84,7 @@ def test_rpm_installs(rpm, tmp_path):
     assert {f"usr/share/licenses/measured-unlock/{n}" for n in ("copyright", "GPL-3", "Apache-2.0")} <= files
     assert w.run(tmp_path / "usr/bin/muctl", "--version", text=True).stdout.split()[-1] == VERSION
     assert list((tmp_path / "etc/measured-unlock").iterdir()) == []
-    assert w.run("rpm", "-qp", "--requires", rpm, text=True).stdout.split("\n")[:2] == ["device-mapper", "dracut >= 049"]
+    assert w.run("rpm", "-qp", "--requires", rpm, text=True).stdout.split("\n")[:2] == ["device-mapper", "dracut-network >= 049"]
 
 
 @pytest.mark.parametrize("kind", ["deb", "rpm"])
