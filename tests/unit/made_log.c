@@ -23,7 +23,7 @@ void made_bytes(struct made_log *log, struct bytes data)
 void made_le(struct made_log *log, uint64_t value, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
-        uint8_t byte = (uint8_t)(value >> (8 * i));
+        uint8_t byte = i < sizeof(value) ? (uint8_t)(value >> (8 * i)) : 0;
 
         made_bytes(log, (struct bytes){&byte, 1});
     }
