@@ -21,7 +21,10 @@ endif
 
 ifeq ($(STATIC),1)
 PKG_CONFIG = PKG_CONFIG_LIBDIR=$(DEPS)/lib/pkgconfig pkg-config --static
-LINK       := -static-pie -Wl,-z,pack-relative-relocs
+LINK        = -static-pie -Wl,-z,pack-relative-relocs -Wl,-Map=$@.map
+SBOM       := $(O)/measured-unlock.spdx.json
+# No byte of a program depends on where it is built.
+MAP         = -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(DEPS)=deps
 else
 PKG_CONFIG = pkg-config
 LINK       := -pie
@@ -40,7 +43,7 @@ PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(MODULES))
 endif
 
 ALL_CFLAGS  = -std=gnu17 -fPIE -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -pthread $(WARN) $(HARDEN) \
-              -Iunlock -D_GNU_SOURCE -DMU_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CFLAGS)
+              $(MAP) -Iunlock -D_GNU_SOURCE -DMU_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(LINK) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
 
 comma := ,
@@ -55,7 +58,7 @@ UNIT_LIB := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
 object    = $(patsubst %.c,$(O)/%.o,$(1))
 UNIT     := $(patsubst tests/unit/%.c,$(O)/unit/%,$(UNIT_SRC))
 
-all: $(O)/measured-unlock $(O)/muctl
+all: $(O)/measured-unlock $(O)/muctl $(SBOM)
 
 help:
 	@echo 'make              both programs, static, in build/ (after make deps)'
@@ -76,6 +79,11 @@ $(O)/measured-unlock $(O)/muctl:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@.debug $^ $(PKG_LIBS)
 	$(Q)strip -R .comment -o $@ $@.debug
+
+$(O)/measured-unlock.spdx.json: $(O)/measured-unlock $(O)/muctl unlock/deps/sbom
+	$(call say,SBOM,$@)
+	$(Q)unlock/deps/sbom $(VERSION) $(DEPS) $(O)/measured-unlock $(O)/muctl >$@.part
+	$(Q)mv $@.part $@
 
 $(O)/libmu.a: $(call object,$(LIB_SRC))
 	$(call say,AR,$@)
@@ -193,13 +201,14 @@ install: all
 	$(Q)install -m 755 dracut-module/module-setup.sh $(filter-out %.sh,$(HOOKS)) $(DRACUT_DIR)
 	$(Q)install -m 644 $(filter %.sh,$(HOOKS)) $(wildcard $(addprefix dracut-module/*.,service conf network)) $(DRACUT_DIR)
 	$(Q)install -D -m 644 dracut-module/amazon-roots.pem $(DESTDIR)$(PREFIX)/share/measured-unlock/amazon-roots.pem
+	$(if $(SBOM),$(Q)install -D -m 644 $(SBOM) $(DESTDIR)$(PREFIX)/share/doc/measured-unlock/$(notdir $(SBOM)))
 	$(Q)install -D -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muctl
 	$(Q)$(foreach page,$(MAN),install -D -m 644 $(page) \
 	    $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
 
 uninstall:
 	$(call say,REMOVE,$(or $(DESTDIR),/))
-	$(Q)rm -rf $(DRACUT_DIR) $(DESTDIR)$(PREFIX)/lib/measured-unlock $(DESTDIR)$(PREFIX)/share/measured-unlock
+	$(Q)rm -rf $(DRACUT_DIR) $(addprefix $(DESTDIR)$(PREFIX)/,lib/measured-unlock share/measured-unlock share/doc/measured-unlock)
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/muctl $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muctl \
 	    $(foreach page,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 

@@ -12,6 +12,7 @@ PACKAGING = w.TOP / "packaging"
 MODULE = "usr/lib/dracut/modules.d/55measured-unlock"
 BOTH = {"usr/bin/muctl", "usr/lib/measured-unlock/measured-unlock", "usr/share/measured-unlock/amazon-roots.pem",
         "usr/share/bash-completion/completions/muctl", "usr/share/doc/measured-unlock/linked-sources",
+        "usr/share/doc/measured-unlock/measured-unlock.spdx.json",
         f"{MODULE}/module-setup.sh", f"{MODULE}/supervise", f"{MODULE}/measured-unlock.service",
         *(f"usr/share/man/man{p.suffix[1:]}/{p.name}.gz" for p in (w.TOP / "docs").glob("*.[1-8]")),
         *(f"usr/share/doc/measured-unlock/docs/{p.name}" for p in (w.TOP / "docs").glob("*.md"))}
