@@ -237,6 +237,14 @@ enum mu_status json_parse(struct bytes text, const char *what, enum mu_status st
     return MU_OK;
 }
 
+bool json_add(json_object *object, const char *name, json_object *value)
+{
+    if (object != NULL && value != NULL && json_object_object_add(object, name, value) == 0)
+        return true;
+    json_free(&value);
+    return false;
+}
+
 enum mu_status json_member(json_object *object, const char *name, enum json_type type,
                            enum mu_status status, json_object **ret, struct mu_error *err)
 {

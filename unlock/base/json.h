@@ -12,6 +12,9 @@ enum mu_status json_parse(struct bytes text, const char *what, enum mu_status st
                           json_object **ret, struct mu_error *err) MU_MUST_CHECK;
 void json_free(json_object **object);
 
+/* Takes over `value`, also on failure: false if it or the object is NULL, or memory is short. */
+bool json_add(json_object *object, const char *name, json_object *value);
+
 /* A member that must be there and have that type; the failure has class `status` and names it. */
 enum mu_status json_member(json_object *object, const char *name, enum json_type type,
                            enum mu_status status, json_object **ret,

@@ -9,41 +9,80 @@
 #include "base/file.h"
 #include "base/trace.h"
 
+static bool add_text(json_object *object, const char *name, const char *text)
+{
+    return json_add(object, name, json_object_new_string(text));
+}
+
+/* Takes over `item`; false if it is NULL. */
+static bool append(json_object *array, json_object *item)
+{
+    if (item != NULL && json_object_array_add(array, item) == 0)
+        return true;
+    json_free(&item);
+    return false;
+}
+
 static json_object *volume_json(const struct report_volume *volume)
 {
     json_object *object = json_object_new_object();
+    bool ok = add_text(object, "name", volume->name);
 
-    json_object_object_add(object, "name", json_object_new_string(volume->name));
-    if (volume->header->device != NULL) {
-        json_object_object_add(object, "device", json_object_new_string(volume->header->device));
-        json_object_object_add(object, "uuid", json_object_new_string(volume->header->uuid));
-    }
-    json_object_object_add(object, "mapping", json_object_new_string(volume->mapping));
-    if (volume->record->version > 0) {
-        json_object_object_add(object, "keyslot", json_object_new_int(volume->record->keyslot));
-        json_object_object_add(object, "provider",
-                               json_object_new_string(volume->record->provider));
-        json_object_object_add(object, "record_version",
-                               json_object_new_int64(volume->record->version));
-    }
+    if (volume->header->device != NULL)
+        ok = ok && add_text(object, "device", volume->header->device) &&
+             add_text(object, "uuid", volume->header->uuid);
+    ok = ok && add_text(object, "mapping", volume->mapping);
+    if (volume->record->version > 0)
+        ok = ok && json_add(object, "keyslot", json_object_new_int(volume->record->keyslot)) &&
+             add_text(object, "provider", volume->record->provider) &&
+             json_add(object, "record_version", json_object_new_int64(volume->record->version));
+    if (!ok)
+        json_free(&object);
     return object;
 }
 
-static json_object *steps_json(void)
+static json_object *step_json(const struct trace_step *step)
+{
+    json_object *object = json_object_new_object();
+
+    if (!add_text(object, "name", step->name) ||
+        !json_add(object, "start_us", json_object_new_int64((int64_t)step->start_us)) ||
+        !json_add(object, "end_us", json_object_new_int64((int64_t)step->end_us)))
+        json_free(&object);
+    return object;
+}
+
+static bool add_volumes(json_object *report, const struct report_volume *volumes, size_t count)
+{
+    json_object *array = json_object_new_array();
+
+    if (!json_add(report, "volumes", array))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!append(array, volume_json(&volumes[i])))
+            return false;
+    return true;
+}
+
+static bool add_steps(json_object *report)
 {
     struct trace_step steps[TRACE_STEPS_MAX];
     size_t count = trace_steps(steps);
     json_object *array = json_object_new_array();
 
-    for (size_t i = 0; i < count; i++) {
-        json_object *step = json_object_new_object();
+    if (!json_add(report, "steps", array))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!append(array, step_json(&steps[i])))
+            return false;
+    return true;
+}
 
-        json_object_object_add(step, "name", json_object_new_string(steps[i].name));
-        json_object_object_add(step, "start_us", json_object_new_int64((int64_t)steps[i].start_us));
-        json_object_object_add(step, "end_us", json_object_new_int64((int64_t)steps[i].end_us));
-        json_object_array_add(array, step);
-    }
-    return array;
+static const char *result_of(const struct mu_error *failure)
+{
+    if (failure == NULL)
+        return "unlocked";
+    return failure->status == MU_REFUSE ? "refused" : "failed";
 }
 
 static enum mu_status make_parent(const char *path, struct mu_error *err)
@@ -68,22 +107,15 @@ enum mu_status report_write(const char *path, const struct mu_error *failure,
                             const struct report_volume *volumes, size_t count, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *report = json_object_new_object();
-    json_object *array = json_object_new_array();
     const char *text;
 
-    json_object_object_add(report, "result",
-                           json_object_new_string(failure == NULL                ? "unlocked"
-                                                  : failure->status == MU_REFUSE ? "refused"
-                                                                                 : "failed"));
-    if (failure != NULL) {
-        json_object_object_add(report, "class",
-                               json_object_new_string(mu_status_name(failure->status)));
-        json_object_object_add(report, "reason", json_object_new_string(failure->text));
-    }
-    for (size_t i = 0; i < count; i++)
-        json_object_array_add(array, volume_json(&volumes[i]));
-    json_object_object_add(report, "volumes", array);
-    json_object_object_add(report, "steps", steps_json());
+    if (!add_text(report, "result", result_of(failure)))
+        return mu_oom(err);
+    if (failure != NULL && (!add_text(report, "class", mu_status_name(failure->status)) ||
+                            !add_text(report, "reason", failure->text)))
+        return mu_oom(err);
+    if (!add_volumes(report, volumes, count) || !add_steps(report))
+        return mu_oom(err);
     text = json_object_to_json_string_ext(report,
                                           JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
     if (text == NULL)

@@ -234,18 +234,9 @@ static enum mu_status load_root(const char *path, struct buffer *ret, struct mu_
 
 /* ---- the report ---- */
 
-/* Takes over `value`; NULL is a failure. */
-static bool add(json_object *object, const char *name, json_object *value)
-{
-    if (value != NULL && json_object_object_add(object, name, value) == 0)
-        return true;
-    json_free(&value);
-    return false;
-}
-
 static bool add_string(json_object *object, const char *name, const char *value)
 {
-    return add(object, name, json_object_new_string(value));
+    return json_add(object, name, json_object_new_string(value));
 }
 
 /* A JSON null where there is nothing. */
@@ -279,7 +270,7 @@ static bool add_pcrs(json_object *object, const struct document *document)
 {
     json_object *pcrs = json_object_new_object();
 
-    if (!add(object, "pcrs", pcrs))
+    if (!json_add(object, "pcrs", pcrs))
         return false;
     for (unsigned pcr = 0; pcr < DOCUMENT_PCRS_MAX; pcr++) {
         char name[12];
@@ -301,7 +292,7 @@ static bool add_document(json_object *object, const struct document *document)
     return json_object_object_add(object, "module_id",
                                   readable ? json_object_new_string(document->module_id) : NULL) ==
                0 &&
-           add(object, "timestamp_ms", json_object_new_uint64(document->timestamp_ms)) &&
+           json_add(object, "timestamp_ms", json_object_new_uint64(document->timestamp_ms)) &&
            (!readable || add_string(object, "timestamp", made)) && add_pcrs(object, document) &&
            add_hex(object, "nonce", document->nonce) &&
            add_hex(object, "user_data", document->user_data) &&
@@ -312,7 +303,7 @@ static bool add_checks(json_object *object, const struct verify_report *report)
 {
     json_object *checks = json_object_new_array();
 
-    if (!add(object, "checks", checks))
+    if (!json_add(object, "checks", checks))
         return false;
     for (size_t i = 0; i < VERIFY_CHECKS; i++) {
         const struct verify_check *check = &report->check[i];
@@ -335,7 +326,7 @@ static enum mu_status print_json(const struct document *document,
 {
     MU_CLEANUP(json_free) json_object *object = json_object_new_object();
 
-    if (object == NULL || !add(object, "ok", json_object_new_boolean(report->ok)) ||
+    if (object == NULL || !json_add(object, "ok", json_object_new_boolean(report->ok)) ||
         !add_document(object, document) ||
         (report->instance_id[0] != '\0' &&
          !add_string(object, "instance_id", report->instance_id)) ||
