@@ -350,15 +350,17 @@ static enum mu_status fail_curl(struct http *http, const char *url, CURLcode rc,
                    http->ca_file, now, text, certificate_hint(http->easy));
 }
 
-static void response_of(struct http *http, struct http_response *ret)
+static CURLcode response_of(struct http *http, struct http_response *ret)
 {
     struct http_response response = {.body = {http->body, http->body_len}};
     const char *type = NULL;
     struct curl_header *date;
     time_t when = -1;
+    CURLcode rc = curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &response.status);
 
+    if (rc != CURLE_OK)
+        return rc;
     http->body[http->body_len] = '\0';
-    (void)curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &response.status);
     (void)curl_easy_getinfo(http->easy, CURLINFO_CONTENT_TYPE, &type);
     if (type != NULL && strlen(type) < sizeof(response.content_type))
         (void)snprintf(response.content_type, sizeof(response.content_type), "%s", type);
@@ -366,6 +368,7 @@ static void response_of(struct http *http, struct http_response *ret)
         when = curl_getdate(date->value, NULL);
     response.date = when > 0 ? when : 0;
     *ret = response;
+    return CURLE_OK;
 }
 
 enum mu_status http_perform(struct http *http, const struct http_request *request,
@@ -387,8 +390,8 @@ enum mu_status http_perform(struct http *http, const struct http_request *reques
         (void)curl_multi_remove_handle(http->multi, http->easy);
     }
     if (rc == CURLE_OK)
-        response_of(http, ret);
-    else
+        rc = response_of(http, ret);
+    if (rc != CURLE_OK)
         status = fail_curl(http, request->url, rc, err);
     curl_easy_reset(http->easy);
     return status;

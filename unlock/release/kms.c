@@ -176,17 +176,9 @@ static enum mu_status call(struct kms *kms, const char *target,
     }
 }
 
-static bool add(json_object *object, const char *name, json_object *value)
-{
-    if (value != NULL && json_object_object_add(object, name, value) == 0)
-        return true;
-    json_object_put(value);
-    return false;
-}
-
 static bool add_text(json_object *object, const char *name, const char *text)
 {
-    return add(object, name, json_object_new_string(text));
+    return json_add(object, name, json_object_new_string(text));
 }
 
 static const char *text_of(json_object *object)
@@ -203,12 +195,12 @@ enum mu_status kms_decrypt_body(const struct kms_decrypt_request *request, char 
     json_object *recipient = json_object_new_object();
     const char *text;
 
-    if (body == NULL || !add(body, "Recipient", recipient))
+    if (body == NULL || !json_add(body, "Recipient", recipient))
         return mu_oom(err);
     MU_TRY(base64_encode(request->document, &document, err));
     if (!add_text(body, "KeyId", request->key_arn) ||
         !add_text(body, "CiphertextBlob", request->ciphertext) ||
-        !add(body, "EncryptionContext", json_object_get(request->encryption_context)) ||
+        !json_add(body, "EncryptionContext", json_object_get(request->encryption_context)) ||
         !add_text(recipient, "KeyEncryptionAlgorithm", "RSAES_OAEP_SHA_256") ||
         !add_text(recipient, "AttestationDocument", document))
         return mu_oom(err);
@@ -232,12 +224,14 @@ static enum mu_status blob(json_object *answer, const char *name, size_t max, st
                            struct mu_error *err)
 {
     const char *text;
+    enum mu_status status;
 
     MU_TRY(json_string(answer, name, 4 * (max / 3 + 1), MU_REFUSE, &text, err));
-    if (base64_decode(text, max, ret, err) != MU_OK)
+    status = base64_decode(text, max, ret, err);
+    if (status == MU_CONFIG)
         return mu_fail(err, MU_REFUSE, "KMS's answer: %s is not base64 of at most %zu bytes", name,
                        max);
-    return MU_OK;
+    return status;
 }
 
 enum mu_status kms_decrypt_answer(json_object *answer, const char *key_arn,
@@ -282,7 +276,7 @@ static enum mu_status encrypt_body(const char *key_arn, json_object *encryption_
     int len;
 
     if (rest == NULL || !add_text(rest, "KeyId", key_arn) ||
-        !add(rest, "EncryptionContext", json_object_get(encryption_context)) ||
+        !json_add(rest, "EncryptionContext", json_object_get(encryption_context)) ||
         (text = text_of(rest)) == NULL)
         return mu_oom(err);
     MU_TRY(base64_encode(plaintext, &encoded, err));

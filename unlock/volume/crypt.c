@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "volume/crypt.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ enum mu_status crypt_session_fail(const struct crypt_session *session, int resul
                       : result < 0                ? strerror(-result)
                                                   : "unexpected result";
 
-    return mu_fail(err, status, "%s: %s", what, why);
+    return mu_fail(err, result == -ENOMEM ? MU_INTERNAL : status, "%s: %s", what, why);
 }
 
 enum mu_status crypt_session_open(struct crypt_session *session, const char *header,

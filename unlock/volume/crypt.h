@@ -18,7 +18,8 @@ enum mu_status crypt_session_open(struct crypt_session *session, const char *hea
                                   const char *data, struct mu_error *err) MU_MUST_CHECK;
 void crypt_session_close(struct crypt_session *session);
 
-/* "what: what libcryptsetup said", or what errno says for a result below zero. */
+/* "what: what libcryptsetup said", or what errno says for a result below zero. MU_INTERNAL
+ * instead of `status` where memory was short. */
 enum mu_status crypt_session_fail(const struct crypt_session *session, int result,
                                   enum mu_status status, const char *what, struct mu_error *err);
 

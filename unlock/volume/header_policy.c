@@ -75,10 +75,13 @@ static enum mu_status base64_of(json_object *object, const char *name, size_t mi
 {
     MU_CLEANUP(buffer_free) struct buffer value = {0};
     const char *text = NULL;
-    struct mu_error why;
+    enum mu_status status;
 
     MU_TRY(json_string(object, name, 256, MU_REFUSE, &text, err));
-    if (base64_decode(text, max, &value, &why) != MU_OK || value.len < min)
+    status = base64_decode(text, max, &value, err);
+    if (status == MU_INTERNAL)
+        return status;
+    if (status != MU_OK || value.len < min)
         FAIL("%s is not %zu to %zu bytes of base64", name, min, max);
     return MU_OK;
 }
@@ -695,6 +698,9 @@ enum mu_status luks_header_check(const struct luks_header *header, struct header
 
         rule->name = rules[i].name;
         rule->ok = rules[i].check(header, &why) == MU_OK;
+        if (why.status == MU_INTERNAL) /* the header is neither good nor bad */
+            return mu_fail(err, MU_INTERNAL, "%s: header rule %s: %s", header->device, rule->name,
+                           why.text);
         keep_detail(rule, why.text);
         if (!rule->ok && first == NULL)
             first = rule;

@@ -166,22 +166,22 @@ static bool field_text(struct bytes field, size_t *ret_len)
     return true;
 }
 
-static bool checksum_holds(struct bytes copy)
+static enum mu_status check_checksum(struct bytes copy, const char *what, struct mu_error *err)
 {
     uint8_t digest[SHA256_SIZE];
     struct bytes stored = {copy.data + CHECKSUM_OFFSET, CHECKSUM_SIZE};
     MU_CLEANUP(buffer_free) struct buffer blank = {0};
-    struct mu_error ignored;
 
-    if (buffer_copy(&blank, copy, &ignored) != MU_OK)
-        return false;
+    MU_TRY(buffer_copy(&blank, copy, err));
     memset(blank.data + CHECKSUM_OFFSET, 0, CHECKSUM_SIZE);
     if (EVP_Digest(blank.data, blank.len, digest, NULL, EVP_sha256(), NULL) != 1)
-        return false;
-    return bytes_equal((struct bytes){digest, sizeof(digest)},
-                       (struct bytes){stored.data, sizeof(digest)}) &&
-           bytes_all_zero(
-               (struct bytes){stored.data + sizeof(digest), CHECKSUM_SIZE - sizeof(digest)});
+        return mu_fail(err, MU_INTERNAL, "%s header: sha256 failed in OpenSSL", what);
+    if (!bytes_equal((struct bytes){digest, sizeof(digest)},
+                     (struct bytes){stored.data, sizeof(digest)}) ||
+        !bytes_all_zero(
+            (struct bytes){stored.data + sizeof(digest), CHECKSUM_SIZE - sizeof(digest)}))
+        return mu_fail(err, MU_REFUSE, "%s header: bad checksum", what);
+    return MU_OK;
 }
 
 /* A damaged primary header is refused all the same; this only tells its owner what can be done. */
@@ -221,8 +221,7 @@ static enum mu_status check_copy(struct bytes copy, const uint8_t magic[static 6
     if (!field_text(h.checksum_alg, &alg_len) ||
         strcmp((const char *)h.checksum_alg.data, "sha256") != 0)
         return mu_fail(err, MU_REFUSE, "%s header: checksum algorithm is not sha256", what);
-    if (!checksum_holds(copy))
-        return mu_fail(err, MU_REFUSE, "%s header: bad checksum", what);
+    MU_TRY(check_checksum(copy, what, err));
     if (!field_text((struct bytes){copy.data + BINARY_SIZE, copy.len - BINARY_SIZE}, &json_len))
         return mu_fail(err, MU_REFUSE, "%s header: the JSON area is not padded with zeros", what);
     return MU_OK;

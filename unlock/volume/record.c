@@ -23,11 +23,13 @@ static enum mu_status base64_member(json_object *token, const char *name, size_t
                                     struct buffer *ret, struct mu_error *err)
 {
     const char *text = NULL;
+    enum mu_status status;
 
     MU_TRY(json_string(token, name, max * 2, MU_REFUSE, &text, err));
-    if (base64_decode(text, max, ret, err) != MU_OK)
+    status = base64_decode(text, max, ret, err);
+    if (status == MU_CONFIG)
         return mu_fail(err, MU_REFUSE, "\"%s\" is not base64 of at most %zu bytes", name, max);
-    return MU_OK;
+    return status;
 }
 
 /* YYYY-MM-DDThh:mm:ssZ */
@@ -200,15 +202,6 @@ enum mu_status record_check(const struct record *record, const char *volume_uuid
 
 /* ---- writing ---- */
 
-/* Takes over `value`; NULL is a failure. */
-static bool add(json_object *object, const char *name, json_object *value)
-{
-    if (value != NULL && json_object_object_add(object, name, value) == 0)
-        return true;
-    json_free(&value);
-    return false;
-}
-
 static enum mu_status baselines_json(const struct record *record, json_object **ret,
                                      struct mu_error *err)
 {
@@ -240,15 +233,15 @@ enum mu_status record_to_json(const struct record *record, json_object **ret, st
         return mu_oom(err);
     hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
     MU_TRY(baselines_json(record, &baselines, err));
-    if (!add(payload, "baselines", baselines) ||
-        !add(payload, "format", json_object_new_int(RECORD_FORMAT)) ||
-        !add(payload, "created", json_object_new_string(record->created)) ||
-        !add(payload, "record_version", json_object_new_int64(record->version)) ||
-        !add(payload, "volume_uuid", json_object_new_string(record->volume_uuid)) ||
-        !add(payload, "volume_identity", json_object_new_string(identity)) ||
-        !add(payload, "keyslot", json_object_new_int(record->keyslot)) ||
-        !add(payload, "provider", json_object_new_string(record->provider)) ||
-        !add(payload, record->provider, json_object_get(record->provider_data)))
+    if (!json_add(payload, "baselines", baselines) ||
+        !json_add(payload, "format", json_object_new_int(RECORD_FORMAT)) ||
+        !json_add(payload, "created", json_object_new_string(record->created)) ||
+        !json_add(payload, "record_version", json_object_new_int64(record->version)) ||
+        !json_add(payload, "volume_uuid", json_object_new_string(record->volume_uuid)) ||
+        !json_add(payload, "volume_identity", json_object_new_string(identity)) ||
+        !json_add(payload, "keyslot", json_object_new_int(record->keyslot)) ||
+        !json_add(payload, "provider", json_object_new_string(record->provider)) ||
+        !json_add(payload, record->provider, json_object_get(record->provider_data)))
         return mu_oom(err);
     *ret = payload;
     payload = NULL;
@@ -271,10 +264,10 @@ static enum mu_status token_json(const struct record *record, struct bytes paylo
         json_object_array_add(slots, json_object_new_string(slot)) == 0 &&
         base64_encode(payload, &payload64, err) == MU_OK &&
         base64_encode(signature, &signature64, err) == MU_OK)
-        done = add(token, "type", json_object_new_string(RECORD_TOKEN_TYPE)) &&
-               add(token, "keyslots", json_object_get(slots)) &&
-               add(token, "record", json_object_new_string(payload64)) &&
-               add(token, "signature", json_object_new_string(signature64));
+        done = json_add(token, "type", json_object_new_string(RECORD_TOKEN_TYPE)) &&
+               json_add(token, "keyslots", json_object_get(slots)) &&
+               json_add(token, "record", json_object_new_string(payload64)) &&
+               json_add(token, "signature", json_object_new_string(signature64));
     json_free(&slots);
     free(payload64);
     free(signature64);
