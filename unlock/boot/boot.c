@@ -50,6 +50,13 @@ struct boot {
     struct mu_error loader_error;
 };
 
+/* DESIGN, 3: transient trouble is waited out until the deadline. `do status = ...; while
+ * (again(boot, status, &attempt));` with attempt = 0 before. */
+static bool again(const struct boot *boot, enum mu_status status, unsigned *attempt)
+{
+    return status == MU_RETRY && backoff_sleep((*attempt)++, 20, 1000, boot->deadline);
+}
+
 static enum mu_status load_configuration(struct boot *boot, const char *path, struct mu_error *err)
 {
     uint64_t start = now_us();
@@ -93,19 +100,31 @@ static enum mu_status start_sessions(struct boot *boot, struct mu_error *err)
     return MU_OK;
 }
 
+static enum mu_status read_header(struct boot *boot, const struct volume_config *config,
+                                  struct luks_header *ret, struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *device = NULL;
+
+    MU_TRY(volume_find_device(config->device, boot->deadline, &device, err));
+    return luks_header_load(device, ret, err);
+}
+
 static enum mu_status load_volume(struct boot *boot, const struct volume_config *config,
                                   struct volume *volume, struct mu_error *err)
 {
-    MU_CLEANUP(string_free) char *device = NULL;
     struct session *session;
     json_object *token;
+    enum mu_status status;
+    unsigned attempt = 0;
     uint64_t start = now_us();
 
-    MU_TRY(volume_find_device(config->device, boot->deadline, &device, err));
+    do
+        status = read_header(boot, config, &volume->header, err);
+    while (again(boot, status, &attempt));
+    MU_TRY(status);
     trace_step("device", start);
 
     start = now_us();
-    MU_TRY(luks_header_load(device, &volume->header, err));
     MU_TRY(luks_header_check(&volume->header, NULL, err));
     trace_step("header", start);
 
@@ -121,7 +140,11 @@ static enum mu_status load_volume(struct boot *boot, const struct volume_config 
 
     MU_TRY(session_of(boot, config->provider, &session, err));
     MU_TRY(session->provider->prepare(session->state, &volume->record, err));
-    return luks_header_load_keyslot(&volume->header, volume->record.keyslot, err);
+    attempt = 0;
+    do
+        status = luks_header_load_keyslot(&volume->header, volume->record.keyslot, err);
+    while (again(boot, status, &attempt));
+    return status;
 }
 
 static void *loader_main(void *argument)
@@ -180,18 +203,27 @@ static void explain_mismatch(const struct boot *boot, const struct pcr_values *e
     changes_describe(&log, NULL, expected, &boot->found, differ, log_change, NULL);
 }
 
+static enum mu_status read_pcrs(struct boot *boot, struct mu_error *err)
+{
+    MU_TRY(tpm_pcr_read(boot->tpm, boot->baked.bank, MEASURED_PCRS, &boot->found, err));
+    return fence_check_open(boot->tpm, boot->config.fence_pcr, err);
+}
+
 static enum mu_status measure(struct boot *boot, struct mu_error *err)
 {
     uint64_t start = now_us();
     uint32_t differ = 0;
     enum mu_status status;
+    unsigned attempt = 0;
 
     MU_TRY(tpm_open(boot->config.tcti, boot->deadline, &boot->tpm, err));
     trace_step("tpm-open", start);
 
     start = now_us();
-    MU_TRY(tpm_pcr_read(boot->tpm, boot->baked.bank, MEASURED_PCRS, &boot->found, err));
-    MU_TRY(fence_check_open(boot->tpm, boot->config.fence_pcr, err));
+    do
+        status = read_pcrs(boot, err);
+    while (again(boot, status, &attempt));
+    MU_TRY(status);
     trace_step("pcr-read", start);
 
     status = baseline_compare(&boot->baked, &boot->found, &differ, err);
@@ -290,11 +322,18 @@ static enum mu_status open_volumes(struct boot *boot, struct mu_error *err)
 static enum mu_status close_fence(struct boot *boot, struct mu_error *err)
 {
     struct bytes identities[CONFIG_VOLUMES_MAX];
+    enum mu_status status;
+    unsigned attempt = 0;
     uint64_t start = now_us();
 
     for (size_t i = 0; i < boot->config.volumes; i++)
         identities[i] = (struct bytes){boot->volume[i].identity, VOLUME_IDENTITY_SIZE};
-    MU_TRY(fence_close(boot->tpm, boot->config.fence_pcr, identities, boot->config.volumes, err));
+    /* MU_RETRY: nothing was extended yet. */
+    do
+        status =
+            fence_close(boot->tpm, boot->config.fence_pcr, identities, boot->config.volumes, err);
+    while (again(boot, status, &attempt));
+    MU_TRY(status);
     trace_step("fence", start);
     log_line("fence closed: PCR %u extended in every bank", boot->config.fence_pcr);
     return MU_OK;
