@@ -233,23 +233,39 @@ def test_slow_answer_is_given_up_at_the_deadline(machine):
     assert time.monotonic() - start < 8
 
 
-def test_expired_credentials_are_renewed_once(machine):
+def test_expired_credentials_are_renewed(machine):
     machine.aws.fault("kms", "error", "ExpiredTokenException", count="1", operation="Decrypt")
     machine.released()
     assert len([r for r in machine.imds_requests() if r["method"] == "PUT"]) == 2
     machine.aws.fresh()
     machine.aws.fault("kms", "error", "ExpiredTokenException", operation="Decrypt")
-    machine.failed(REFUSE, "expired")
-    assert len(machine.aws.decrypts()) == 2
+    machine.failed(RETRY, "expired", timeout=2)
+    asked = len(machine.aws.decrypts())
+    assert asked > 2
+    assert len([r for r in machine.imds_requests() if r["method"] == "PUT"]) >= asked
 
 
-@pytest.mark.parametrize("seconds", [900, -900])
+def test_imds_goes_on_with_expired_credentials(machine):
+    machine.aws.fault("imds", "expired", count="3", operation=f"/latest/meta-data/iam/security-credentials/{w.ROLE}")
+    machine.released()
+    assert [r.get("error") for r in machine.aws.decrypts()] == ["ExpiredTokenException"] * 3 + [None]
+
+
+@pytest.mark.parametrize("seconds", [900, -900, 5 * 3600, -5 * 3600])
 def test_wrong_clock_is_corrected(machine, seconds):
     version = machine.run("version").stdout.decode()
     if version.startswith("7."):
         pytest.skip(f"libcurl {version.strip()} sends a given X-Amz-Date twice")
     machine.released(clock=seconds)
     assert [r.get("error") for r in machine.aws.decrypts()] == ["InvalidSignatureException", None]
+
+
+@pytest.mark.parametrize("lie", [3600, -3600])
+def test_clock_is_corrected_once(machine, lie):
+    """A server whose own date is wrong is followed once and no further."""
+    machine.aws.fault("kms", "date", lie)
+    machine.failed(REFUSE, "InvalidSignatureException", clock=7200)
+    assert len(machine.aws.decrypts()) == 2
 
 
 def test_another_volumes_record(machine):

@@ -155,7 +155,7 @@ static void test_errors(void **state)
         {400, "{\"__type\":\"NotFoundException\"}", MU_REFUSE, false, false, ""},
         {400, "{\"__type\":\"ValidationException\"}", MU_REFUSE, false, false, ""},
         {400, "{\"__type\":\"UnrecognizedClientException\"}", MU_REFUSE, false, false, ""},
-        {400, "{\"__type\":\"ExpiredTokenException\"}", MU_REFUSE, true, false, "expired"},
+        {400, "{\"__type\":\"ExpiredTokenException\"}", MU_RETRY, true, false, "expired"},
         {400, "{\"__type\":\"RequestExpired\"}", MU_REFUSE, false, true, "clock"},
         {400,
          "{\"__type\":\"InvalidSignatureException\",\"message\":\"Signature expired: x is now "

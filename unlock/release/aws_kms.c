@@ -237,19 +237,20 @@ static enum mu_status session_attest(struct provider_session *session, struct tp
     return MU_OK;
 }
 
-/* Credentials that IMDS handed out shortly before they expired are fetched once more. */
+/* Credentials that have expired are fetched anew: IMDS may go on handing them out for a while. */
 static enum mu_status decrypt(struct provider_session *session, struct kms *kms,
                               const struct kms_decrypt_request *request, struct buffer *ret,
                               struct mu_error *err)
 {
-    enum mu_status status = kms_decrypt(kms, &session->credentials, request, ret, err);
+    for (unsigned attempt = 0;; attempt++) {
+        enum mu_status status = kms_decrypt(kms, &session->credentials, request, ret, err);
 
-    if (status == MU_OK || !kms_credentials_expired(kms))
-        return status;
-    aws_credentials_free(&session->credentials);
-    MU_TRY(aws_credentials_from_imds(session->config->imds, session->deadline,
-                                     &session->credentials, err));
-    return kms_decrypt(kms, &session->credentials, request, ret, err);
+        if (!kms_credentials_expired(kms) || !backoff_sleep(attempt, 50, 5000, session->deadline))
+            return status;
+        aws_credentials_free(&session->credentials);
+        MU_TRY(aws_credentials_from_imds(session->config->imds, session->deadline,
+                                         &session->credentials, err));
+    }
 }
 
 static enum mu_status session_release(struct provider_session *session, const struct record *record,

@@ -171,7 +171,8 @@ static enum mu_status call(struct kms *kms, const char *target,
     for (unsigned attempt = 0;; attempt++) {
         enum mu_status status = call_once(kms, target, credentials, body, ret, err);
 
-        if (status != MU_RETRY || !backoff_sleep(attempt, 50, 5000, kms->deadline))
+        if (status != MU_RETRY || kms->credentials_expired ||
+            !backoff_sleep(attempt, 50, 5000, kms->deadline))
             return status;
     }
 }
