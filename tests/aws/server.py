@@ -61,7 +61,14 @@ class Handler(BaseHTTPRequestHandler):
             phrase = 'Unknown'
         head = f'HTTP/1.1 {status} {phrase}\r\n' + ''.join(
             f'{k}: {v}\r\n' for k, v in fields.items())
-        self.wfile.write(head.encode('latin-1') + b'\r\n' + body)
+        head = head.encode('latin-1') + b'\r\n'
+        if fault != 'drip':
+            self.wfile.write(head + body)
+            return
+        self.wfile.write(head)
+        for byte in body:
+            self.wfile.write(bytes([byte]))
+            time.sleep(1 / float(value))
 
 
 def http_fault(name, value):

@@ -32,6 +32,7 @@ IMDS_FAULTS = {
 HTTP_FAULTS = {
     'status': 'HTTP status; body as a proxy would write it',
     'delay': 'seconds before the answer',
+    'drip': 'bytes of body a second, so that each read succeeds and the answer does not end',
     'close': '(none) connection closed without an answer',
     'short-body': '(none) half of the body, then closed',
     'oversized': 'bytes of body, default 16 MiB',
@@ -47,7 +48,7 @@ TLS_FAULTS = {
 DNS_FAULTS = {'drop': '(none) no answer', 'servfail': '(none)', 'nxdomain': '(none)'}
 FAULTS = {'kms': {**KMS_FAULTS, **HTTP_FAULTS}, 'imds': {**IMDS_FAULTS, **HTTP_FAULTS},
           'tls': TLS_FAULTS, 'dns': DNS_FAULTS}
-NUMBERS = {'status': int, 'delay': float, 'oversized': int, 'date': float, 'plaintext-length': int}
+NUMBERS = {'status': int, 'drip': float, 'delay': float, 'oversized': int, 'date': float, 'plaintext-length': int}
 NEED_VALUE = {'error', 'code', 'content-type', 'body'}
 
 
