@@ -30,7 +30,7 @@ PKG_CONFIG = pkg-config
 LINK       := -pie
 endif
 
-BUILDING := $(filter-out help clean uninstall setup deps check demo bench fmt fuzz fuzz-build fuzz-coverage,$(or $(MAKECMDGOALS),all))
+BUILDING := $(filter-out help clean uninstall setup deps check demo bench fmt fuzz fuzz-build fuzz-coverage faults faults-program,$(or $(MAKECMDGOALS),all))
 ifneq ($(BUILDING),)
 ifeq ($(STATIC),1)
 DEPS := $(shell CC='$(CC)' unlock/deps/build --print-prefix)
@@ -67,7 +67,7 @@ help:
 	@echo 'make check        every test                                   (installs what it needs)'
 	@echo 'make bench        speed and size against the usual pipeline'
 	@echo 'make deps         the static libraries, from source packages'
-	@echo 'make unit         the unit tests alone;  make integration, make vm'
+	@echo 'make unit         the unit tests alone;  make integration, make vm, make faults'
 	@echo 'make fuzz         FUZZ_TIME=60 FUZZ=TARGET; see tests/fuzz/README.md'
 	@echo 'make install      DESTDIR= PREFIX=/usr;  make uninstall'
 	@echo 'make deb rpm      packages of the static programs, in build/'
@@ -164,6 +164,22 @@ fuzz: fuzz-build
 fuzz-coverage: fuzz-build
 	$(Q)tests/fuzz/replay --write
 
+# The boot program of which any one library call can be made to fail: test_faults.py. Its own tree of objects, since
+# the way to a call is told by frame pointers.
+FAULTS_ARGS := STATIC=0 O=build/faults HARDEN= CFLAGS='-O1 -g -fno-inline -fno-omit-frame-pointer -fno-optimize-sibling-calls'
+faults-program:
+	$(Q)$(MAKE) --no-print-directory $(FAULTS_ARGS) build/faults/faults
+ifeq ($(O),build/faults)
+$(O)/wrap.args: $(O)/measured-unlock tests/faults/generate tests/faults/table tests/faults/harness.c
+	$(call say,GEN,$(O)/wrap.S)
+	$(Q)tests/faults/generate $(O)/measured-unlock.debug tests/faults/table $(O)
+$(O)/tests/faults/harness.o: $(O)/wrap.args
+$(O)/tests/faults/harness.o: INCLUDE := -I$(O) -mgeneral-regs-only
+$(O)/faults: $(O)/tests/faults/harness.o $(call object,$(BOOT_SRC)) $(O)/libmu.a $(O)/wrap.args
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) @$(O)/wrap.args -o $@ $(O)/wrap.S $(filter-out %.args,$^) $(PKG_LIBS) -ldl
+endif
+
 setup:
 	$(Q)tests/setup
 
@@ -173,12 +189,18 @@ deps:
 check: setup deps
 	$(Q)$(MAKE) --no-print-directory all drivers
 	$(Q)$(MAKE) --no-print-directory STATIC=0 all units
+	$(Q)$(MAKE) --no-print-directory faults-program
 	$(Q)tests/run
 
 unit integration vm:
 	$(Q)$(MAKE) --no-print-directory all drivers
 	$(Q)$(MAKE) --no-print-directory STATIC=0 units
+	$(Q)$(MAKE) --no-print-directory faults-program
 	$(Q)tests/run $@
+
+faults: faults-program
+	$(Q)$(MAKE) --no-print-directory STATIC=0 all
+	$(Q)MU_BUILD=$(CURDIR)/build/shared /usr/bin/python3 -m pytest -q -n 2 -p no:cacheprovider tests/integration/test_faults.py
 
 demo: setup deps
 	$(Q)$(MAKE) --no-print-directory all
@@ -227,5 +249,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units tidy drivers setup deps check unit integration vm demo bench fmt clean install uninstall deb rpm FORCE
+.PHONY: all help units tidy drivers setup deps check unit integration vm faults faults-program demo bench fmt clean install uninstall deb rpm FORCE
 .SECONDARY:

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Each library call, TPM command and allocation of a boot fails once, in turn: never a mapped volume without the
+fence, never a secret in memory that was given back, never a crash, always a class that fits (tests/faults/table)."""
+import base64
+import collections
+import hashlib
+import json
+import os
+import platform
+import re
+import socket
+import struct
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+import world as w
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+FAULTS = w.TOP / "build/faults/faults"
+MASK, WINDOW = 0x5a, 16
+BANKS = {"sha1": (0x04, 20), "sha256": (0x0b, 32), "sha384": (0x0c, 48)}
+SHARDS = 8
+TIMEOUT_S = 30
+
+# Where the caller can do without, the boot goes on.
+HARMLESS = {
+    "report_write": "the report is for people", "log_line": "so are the messages",
+    "connect_kms": "saves time; Decrypt connects by itself", "explain_mismatch": "explains a refusal",
+    "lock_the_rest": "secrets are locked one by one", "below": "jitter", "kms_explain": "words",
+    "aws_credentials_from_imds": "retried until the deadline", "area_remove": "the next attestation removes it",
+    "sync_folder_of": "durability of the report", "lock_device": "attestation is retried",
+}
+# What no boot here comes to, and why.
+UNREACHED = {
+    "Esys_NV_ReadPublic": "only with an NV index of somebody else", "Esys_TR_Close": "as above",
+    "Esys_TR_FromTPMPublic": "as above", "Tss2_MU_TPMS_NV_PUBLIC_Marshal": "as above",
+    "PEM_read_bio_PrivateKey": "muctl's part of a shared function", "crypt_deactivate": "only after another failure",
+    "Tss2_Tcti_Swtpm_Init": "the TPM is the device here", "clock_nanosleep": "nothing is waited for",
+    "d2i_X509": "explains a mismatch", "json_object_to_json_string": "as above", "unlink": "only after another failure",
+    "ioctl": "the volume is a file", "mlockall": "only where the limit may be raised",
+}
+# How often these are called depends on when packets arrive.
+POLLS = {"curl_multi_perform", "curl_multi_poll"}
+# OpenSSL 3.0 dies by itself there, in its legacy provider, which the static program has not (no-legacy, no-module).
+NOT_OURS = {"../crypto/provider_child.c"}
+EARLY = {"process_harden"}  # the unit that follows a failure closes the fence
+
+
+def transact(port, command):
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as s:
+        s.sendall(command)
+        return s.recv(4096)
+
+
+def tpm_command(code, body, tag=0x8001):
+    return struct.pack(">HII", tag, 10 + len(body), code) + body
+
+
+class Tpm:
+    """The same as NitroTpm's methods, without a process for each step."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def send(self, *command, **options):
+        answer = transact(self.port, tpm_command(*command, **options))
+        assert answer[6:10] == bytes(4), answer.hex()
+        return answer
+
+    def extend(self, pcr, data):
+        digests = b"".join(struct.pack(">H", BANKS[b][0]) + hashlib.new(b, data).digest() for b in ("sha256", "sha384"))
+        self.send(0x182, struct.pack(">II", pcr, 9) + struct.pack(">IHBH", 0x40000009, 0, 0, 0) +
+                  struct.pack(">I", 2) + digests, tag=0x8002)
+
+    def reboot(self):
+        assert transact(self.port + 1, struct.pack(">II", 2, 0)) == bytes(4)
+        self.send(0x144, bytes(2))
+        self.extend(4, b"the boot loader")
+        self.extend(7, b"secure boot is off")
+
+    def fence_closed(self):
+        """In every bank."""
+        answers = [self.send(0x17e, struct.pack(">IHB", 1, alg, 3) + b"\0\x80\0") for alg, _ in BANKS.values()]
+        return all(any(a[-size:]) for a, (_, size) in zip(answers, BANKS.values()))
+
+
+def windows(name, secret):
+    """Both ends of it, as the harness looks for them."""
+    for part in {secret[:WINDOW], secret[-WINDOW:]}:
+        yield f"{name} {bytes(b ^ MASK for b in part).hex()}\n"
+
+
+def rsa_windows(key):
+    numbers = key.private_numbers()
+    for name in ("p", "q", "d", "dmp1", "dmq1", "iqmp"):
+        value = getattr(numbers, name)
+        for order in ("big", "little"):
+            yield from windows(f"rsa-{name}", value.to_bytes((value.bit_length() + 7) // 8, order))
+
+
+class Machine:
+    """A world whose boot program is the one that fails."""
+
+    def __init__(self, world):
+        self.world, self.folder = world, world.folder
+        world.fresh()
+        world.configure(timeout=5)
+        path = world.config_path
+        path.write_text(re.sub("tcti = .*", "", path.read_text()))  # the device, which the harness makes swtpm
+        self.tpm = Tpm(int(world.tpm.port))
+        self.key_file, self.secrets_file, self.log_file = (self.folder / n for n in ("rsa.der", "secrets", "fault.log"))
+        key = rsa.generate_private_key(65537, 2048)
+        self.key_file.write_bytes(key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()))
+        volume_key = self.volume_key()
+        self.secrets_file.write_text("".join([
+            *rsa_windows(key), *windows("released-key", self.released_key()), *windows("volume-key", volume_key),
+            *windows("volume-key", volume_key[WINDOW:-WINDOW])]))
+        segment = json.loads(w.run("cryptsetup", "luksDump", "--dump-json-metadata", world.volume).stdout)["segments"]["0"]
+        self.table = f"{os.path.getsize(world.volume) // 512} {int(segment['offset']) // 512}"
+        self.requests = self.folder / "aws/requests.jsonl"
+
+    def volume_key(self):
+        path = self.folder / "volume.key"
+        path.unlink(missing_ok=True)
+        w.run("cryptsetup", "luksDump", "-q", "--dump-volume-key", "--volume-key-file", path, "--key-file", "-",
+              self.world.volume, input=w.PASSPHRASE)
+        return path.read_bytes()
+
+    def released_key(self):
+        """As KMS would decrypt it, past its policy."""
+        import kms
+        record = json.loads(w.muctl("record", "show", self.world.volume, "--json").stdout)[w.PROVIDER]
+        material = (self.folder / f"aws/key-{w.KEY_ID}").read_bytes()
+        key = kms.unseal(SimpleNamespace(material=material), base64.b64decode(record["ciphertext"]),
+                         record["encryption_context"])
+        w.run("cryptsetup", "open", "--test-passphrase", "--key-file", "-", self.world.volume, input=key)
+        return key
+
+    def boot(self, fault=None):
+        """-> exit code (negative: signal, None: hangs), lines of the log, standard error"""
+        self.tpm.reboot()
+        self.log_file.unlink(missing_ok=True)
+        environment = {**os.environ, "FAULT_LOG": str(self.log_file), "FAULT_SECRETS": str(self.secrets_file),
+                       "FAULT_KEY": str(self.key_file), "FAULT_TPM": str(self.tpm.port), "FAULT_TABLE": self.table}
+        if fault is not None:
+            environment["FAULT"] = fault
+        self.asked_before = self.requests.stat().st_size
+        try:
+            done = subprocess.run([FAULTS, "unlock", "--config", self.world.config_path], env=environment, text=True,
+                                  stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired as stuck:
+            return None, [], (stuck.stderr or b"").decode()
+        return done.returncode, self.log_file.read_text().splitlines(), done.stderr
+
+    def kms_was_asked(self):
+        with open(self.requests, encoding="utf-8") as f:
+            f.seek(self.asked_before)
+            return '"Decrypt"' in f.read()
+
+
+Row = collections.namedtuple("Row", "symbol value after classes name")
+Call = collections.namedtuple("Call", "symbol path times frames text")
+Fault = collections.namedtuple("Fault", "row number call nth functions")
+
+
+def read_rows():
+    """As the harness was built with: rows.h, in order."""
+    text = (FAULTS.parent / "rows.h").read_text()
+    symbols = re.findall(r'"([^"]+)"', text.splitlines()[0])
+    found = re.findall(r'^    \{(\d+), \(long\)\((.*)\), [^,]+, (\d), "(\d+)", "(.*)"\},$', text, re.M)
+    return [Row(symbols[int(i)], value, after == "1", {int(c) for c in classes}, name)
+            for i, value, after, classes, name in found]
+
+
+def read_calls(lines):
+    for line in lines:
+        word, *fields = line.split(" ")
+        if word == "call":
+            symbol, path, times, *rest = fields
+            frames = [f for f in rest if re.fullmatch("[0-9a-f]+", f)] if not symbol.startswith("<") else []
+            yield Call(symbol, path, int(times), tuple(frames), rest[-1] if not frames else "")
+
+
+def name_frames(calls):
+    """address -> function"""
+    addresses = sorted({f for c in calls for f in c.frames})
+    # The return address may be behind the function's last instruction.
+    out = subprocess.run(["addr2line", "-f", "-e", FAULTS, *(hex(int(a, 16) - 1) for a in addresses)], check=True,
+                         capture_output=True, text=True).stdout.splitlines()
+    return dict(zip(addresses, out[::2]))
+
+
+def occurrences(call):
+    """An allocation inside a library stands for all of the same place in its source."""
+    return range(1, 2 if call.symbol in ("<openssl-memory>", "<curl-memory>") else call.times + 1)
+
+
+def plan(machine):
+    """Every failure of every call of a boot in which nothing fails."""
+    code, lines, errors = machine.boot()
+    assert code == 0, errors
+    assert machine.tpm.fence_closed()
+    assert [l for l in lines if l.startswith("activate")] == ["activate root 64 fence=closed"]
+    assert [l for l in lines if l.startswith("leak")] == []
+    calls = sorted(read_calls(lines))
+    names = name_frames(calls)
+    rows = read_rows()
+    faults = [Fault(row, number, call, nth, [names[f] for f in call.frames] or [call.text])
+              for call in calls if call.text.partition(":")[0] not in NOT_OURS for number, row in enumerate(rows) if row.symbol == call.symbol
+              for nth in occurrences(call)]
+    return calls, faults
+
+
+def tried(machine, fault):
+    """-> what is wrong with how the program took it, or None"""
+    code, lines, errors = machine.boot(f"{fault.number}:{fault.call.path}:{fault.nth}")
+    if "fired" not in lines:
+        return None if fault.call.symbol in POLLS else f"was not called again; exit {code}"
+    activated = [l for l in lines if l.startswith("activate")]
+    deactivated = [l for l in lines if l.startswith("deactivate")]
+    leaks = [l for l in lines if l.startswith("leak")]
+    closed = machine.tpm.fence_closed()
+    allowed = set(fault.row.classes) | ({0} if HARMLESS.keys() & set(fault.functions) else set())
+    if code is None:
+        return f"hangs: {errors}"
+    if code not in allowed:
+        return f"exit {code}, not {sorted(allowed)}: {errors}"
+    if any(not l.endswith("fence=closed") for l in activated):
+        return "activated without a fence"
+    if code == 0 and len(activated) != 1:
+        return "says that it unlocked, and did not"
+    if code != 0 and len(activated) != len(deactivated) and not fault.row.after:
+        return f"failed, and left a volume mapped: {errors}"
+    if not closed and (machine.kms_was_asked() or not EARLY & set(fault.functions)):
+        return f"exit {code}, and the fence is open: {errors}"
+    return "; ".join(leaks) or None
+
+
+def describe(fault):
+    return (f"{fault.call.symbol} = {fault.row.name}{' after' if fault.row.after else ''}, call {fault.nth} of "
+            f"{fault.call.times} in {' < '.join(fault.functions)}")
+
+
+@pytest.fixture(scope="module")
+def machine(settled_world):
+    if platform.machine() != "x86_64":
+        pytest.skip("the wrappers are assembly for x86-64")
+    if not FAULTS.exists():
+        pytest.skip("build/faults/faults is not built: make faults-program")
+    return Machine(settled_world)
+
+
+def test_all_is_reached(machine):
+    calls, _ = plan(machine)
+    never = {row.symbol for row in read_rows()} - {call.symbol for call in calls}
+    assert never <= UNREACHED.keys()
+
+
+def test_what_is_not_wiped_is_seen(machine):
+    """The premise of looking for secrets in what is freed: what is no secret is found there."""
+    uuid = w.run("cryptsetup", "luksUUID", machine.world.volume).stdout.strip()
+    kept = machine.secrets_file.read_text()
+    machine.secrets_file.write_text("".join(windows("uuid", uuid)))
+    try:
+        _, lines, _ = machine.boot()
+    finally:
+        machine.secrets_file.write_text(kept)
+    assert {l.split()[2] for l in lines if l.startswith("leak uuid")} >= {"freed"}
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_each_call_fails_once(machine, shard):
+    _, faults = plan(machine)
+    wrong = [f"{describe(f)}: {problem}" for f in faults[shard::SHARDS] if (problem := tried(machine, f))]
+    assert not wrong, f"{len(wrong)} of {len(faults[shard::SHARDS])}:\n" + "\n".join(wrong)
