@@ -164,6 +164,7 @@ static void test_classes(void **state)
                  MU_OK, 302, "");
     check_answer("rubbish without a status line\r\n\r\n", MU_RETRY, 0, "127.0.0.1");
     check_answer("HTTP/1.1", MU_RETRY, 0, "127.0.0.1");
+    check_answer("HTTP/1.1 200 OK\r\nDate: x\nno\rcolon: x\r\n\r\n", MU_RETRY, 0, "127.0.0.1");
 }
 
 static void test_body_limit(void **state)

@@ -291,6 +291,7 @@ static enum mu_status class_of(CURLcode rc)
     case CURLE_RECV_ERROR:
     case CURLE_AGAIN:
     case CURLE_HTTP2:
+    case CURLE_BAD_FUNCTION_ARGUMENT: /* a header line that libcurl cannot take apart */
     case CURLE_ABORTED_BY_CALLBACK:
         return MU_RETRY;
     case CURLE_URL_MALFORMAT:
@@ -298,7 +299,6 @@ static enum mu_status class_of(CURLcode rc)
         return MU_CONFIG;
     case CURLE_OUT_OF_MEMORY:
     case CURLE_FAILED_INIT:
-    case CURLE_BAD_FUNCTION_ARGUMENT:
     case CURLE_UNKNOWN_OPTION:
     case CURLE_NOT_BUILT_IN:
         return MU_INTERNAL;
