@@ -30,7 +30,7 @@ PKG_CONFIG = pkg-config
 LINK       := -pie
 endif
 
-BUILDING := $(filter-out help clean uninstall setup deps check demo bench fmt fuzz fuzz-build fuzz-coverage faults faults-program,$(or $(MAKECMDGOALS),all))
+BUILDING := $(filter-out help clean uninstall setup deps check demo bench fmt fuzz fuzz-build fuzz-replay fuzz-coverage faults faults-program,$(or $(MAKECMDGOALS),all))
 ifneq ($(BUILDING),)
 ifeq ($(STATIC),1)
 DEPS := $(shell CC='$(CC)' unlock/deps/build --print-prefix)
@@ -137,7 +137,7 @@ FUZZ_LIB   := $(filter-out $(FUZZ_SRC),$(wildcard tests/fuzz/*.c)) tests/unit/fa
 FUZZERS    := $(patsubst tests/fuzz/%.c,$(O)/%,$(FUZZ_SRC))
 SANITIZE   := address,undefined
 FUZZ_TIME  ?= 60
-fuzz-make   = $(Q)$(MAKE) --no-print-directory STATIC=0 O=build/fuzz CC=clang HARDEN= fuzzers \
+fuzz-make   = +$(Q)$(MAKE) --no-print-directory STATIC=0 O=build/fuzz CC=clang HARDEN= fuzzers \
               CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,$(SANITIZE) -fno-sanitize-recover=all \
               -fprofile-instr-generate -fcoverage-mapping' LDFLAGS='-fsanitize=fuzzer,$(SANITIZE) -Wl,--no-gc-sections'
 
@@ -152,7 +152,7 @@ $(O)/tests/fuzz/%.o: INCLUDE := -Itests/unit -Itests/fuzz
 $(O)/fuzz_kms $(O)/fuzz_imds: WRAP := -Wl,--wrap=http_perform,--wrap=backoff_sleep
 $(O)/fuzz_tpm $(O)/fuzz_nsm: WRAP := -Wl,--wrap=backoff_sleep,--wrap=pause_ms,--wrap=log_line
 -include $(patsubst %.o,%.d,$(call object,$(FUZZ_SRC) $(FUZZ_LIB)))
-.PHONY: fuzzers fuzz fuzz-build fuzz-coverage
+.PHONY: fuzzers fuzz fuzz-build fuzz-replay fuzz-coverage
 fuzzers: $(FUZZERS)
 
 fuzz-build:
@@ -160,6 +160,9 @@ fuzz-build:
 
 fuzz: fuzz-build
 	$(Q)FUZZ_TIME=$(FUZZ_TIME) tests/fuzz/run $(FUZZ)
+
+fuzz-replay: fuzz-build
+	$(Q)tests/run fuzz
 
 fuzz-coverage: fuzz-build
 	$(Q)tests/fuzz/replay --write
@@ -190,6 +193,7 @@ check: setup deps
 	$(Q)$(MAKE) --no-print-directory all drivers
 	$(Q)$(MAKE) --no-print-directory STATIC=0 all units
 	$(Q)$(MAKE) --no-print-directory faults-program
+	$(fuzz-make)
 	$(Q)tests/run
 
 unit integration vm:

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fuzz.h"
+#include "measure/predict.h"
 
 static const uint8_t separator[] = {'-', '-', 'r', 'e', 'f', '-', '-', '\n'};
 
@@ -36,6 +37,18 @@ static void describe(const struct eventlog *log)
     }
 }
 
+/* What systemd-pcrphase does after the log has ended. */
+static void later_phase(struct pcr_values *values)
+{
+    struct mu_error err = {0};
+    struct digest word;
+    struct bytes text = {(const uint8_t *)PREDICT_PHASES, strlen(PREDICT_PHASES)};
+
+    fuzz_require(hash_bytes(values->bank, text, &word, &err) == MU_OK &&
+                     hash_extend(values->bank, &values->value[11], word.bytes, &err) == MU_OK,
+                 "a hash");
+}
+
 static void explain(const struct eventlog *log, const struct eventlog *reference,
                     enum hash_alg bank)
 {
@@ -54,6 +67,10 @@ static void explain(const struct eventlog *log, const struct eventlog *reference
     expected.value[7].bytes[0] ^= 1;
     changes_describe(log, reference, &expected, &found, PCR_BIT(4) | PCR_BIT(7), line, &lines);
     fuzz_require(lines > 0, "something is said");
+    found.value[4].bytes[0] ^= 1;
+    later_phase(&found);
+    memset(&expected.value, 0xa5, sizeof(expected.value));
+    changes_describe(log, NULL, &expected, &found, found.mask, line, &lines);
 }
 
 /* What PCR 4 would be without the last event of the log that extends it. */

@@ -48,7 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_outcome(status, &err,
                  1u << MU_REFUSE | 1u << MU_RETRY | 1u << MU_CONFIG | 1u << MU_INTERNAL);
     fuzz_outcome(nsm_encode_request(&fields, &request, &err), &err, 1u << MU_USAGE);
-    if (size > 0 && size <= AREA)
+    /* The TPM takes long: seldom for what is no answer. */
+    if (size > 0 && size <= AREA && (status == MU_OK || size % 8 == 0))
         attest((struct bytes){data, size}, buffer_view(&document));
     return 0;
 }

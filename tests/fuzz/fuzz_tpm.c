@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Responses of the TPM. A TPM in memory answers soundly; the input says what becomes of each
- * answer, and where it ends, answers stay as they are. First byte: what is asked for. Then, for
- * each command, one byte: 0 as it is            1 so many bytes altered: (offset: u8, byte)... 2
- * another response: length be16, bytes; the size in its header is made right 3 the same, with the
- * size as it is          4 response code: be32 5 the transport fails: be32                 6 the
- * response ends early: u8 */
+ * answer, and where it ends, answers stay as they are. First byte: bits 0 to 2 say what is asked
+ * for; bit 3 large NV reads, bit 4 no NV index is free, bit 5 no NitroTPM, bit 6 an index of
+ * somebody else's, bit 7 a bank of an unknown algorithm. Then, for each command, one byte: 0 as it
+ * is            1 so many bytes altered: (offset: u8, byte)... 2 another response: length be16,
+ * bytes; the size in its header is made right 3 the same, with the size as it is          4
+ * response code: be32 5 the transport fails: be32                 6 the response ends early: u8 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,8 +15,10 @@
 #include "tpm/internal.h"
 
 #define RESPONSE_MAX 4096
+#define FIRST 0x01800000u
+#define INDEXES 64u
 
-enum asked { BANKS, READ, OPEN, CLOSE, ENSURE, REQUEST, MAKER, ASKED };
+enum asked { BANKS, READ, OPEN, CLOSE, ENSURE, REQUEST, MAKER, LISTED };
 
 /* Between the program and the fake: the same TCTI interface outside and inside. */
 struct hostile {
@@ -150,6 +153,7 @@ static enum mu_status ask(struct tpm *tpm, enum asked asked, struct mu_error *er
     struct pcr_values values;
     struct tpm_banks banks;
     char maker[5];
+    bool listed;
 
     switch (asked) {
     case BANKS:
@@ -163,10 +167,25 @@ static enum mu_status ask(struct tpm *tpm, enum asked asked, struct mu_error *er
     case ENSURE:
         return fence_ensure(tpm, 15, "reason", err);
     case REQUEST:
+        if (tpm_nsm_request(tpm, (struct bytes){request, sizeof(request)}, &answer, err) == MU_OK)
+            return MU_OK;
+        /* What the first one left behind is found by a second one. */
         return tpm_nsm_request(tpm, (struct bytes){request, sizeof(request)}, &answer, err);
-    default:
+    case MAKER:
         return tpm_manufacturer(tpm, maker, err);
+    default:
+        return tpm_nsm_listed(tpm, &listed, err);
     }
+}
+
+/* An index of somebody else's, where ours would be: TPMS_NV_PUBLIC of 16 bytes of data. */
+static void add_foreign_index(uint32_t n)
+{
+    static const uint8_t area[] = {1, 0x80, 0, 0, 0, 0x0b, 0, 4, 0, 4, 0, 0, 0, 16};
+
+    fake.nv[n] = (struct fake_nv){.used = true, .index = FIRST + n, .public_len = sizeof(area)};
+    memcpy(fake.nv[n].public_area, area, sizeof(area));
+    fake.nv[n].public_area[3] = (uint8_t)n;
 }
 
 /* "The fence holds" is only said where it does. */
@@ -186,24 +205,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct mu_error err = {0};
     struct tpm *tpm = NULL;
     uint8_t which;
+    uint32_t foreign;
     enum mu_status status;
 
     script = reader_of((struct bytes){data, size});
     which = reader_u8(&script);
+    foreign = (which & 0x10) != 0 ? INDEXES : (which & 0x40) != 0 ? 1 : 0;
     fake = (struct fake_tpm){.nv_chunk = 512};
     fake.nsm_answer = (struct bytes){document, sizeof(document)};
     fuzz_pauses = 20;
     fake_tpm_usual(&fake);
     if (which & 0x80)
         fake.bank[fake.banks++] = (struct fake_bank){.alg = 0x0012, .mask = 0xffffff};
+    if (which & 0x08)
+        fake.nv_chunk = 3000;
+    for (uint32_t n = 0; n < foreign; n++)
+        add_foreign_index(n);
+    if (which & 0x20)
+        fake.nsm_answer = (struct bytes){NULL, 0};
     if (tpm_open_with(connect_hostile, "hostile", deadline_in(60), &tpm, &err) != MU_OK)
         return 0;
-    status = ask(tpm, which % ASKED, &err);
+    status = ask(tpm, (which & 7), &err);
     fuzz_outcome(status, &err,
                  1u << MU_REFUSE | 1u << MU_RETRY | 1u << MU_CONFIG | 1u << MU_INTERNAL);
     if (size == 1) /* nothing was spoilt */
-        fuzz_require(status == MU_OK && fake_tpm_indexes(&fake) == 0, "a sound TPM is used");
-    if (size == 1 && (which % ASKED == CLOSE || which % ASKED == ENSURE))
+        fuzz_require((status == MU_OK || (which & 0x30) != 0) && fake_tpm_indexes(&fake) == foreign,
+                     "a sound TPM is used, and left as it was");
+    if (size == 1 && ((which & 7) == CLOSE || (which & 7) == ENSURE))
         fuzz_require(fence_is(true), "the fence is closed");
     tpm_close(&tpm);
     fuzz_require(fake.connections == 0, "no connection is left open");
