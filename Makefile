@@ -146,7 +146,8 @@ $(O)/libfuzz.a: $(call object,$(FUZZ_LIB))
 	$(Q)rm -f $@ && ar rcs $@ $^
 $(O)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libfuzz.a $(O)/libmu.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP) -o $@ $^ $(PKG_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS)
+$(O)/fuzz_initramfs: $(O)/unlock/ctl/initramfs.o
 $(O)/tests/fuzz/%.o: INCLUDE := -Itests/unit -Itests/fuzz
 # What waits between attempts returns at once; answers come from the input.
 $(O)/fuzz_kms $(O)/fuzz_imds: WRAP := -Wl,--wrap=http_perform,--wrap=backoff_sleep
