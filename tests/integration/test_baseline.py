@@ -310,6 +310,7 @@ def test_the_image_is_named(tmp_path):
         lines = told(tmp_path, log, 12, events, events + [outside], reference)
         assert lines[1] == "  new: command line was handed in from outside: init=/bin/sh"
 
+
 GENUINE = [Path("/usr/lib/shim/shimx64.efi.signed"), Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")]
 
 

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A machine that boots what is on its EFI system partition and tells what was measured; nothing of this project is in it."""
+import lzma
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import base, marker
+from .uki import cpio
+
+OVMF = Path("/usr/share/OVMF")
+BUSYBOX = Path("/bin/busybox")
+TIMEOUT = 240
+CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off"
+PLACE = "EFI/BOOT/BOOTX64.EFI"
+
+INIT = """#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc none /proc; mount -t sysfs none /sys; mount -t devtmpfs none /dev
+mount -t securityfs none /sys/kernel/security
+insmod /virtio_blk.ko
+while ! [ -e /dev/vdb ]; do sleep 0.1; done
+mkdir /out && cd /out
+cp 2>/dev/null /sys/kernel/security/tpm0/binary_bios_measurements eventlog
+grep -r . /sys/class/tpm/tpm0/pcr-* >pcrs
+tar cf /dev/vdb ./* && sync
+poweroff -f
+"""
+
+
+def run(*argv, **options):
+    return subprocess.run([str(a) for a in argv], check=True, capture_output=True, **options).stdout
+
+
+def guest_file(pattern):
+    """A file of the guest's base tree."""
+    return next(base.tree().glob(pattern))
+
+
+def initrd():
+    module = guest_file("usr/lib/modules/*/kernel/drivers/block/virtio_blk.ko.xz")
+    return cpio({**dict.fromkeys(("bin", "proc", "sys", "dev")), "bin/busybox": BUSYBOX.read_bytes(),
+                 "init": INIT.encode(), "virtio_blk.ko": lzma.decompress(module.read_bytes())})
+
+
+def kernel():
+    return guest_file("boot/vmlinuz-*")
+
+
+def uki(path, stub, **sections):
+    """stub with sections appended, as dracut does it; default: kernel, initrd, command line, name."""
+    wanted = {"osrel": b'ID=test\nNAME="a test"\nVERSION_ID="1"\n', "cmdline": CMDLINE.encode(), "initrd": initrd(),
+              "linux": kernel().read_bytes(), **sections}
+    headers = run("objdump", "-h", stub).decode()
+    ends = [int(m[1], 16) + int(m[2], 16) for m in re.finditer(r"^ +\d+ \S+ +(\w+) +(\w+)", headers, re.M)]
+    address, options = max(ends), []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in wanted.items():
+            address = (address | 0xfff) + 1
+            (Path(folder) / name).write_bytes(content)
+            options += ["--add-section", f".{name}={folder}/{name}", "--change-section-vma", f".{name}={address:#x}"]
+            address += len(content)
+        run("objcopy", *options, stub, path)
+    return path
+
+
+def esp(path, files):
+    """A FAT image; files: place -> file."""
+    run("truncate", "-s", "96M", path)
+    run("mformat", "-i", path, "-F", "::")
+    made = set()
+    for place, source in files.items():
+        for parent in [*Path(place).parents][-2::-1]:
+            if parent not in made:
+                run("mmd", "-i", path, f"::{parent}")
+            made.add(parent)
+        run("mcopy", "-i", path, source, f"::{place}")
+    return path
+
+
+def boot(folder, files, variables=None, strings=()):
+    """Boot until it powers off; what it left on the marker disk. variables: a store for Secure Boot; strings: see Machine."""
+    disk, report, store, serial = (folder / n for n in ("esp.raw", "marker", "vars.fd", "serial"))
+    esp(disk, files)
+    marker.write(report)
+    store.write_bytes(variables or (OVMF / "OVMF_VARS_4M.fd").read_bytes())
+    state, control = folder / "tpm", folder / "ctrl"
+    state.mkdir()
+    run("swtpm_setup", "--tpm2", "--tpmstate", state, "--pcr-banks", "sha1,sha256,sha384")
+    tpm = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}",
+                            "--ctrl", f"type=unixio,path={control}", "--terminate"])
+    code = OVMF / ("OVMF_CODE_4M.secboot.fd" if variables else "OVMF_CODE_4M.fd")
+    secure = ["-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"]
+    drive = "if=none,format=raw,cache=unsafe"
+    try:
+        subprocess.run(
+            ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot", "-m", "768",
+             "-machine", f"q35,smm={'on' if variables else 'off'}", *(secure if variables else []),
+             "-accel", os.environ.get("MU_ACCEL", "tcg,thread=multi"), "-cpu", os.environ.get("MU_CPU", "max"),
+             "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}", "-drive", f"if=pflash,format=raw,unit=1,file={store}",
+             "-drive", f"{drive},id=esp,file={disk}", "-device", "virtio-blk-pci,drive=esp,bootindex=1",
+             "-drive", f"{drive},id=marker,file={report}", "-device", "virtio-blk-pci,drive=marker",
+             "-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm",
+             *(a for s in strings for a in ("-smbios", f"type=11,value={s}")), "-serial", f"file:{serial}"],
+            check=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    finally:
+        tpm.terminate()
+        tpm.wait()
+    seen = marker.read(report)
+    if "pcrs" not in seen:
+        raise RuntimeError("it did not come up: " + serial.read_text(errors="replace")[-2000:])
+    return seen
