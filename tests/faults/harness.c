@@ -3,11 +3,14 @@
  * run fail (wrap.S and rows.h, which `generate` makes, say which and how), looks for secrets in
  * whatever is freed, and stands in for what a host without device-mapper cannot do. A call is known
  * by its path, the return addresses within the program, and by how often this path was taken; so
- * the k-th call is the same one in each run, whatever the threads do. FAULT=ROW:PATH:N   make the
- * N-th call of that path fail; absent: only record what is called FAULT_LOG=FILE     call, fired,
- * activate, deactivate and leak lines FAULT_SECRETS=FILE lines of "NAME HEX": 16 bytes, each
- * exclusive-or MASK FAULT_KEY=FILE     DER of the RSA key that is "generated" FAULT_TPM=PORT     of
- * swtpm */
+ * the k-th call is the same one in each run, whatever the threads do.
+ * - FAULT=ROW:PATH:N: the N-th call of that path fails; absent: record what is called
+ * - FAULT_LOG=FILE: call, fired, activate, deactivate and leak lines
+ * - FAULT_SECRETS=FILE: lines of "NAME HEX", 16 bytes each exclusive-or MASK
+ * - FAULT_KEY=FILE: DER of the RSA key that is "generated"
+ * - FAULT_TPM=PORT: swtpm's
+ * - FAULT_TABLE="SECTORS OFFSET": of the volume, in sectors
+ * - FAULT_SWAP=N:FILE: from the N-th read of the volume on, another disk is there */
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -78,6 +81,7 @@ int __real_CRYPTO_set_mem_functions(CRYPTO_malloc_fn m, CRYPTO_realloc_fn r, CRY
 CURLcode __real_curl_global_init_mem(long flags, curl_malloc_callback m, curl_free_callback f,
                                      curl_realloc_callback r, curl_strdup_callback s,
                                      curl_calloc_callback c);
+ssize_t __real_pread(int fd, void *to, size_t len, off_t at);
 int __real_access(const char *path, int mode);
 int __real_open(const char *path, int flags, ...);
 TSS2_RC __real_Tss2_Tcti_Swtpm_Init(TSS2_TCTI_CONTEXT *tcti, size_t *size, const char *conf);
@@ -570,6 +574,20 @@ static bool fence_closed(uint8_t alg)
 /* ---- what this host has not ---- */
 
 static bool active;
+
+REPLACE(ssize_t, pread, (int fd, void *to, size_t len, off_t at))
+{
+    static unsigned reads;
+    static int other = -1;
+    const char *swap = getenv("FAULT_SWAP");
+    const char *file = swap != NULL ? strchr(swap, ':') : NULL;
+
+    if (file != NULL && ++reads >= strtoul(swap, NULL, 10) && other < 0) {
+        other = (int)syscall(SYS_openat, AT_FDCWD, file + 1, O_RDONLY | O_CLOEXEC);
+        note("swapped\n");
+    }
+    return __real_pread(other < 0 ? fd : other, to, len, at);
+}
 
 REPLACE(EVP_PKEY *, EVP_PKEY_Q_keygen,
         (void *context, const char *properties, const char *type, ...))

@@ -139,12 +139,13 @@ class Machine:
         w.run("cryptsetup", "open", "--test-passphrase", "--key-file", "-", self.world.volume, input=key)
         return key
 
-    def boot(self, fault=None):
+    def boot(self, fault=None, **more):
         """-> exit code (negative: signal, None: hangs), lines of the log, standard error"""
         self.tpm.reboot()
         self.log_file.unlink(missing_ok=True)
         environment = {**os.environ, "FAULT_LOG": str(self.log_file), "FAULT_SECRETS": str(self.secrets_file),
-                       "FAULT_KEY": str(self.key_file), "FAULT_TPM": str(self.tpm.port), "FAULT_TABLE": self.table}
+                       "FAULT_KEY": str(self.key_file), "FAULT_TPM": str(self.tpm.port), "FAULT_TABLE": self.table,
+                       **more}
         if fault is not None:
             environment["FAULT"] = fault
         self.asked_before = self.requests.stat().st_size
@@ -276,3 +277,46 @@ def test_each_call_fails_once(machine, shard):
     _, faults = plan(machine)
     wrong = [f"{describe(f)}: {problem}" for f in faults[shard::SHARDS] if (problem := tried(machine, f))]
     assert not wrong, f"{len(wrong)} of {len(faults[shard::SHARDS])}:\n" + "\n".join(wrong)
+
+
+def twin(machine, folder):
+    """A volume of the same UUID and with the same record, of which the attacker knows the key."""
+    path = w.make_volume(folder / "twin.img")
+    uuid = w.run("cryptsetup", "luksUUID", machine.world.volume).stdout.decode().strip()
+    w.run("cryptsetup", "luksUUID", "-q", "--uuid", uuid, path)
+    w.run("cryptsetup", "luksAddKey", "-q", "--key-slot", "1", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
+          "--key-file", "-", "--keyfile-size", str(len(w.PASSPHRASE)), path, "/dev/stdin", input=w.PASSPHRASE + b"known")
+    w.import_token(path, w.export_token(machine.world.volume))
+    return path
+
+
+def relabelled(machine, folder):
+    path = folder / "relabelled.img"
+    path.write_bytes(machine.world.volume.read_bytes())
+    w.run("cryptsetup", "config", "--label", "other", path)
+    return path
+
+
+def blank(machine, folder):
+    path = folder / "blank.img"
+    path.write_bytes(bytes(machine.world.volume.stat().st_size))
+    return path
+
+
+@pytest.mark.parametrize("make", [twin, relabelled, blank])
+def test_disk_changes_between_reads(machine, tmp_path, make):
+    """Whatever is there from the second read on: either nothing of it was used, or it is refused."""
+    other, read = make(machine, tmp_path), 1
+    while True:
+        read += 1
+        code, lines, errors = machine.boot(FAULT_SWAP=f"{read}:{other}")
+        if "swapped" not in lines:
+            break
+        assert machine.tpm.fence_closed()
+        assert not [l for l in lines if l.startswith("leak")]
+        activated = [l for l in lines if l.startswith("activate")]
+        if code == 0:  # the key slot's bytes are the same in both
+            assert make is relabelled and activated == ["activate root 64 fence=closed"]
+            continue
+        assert code == 2 and not activated, errors
+    assert read > 4
