@@ -26,6 +26,7 @@ BUILDER_ARN = f"arn:aws:iam::{ACCOUNT}:role/image-builder"
 BUILDER_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": BUILDER["access_key"], "AWS_SECRET_ACCESS_KEY": BUILDER["secret"]}
 NITRO = "kms:RecipientAttestation:NitroTPMPCR"
 ZERO = "00" * 48
+PATIENCE = int(os.environ.get("MU_PATIENCE", "1"))  # how many times slower the programs run than they would
 PASSPHRASE = b"a recovery passphrase"
 INSTANCE_ID = "i-0123456789abcdef0"
 
@@ -208,7 +209,7 @@ class World:
     def configure(self, volumes=None, **boot):
         """Write the configuration; `boot` overrides keys of [boot], `volumes` maps names to devices."""
         settings = {"baseline": self.baked, "builder_key": self.builder_key, "report": self.report_path,
-                    "timeout": 20, **boot}
+                    "timeout": 20 * PATIENCE, **boot}
         lines = ["[boot]", *(f"{k} = {v}" for k, v in settings.items()),
                  "[tpm]", f"tcti = {self.tpm.tcti}",
                  "[aws]", f"imds = {self.aws.info['imds_endpoint']}", f"ca_file = {self.aws.info['ca_file']}",
@@ -227,7 +228,7 @@ class World:
 
     def unlock(self, *options, program=UNLOCK, **popen):
         return unfold(run(program, "unlock", "--config", self.config_path, "--no-activate", *options, check=False,
-                          text=True, timeout=120, **popen))
+                          text=True, timeout=120 * PATIENCE, **popen))
 
     def report(self):
         return json.loads(self.report_path.read_text())

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The unit and integration tests again, on programs that watch themselves: ASan and UBSan, valgrind, coverage."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from analysis import TOP, make
+
+SANITIZE, VALGRIND = TOP / "build/sanitize", TOP / "build/valgrind"
+COVERAGE_FILE = TOP / "docs/coverage.md"
+# One build for both: what the sanitizers see running is what coverage counts.
+CFLAGS = ("-O1 -g -U_FORTIFY_SOURCE -fno-omit-frame-pointer -fsanitize=address,undefined "
+          "-fno-sanitize-recover=undefined --coverage -fprofile-update=atomic")
+ENVIRONMENT = {"MU_BUILD": str(SANITIZE), "UBSAN_OPTIONS": "print_stacktrace=1",
+               # Tests of "out of memory" ask for more than there is.
+               "ASAN_OPTIONS": "allocator_may_return_null=1"}
+# Those that run our programs; the rest is about the static build, the image or the package.
+DRIVEN = [f"tests/integration/test_{name}.py" for name in
+          ("baseline", "boot", "cli", "doctor", "header", "policy", "release", "tpm", "update", "verify")]
+# A whole boot that unlocks, one that refuses, and what muctl reads from a TPM: every pass of a secret through our code.
+# The other integration tests take the same paths under ASan; valgrind looks for what only it sees, uninitialised bytes.
+WATCHED = "test_unlocks or test_altered_pcr or test_pcr_agrees"
+COMMAND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]
+
+
+def build(folder, *words):
+    done = make(str(folder.relative_to(TOP)), *words)
+    if done.returncode != 0:
+        print(done.stdout)
+    return done.returncode == 0
+
+
+def run_sanitize(run_units, run_pytest):
+    for old in SANITIZE.rglob("*.gcda"):
+        old.unlink()
+    if not build(SANITIZE, f"CFLAGS={CFLAGS}", "all", "units", "drivers"):
+        return Counter(failed=1)
+    os.environ.update(ENVIRONMENT)
+    try:
+        return run_units(SANITIZE / "unit") + run_pytest(*(t for t in DRIVEN if (TOP / t).exists()))
+    finally:
+        for name in ENVIRONMENT:
+            del os.environ[name]
+
+
+def table(report):
+    """Markdown, a line a file, the whole first."""
+    rows = [("**unlock/**", report)] + [(f["filename"], f) for f in report["files"]]
+    return "".join(f"| {name} | {r['line_covered']}/{r['line_total']} | {r['line_percent']:.0f} % | "
+                   f"{r['branch_percent'] or 0:.0f} % |\n" for name, r in rows)
+
+
+def run_coverage():
+    """Reads what the last `tests/run sanitize` left. Fails below the floor that docs/coverage.md names."""
+    done = subprocess.run(["gcovr", "--root", TOP, "--filter", "unlock/", "--exclude-throw-branches", "--json-summary",
+                           "--object-directory", SANITIZE, SANITIZE], cwd=TOP, text=True, capture_output=True)
+    if done.returncode != 0:
+        print(done.stderr)
+        return Counter(failed=1)
+    report = json.loads(done.stdout)
+    text = table(report)
+    print(text)
+    kept = COVERAGE_FILE.read_text()
+    floor = float(re.search(r"at least (\d+) % of lines", kept)[1])
+    if os.environ.get("MU_KEEP"):
+        COVERAGE_FILE.write_text(kept[:kept.index("| **unlock/**")] + text)
+    good = report["line_percent"] >= floor
+    print(f"  COVER   {report['line_percent']} % of lines, {report['branch_percent']} % of branches; floor {floor} %")
+    return Counter(passed=good, failed=not good)
+
+
+def watch(program):
+    done = subprocess.run([*COMMAND, program], cwd=TOP, text=True, errors="replace", stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=600)
+    return program.name, done
+
+
+def run_valgrind(run_pytest):
+    count = Counter()
+    programs = sorted(p for p in (TOP / "build/shared/unit").iterdir() if os.access(p, os.X_OK))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, done in pool.map(watch, programs):
+            good = done.returncode == 0
+            count["passed" if good else "failed"] += 1
+            print(f"  GRIND   {name}: {'clean' if good else f'exit {done.returncode}'}", flush=True)
+            if not good:
+                print(done.stdout)
+    shutil.rmtree(VALGRIND, ignore_errors=True)
+    VALGRIND.mkdir(parents=True)
+    for name in ("measured-unlock", "muctl"):
+        wrapper = VALGRIND / name
+        wrapper.write_text(f"#!/bin/sh\nexec {' '.join(COMMAND)} '{TOP}/build/shared/{name}' \"$@\"\n")
+        wrapper.chmod(0o755)
+    os.environ.update(MU_BUILD=str(VALGRIND), MU_PATIENCE="15")
+    try:
+        return count + run_pytest("-k", WATCHED, "tests/integration/test_boot.py", "tests/integration/test_tpm.py")
+    finally:
+        del os.environ["MU_BUILD"], os.environ["MU_PATIENCE"]
