@@ -94,3 +94,13 @@ def test_every_variable_is_documented():
     for step in STEPS:
         used = set(re.findall(r"\$\{?([A-Z][A-Z_]+)", step.read_text()))
         assert used <= documented, step.name
+
+
+def test_disk_with_data_is_left_alone(tmp_path):
+    disk, conf = tmp_path / "disk", tmp_path / "image.conf"
+    data = bytes(1000) + b"somebody's" + bytes(2 << 20)
+    disk.write_bytes(data)
+    conf.write_text(f"WORK={tmp_path}\nVOLUME=root\nESP_MIB=64\nDISK={disk}\n")
+    done = subprocess.run([PACKER / "provision/10-partition", conf], capture_output=True, text=True)
+    assert done.returncode == 1 and "not blank" in done.stderr
+    assert disk.read_bytes() == data
