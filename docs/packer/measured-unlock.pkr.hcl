@@ -105,6 +105,10 @@ build {
   }
 
   provisioner "shell" {
+    inline = ["chmod -R go= /mnt/image/in"]
+  }
+
+  provisioner "shell" {
     execute_command = "sudo sh '{{.Path}}' /mnt/image/in/image.conf"
     scripts = [
       "${path.root}/provision/10-partition",

@@ -2,7 +2,8 @@
 """Runs docs/packer/provision: what builds an AMI builds the guest.
 
 Of its steps this host cannot do three, for want of loop devices and device-mapper: 10-partition,
-25-open and 45-close. disk.py and luks.py put the same things into files instead.
+25-open and 45-close. disk.py and luks.py put the same things into files instead, and the builder
+of test_builder.py, a virtual machine, runs these.
 """
 import contextlib
 import os
