@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Instance metadata service, version 2 only."""
 import json
+import os
 import re
 import secrets
 import time
 from datetime import datetime, timedelta, timezone
+
+import identity
 
 TTL_MAX_S = 21600
 TOKEN_PATH = '/latest/api/token'
 TTL_HEADER = 'x-aws-ec2-metadata-token-ttl-seconds'
 TOKEN_HEADER = 'x-aws-ec2-metadata-token'
 IAM = 'meta-data/iam/security-credentials'
+IDENTITY = 'dynamic/instance-identity/'
 VERSION = re.compile(r'/(?:latest|\d{4}-\d{2}-\d{2})/(.*)')
 
 
@@ -31,6 +35,7 @@ def stamp(moment):
 class Imds:
     def __init__(self, account):
         self.account = account
+        self.region = identity.Region()
 
     def new_token(self, headers):
         ttl = headers.get(TTL_HEADER, '')
@@ -60,10 +65,23 @@ class Imds:
         account = self.account
         return json.dumps({
             'accountId': account.account, 'architecture': 'x86_64',
-            'availabilityZone': account.region + 'a', 'imageId': 'ami-0123456789abcdef0',
-            'instanceId': account.instance_id, 'instanceType': 'm6i.large',
-            'pendingTime': '2026-01-01T00:00:00Z', 'privateIp': '10.0.0.10',
-            'region': account.region, 'version': '2017-09-30'}, indent=2)
+            'availabilityZone': account.region + 'a', 'billingProducts': None,
+            'devpayProductCodes': None, 'marketplaceProductCodes': None,
+            'imageId': 'ami-0123456789abcdef0', 'instanceId': account.instance_id,
+            'instanceType': 'm6i.large', 'kernelId': None, 'pendingTime': '2026-01-01T00:00:00Z',
+            'privateIp': '10.0.0.10', 'ramdiskId': None, 'region': account.region,
+            'version': '2017-09-30'}, indent=2, separators=(',', ' : '))
+
+    def identity(self, name):
+        """Who the instance is; the region's certificates appear in DIR with the first signature."""
+        answer = identity.answers(self.region, self.document().encode()).get(name)
+        if answer is None:
+            return None
+        folder = os.path.join(self.account.folder, 'region-certificates')
+        with self.account.lock:
+            if name != 'document' and not os.path.exists(folder):
+                self.region.publish(folder, self.account.region)
+        return answer()
 
     def lookup(self, path, fault, value):
         account = self.account
@@ -79,7 +97,7 @@ class Imds:
             return plain[path]
         if path in (f'{IAM}/{account.role}', f'{IAM}-extended/{account.role}'):
             return self.credentials(fault, value, '-extended' in path)
-        return self.document() if path == 'dynamic/instance-identity/document' else None
+        return self.identity(path[len(IDENTITY):]) if path.startswith(IDENTITY) else None
 
     def handle(self, method, path, headers, fault, value):
         """headers: lower-case names -> (status, content type, body[, more headers])"""

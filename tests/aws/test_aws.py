@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The emulator seen by botocore, openssl and plain sockets."""
+import base64
 import json
 import os
 import socket
@@ -430,6 +431,31 @@ def test_imds_paths(aws):
     extended = CREDENTIALS.replace('credentials', 'credentials-extended') + E.ROLE
     assert json.loads(imds(aws, extended, **token)[1])['AccountId'] == E.ACCOUNT
     assert imds(aws, CREDENTIALS + 'nobody', **token)[0] == 404
+
+
+def test_imds_identity(aws, tmp_path):
+    """As AWS's own instructions verify it, with openssl."""
+    token = {TOKEN: new_token(aws)}
+    text, signature, rsa2048, dsa = (
+        imds(aws, '/latest/dynamic/instance-identity/' + name, **token)[1]
+        for name in ('document', 'signature', 'rsa2048', 'pkcs7'))
+    certificates = os.path.join(aws.folder, 'region-certificates', E.REGION + '.pem')
+    single = open(certificates).read().split('-----END CERTIFICATE-----\n')[:3]
+    for n, pem in enumerate(single):
+        (tmp_path / f'{n}.pem').write_text(pem + '-----END CERTIFICATE-----\n')
+    for n, message in ((2, rsa2048), (0, dsa)):
+        (tmp_path / 'p7').write_text(f'-----BEGIN PKCS7-----\n{message}\n-----END PKCS7-----\n')
+        done = subprocess.run(['openssl', 'smime', '-verify', '-in', tmp_path / 'p7', '-inform', 'PEM', '-certfile',
+                               tmp_path / f'{n}.pem', '-noverify', '-nointern', '-binary'], capture_output=True)
+        assert done.returncode == 0 and done.stdout.decode() == text, done.stderr
+    (tmp_path / 'signature').write_bytes(base64.b64decode(signature))
+    (tmp_path / 'document').write_text(text)
+    key = subprocess.run(['openssl', 'x509', '-in', tmp_path / '1.pem', '-pubkey', '-noout'], check=True,
+                         capture_output=True).stdout
+    (tmp_path / 'key').write_bytes(key)
+    subprocess.run(['openssl', 'dgst', '-sha256', '-verify', tmp_path / 'key', '-signature', tmp_path / 'signature',
+                    tmp_path / 'document'], check=True, capture_output=True)
+    assert imds(aws, '/latest/dynamic/instance-identity/else', **token)[0] == 404
 
 
 def test_imds_faults(aws):

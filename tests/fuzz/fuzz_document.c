@@ -50,7 +50,8 @@ static void verify(struct bytes raw, const struct verify_policy *policy)
     for (size_t i = 0; i < VERIFY_CHECKS; i++) {
         fuzz_require(report.check[i].name != NULL, "each check is in the report");
         fuzz_require(!report.ok || report.check[i].result != VERIFY_FAILED, "no check failed");
-        fuzz_require(!report.ok || !policy->require_all || report.check[i].result == VERIFY_OK,
+        fuzz_require(!report.ok || !policy->require_all || i >= CHECK_IDENTITY_SIGNATURE ||
+                         report.check[i].result == VERIFY_OK,
                      "each check was done");
     }
     fuzz_require(!report.ok || policy->root.data != NULL, "nobody here signs as AWS");

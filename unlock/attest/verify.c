@@ -245,6 +245,51 @@ static enum mu_status check_baseline(struct verification *v, struct verify_check
     return MU_OK;
 }
 
+static enum mu_status check_identity_signature(struct verification *v, struct verify_check *check,
+                                               struct mu_error *err)
+{
+    const struct identity_evidence *evidence = v->policy->identity;
+    int bits = 0;
+
+    if (evidence == NULL)
+        return not_asked(check);
+    MU_TRY(identity_read(evidence, &v->report->identity, err));
+    MU_TRY(identity_verify(evidence, (int64_t)(v->at_ms / 1000), &bits, err));
+    say(check, "RSA-%d, by a certificate for region %s", bits, v->report->identity.region);
+    return MU_OK;
+}
+
+/* The certificate's name is the module id, the region and "aws". Its region counts, so that whoever
+ * has one region's key for identity documents cannot speak about instances of another. */
+static enum mu_status check_identity_instance(struct verification *v, struct verify_check *check,
+                                              struct mu_error *err)
+{
+    const struct identity_facts *facts = &v->report->identity;
+    size_t module_len = strlen(v->document->module_id), len = strlen(facts->region);
+    struct bytes name;
+
+    if (v->policy->identity == NULL)
+        return not_asked(check);
+    if (facts->instance_id[0] == '\0')
+        return mu_fail(err, MU_REFUSE, "the identity document cannot be read");
+    if (v->report->instance_id[0] == '\0')
+        return mu_fail(err, MU_REFUSE, "the attestation document does not show which instance");
+    if (strcmp(facts->instance_id, v->report->instance_id) != 0)
+        return mu_fail(err, MU_REFUSE,
+                       "the identity document is that of %s, the attestation document that of %s",
+                       facts->instance_id, v->report->instance_id);
+    name = certificate_common_name(v->leaf);
+    if (name.len <= module_len + 1 + len ||
+        memcmp(name.data + module_len + 1, facts->region, len) != 0 ||
+        name.data[module_len + 1 + len] != '.')
+        return mu_fail(err, MU_REFUSE,
+                       "the identity document says region %s, the attestation's certificate "
+                       "another",
+                       facts->region);
+    say(check, "%s of account %s in %s", facts->instance_id, facts->account, facts->region);
+    return MU_OK;
+}
+
 static const struct {
     const char *name;
     check_function *run;
@@ -260,6 +305,8 @@ static const struct {
     [CHECK_AGE] = {"age", check_age},
     [CHECK_NONCE] = {"nonce", check_nonce},
     [CHECK_BASELINE] = {"baseline", check_baseline},
+    [CHECK_IDENTITY_SIGNATURE] = {"identity-signature", check_identity_signature},
+    [CHECK_IDENTITY_INSTANCE] = {"identity-instance", check_identity_instance},
 };
 
 const char *verify_result_name(enum verify_result result)
@@ -302,7 +349,7 @@ static enum mu_status conclude(struct verify_report *report, bool require_all, s
         if (check->result == VERIFY_FAILED)
             return mu_fail(err, MU_REFUSE, "%s: %s", check->name, check->detail);
     }
-    for (size_t i = 0; i < VERIFY_CHECKS && require_all; i++) {
+    for (size_t i = 0; i < CHECK_IDENTITY_SIGNATURE && require_all; i++) {
         const struct verify_check *check = &report->check[i];
 
         if (check->result != VERIFY_OK)

@@ -3,6 +3,7 @@
 #define MU_ATTEST_VERIFY_H
 
 #include "attest/document.h"
+#include "attest/identity.h"
 
 /* A document may be this much ahead of the verifier's clock: AWS backdates its certificates by
  * three seconds, so with more the chain would not hold either. */
@@ -15,8 +16,10 @@ struct verify_policy {
     bool at_own_time;   /* the document's own timestamp instead */
     uint64_t max_age_s; /* how old it may be at that time; 0: not asked for */
     struct bytes nonce; /* what it must carry; data NULL: not asked for */
-    const struct pcr_values *baseline; /* SHA-384; NULL: not asked for */
-    bool require_all;                  /* what was not asked for is an error */
+    const struct pcr_values *baseline;        /* SHA-384; NULL: not asked for */
+    const struct identity_evidence *identity; /* who the instance is; NULL: not asked for */
+    /* What was not asked for is an error; but who the instance is must be asked by `identity`. */
+    bool require_all;
 };
 
 enum verify_result {
@@ -37,6 +40,8 @@ enum verify_check_id {
     CHECK_AGE,
     CHECK_NONCE,
     CHECK_BASELINE,
+    CHECK_IDENTITY_SIGNATURE, /* of the instance identity document */
+    CHECK_IDENTITY_INSTANCE,  /* which is about the same instance */
     VERIFY_CHECKS,
 };
 
@@ -51,6 +56,7 @@ struct verify_report {
     struct verify_check check[VERIFY_CHECKS];
     uint64_t at_ms;
     char instance_id[24];            /* empty unless CHECK_IDENTITY is VERIFY_OK */
+    struct identity_facts identity;  /* empty where not asked for, or not readable */
     int64_t valid_from, valid_until; /* the leaf's, seconds since 1970; 0 if it has none */
 };
 

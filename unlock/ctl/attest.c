@@ -7,15 +7,17 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
+#include "attest/identity.h"
 #include "attest/nsm.h"
 #include "base/file.h"
 #include "ctl/ctl.h"
+#include "release/imds.h"
 
 #define OPEN_SECONDS 10
 #define KEY_FILE_MAX 16384
 
 struct arguments {
-    const char *nonce, *user_data, *public_key, *output, *tcti;
+    const char *nonce, *user_data, *public_key, *output, *tcti, *identity, *imds;
 };
 
 static enum mu_status parse(int argc, char **argv, struct arguments *ret, struct mu_error *err)
@@ -23,11 +25,13 @@ static enum mu_status parse(int argc, char **argv, struct arguments *ret, struct
     static const struct option options[] = {
         {"nonce", required_argument, NULL, 'n'},      {"user-data", required_argument, NULL, 'u'},
         {"public-key", required_argument, NULL, 'k'}, {"output", required_argument, NULL, 'o'},
-        {"tcti", required_argument, NULL, 't'},       {0},
+        {"tcti", required_argument, NULL, 't'},       {"identity", required_argument, NULL, 'i'},
+        {"imds", required_argument, NULL, 256},       {0},
     };
     int option;
 
-    *ret = (struct arguments){.output = "-", .tcti = getenv("MU_TCTI")};
+    *ret = (struct arguments){
+        .output = "-", .tcti = getenv("MU_TCTI"), .imds = "http://169.254.169.254"};
     for (;;) {
         MU_TRY(ctl_next_option(argc, argv, options, &option, err));
         if (option == -1)
@@ -44,6 +48,12 @@ static enum mu_status parse(int argc, char **argv, struct arguments *ret, struct
             break;
         case 'o':
             ret->output = optarg;
+            break;
+        case 'i':
+            ret->identity = optarg;
+            break;
+        case 256:
+            ret->imds = optarg;
             break;
         default:
             ret->tcti = optarg;
@@ -101,12 +111,36 @@ static enum mu_status load_public_key(const char *path, struct buffer *ret, stru
     return i2d_PUBKEY(key, &end) == len ? MU_OK : mu_oom(err);
 }
 
+/* With the PEM lines that IMDS leaves out, so that openssl reads it, too. */
+static enum mu_status fetch_identity(const char *imds, struct buffer *ret, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer base64 = {0};
+    MU_CLEANUP(string_free) char *pem = NULL;
+    struct identity_evidence evidence;
+    struct identity_facts facts;
+    struct mu_error why;
+    int len;
+
+    MU_TRY(imds_identity(imds, deadline_in(OPEN_SECONDS), &base64, err));
+    evidence = (struct identity_evidence){.document = buffer_view(&base64)};
+    if (identity_read(&evidence, &facts, &why) != MU_OK)
+        return mu_fail(err, MU_RETRY, "IMDS: %s", why.text);
+    len = asprintf(&pem, "-----BEGIN PKCS7-----\n%.*s\n-----END PKCS7-----\n", (int)base64.len,
+                   (const char *)base64.data);
+    if (len < 0) {
+        pem = NULL;
+        return mu_oom(err);
+    }
+    return buffer_copy(ret, (struct bytes){(const uint8_t *)pem, (size_t)len}, err);
+}
+
 static enum mu_status run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer nonce = {0};
     MU_CLEANUP(buffer_free) struct buffer user_data = {0};
     MU_CLEANUP(buffer_free) struct buffer public_key = {0};
     MU_CLEANUP(buffer_free) struct buffer document = {0};
+    MU_CLEANUP(buffer_free) struct buffer identity = {0};
     MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
     struct arguments arguments;
     struct nsm_fields fields;
@@ -123,21 +157,28 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
         MU_TRY(load_public_key(arguments.public_key, &public_key, err));
     fields =
         (struct nsm_fields){buffer_view(&user_data), buffer_view(&nonce), buffer_view(&public_key)};
+    if (arguments.identity != NULL)
+        MU_TRY(fetch_identity(arguments.imds, &identity, err));
     MU_TRY(tpm_open(arguments.tcti, deadline_in(OPEN_SECONDS), &tpm, err));
     MU_TRY(nsm_attest(tpm, &fields, &document, err));
+    if (arguments.identity != NULL)
+        MU_TRY(file_write(arguments.identity, buffer_view(&identity), 0644, err));
     return file_write(arguments.output, buffer_view(&document), 0644, err);
 }
 
 const struct verb verb_attest = {
     .name = "attest",
-    .synopsis = "[--nonce HEX] [--user-data FILE] [--public-key FILE] [-o FILE]",
+    .synopsis = "[--nonce HEX] [--user-data FILE] [--public-key FILE] [--identity FILE] [-o FILE]",
     .summary = "get an attestation document from the NitroTPM",
-    .help = "  -n, --nonce HEX          put this nonce into the document (at most 1024 bytes)\n"
-            "  -u, --user-data FILE     put the file's bytes into it (at most 1024)\n"
-            "  -k, --public-key FILE    put this public key into it (PEM or DER)\n"
-            "  -o, --output FILE        where to write the document; '-' is standard output\n"
-            "      --tcti TCTI          the TPM, as device:/dev/tpmrm0 or swtpm:host=H,port=N\n"
-            "\n"
-            "Example: muctl attest --nonce 00112233 -o document.cbor\n",
+    .help =
+        "  -n, --nonce HEX          put this nonce into the document (at most 1024 bytes)\n"
+        "  -u, --user-data FILE     put the file's bytes into it (at most 1024)\n"
+        "  -k, --public-key FILE    put this public key into it (PEM or DER)\n"
+        "  -o, --output FILE        where to write the document; '-' is standard output\n"
+        "  -i, --identity FILE      write the signed instance identity document there, from IMDS\n"
+        "      --imds URL           IMDS instead of http://169.254.169.254\n"
+        "      --tcti TCTI          the TPM, as device:/dev/tpmrm0 or swtpm:host=H,port=N\n"
+        "\n"
+        "Example: muctl attest --nonce 00112233 -o document.cbor\n",
     .run = run,
 };

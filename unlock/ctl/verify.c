@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "attest/verify.h"
 
-#include <inttypes.h>
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "attest/chain.h"
 #include "base/file.h"
 #include "ctl/ctl.h"
+#include "ctl/verify_report.h"
 #include "measure/baseline.h"
 
 #define ROOT_FILE_MAX 16384
-#define DOCUMENT_FILE_MAX (1 << 20) /* so that one that is too large is refused like any other */
-#define NONCE_MAX 1024
-#define TIME_TEXT 40
-#define YEAR_9999_S INT64_C(253402300799)
+#define FILE_MAX (1 << 20) /* so that one that is too large is refused like any other */
+#define CERTIFICATES_MAX 65536
+#define REGION_CERTIFICATES "/etc/measured-unlock/region-certificates"
 
 static const char help[] =
     "Verifies a NitroTPM attestation document. Each check is reported as ok, failed or not done;\n"
@@ -28,14 +30,24 @@ static const char help[] =
     "  --max-age S      it may be this many seconds old at that time\n"
     "  --nonce HEX      it must carry this nonce\n"
     "  --baseline FILE  its PCRs must be those of this SHA-384 baseline\n"
-    "  --require-all    a check that is not done is a failure too\n"
+    "  --require-all    what is not done is a failure too; the checks of --identity are left out\n"
     "  --json           {\"ok\", \"module_id\", \"timestamp_ms\", \"pcrs\", \"checks\", ...}\n"
+    "\n"
+    "Who the instance is:\n"
+    "  --identity FILE  its identity document must be AWS's, and of the same instance: what\n"
+    "                   'muctl attest --identity' writes, or what IMDS calls rsa2048\n"
+    "  --identity-signature FILE\n"
+    "                   then the identity document is JSON, and this what IMDS calls signature\n"
+    "  --identity-certificate PEM\n"
+    "                   AWS's certificates for the region, or a folder with REGION.pem for each;\n"
+    "                   default: /etc/measured-unlock/region-certificates\n"
     "\n"
     "DOC is the CBOR that 'muctl attest' writes, '-' standard input.\n"
     "Example: muctl verify document.cbor --nonce 00112233 --max-age 300 --baseline golden.json\n";
 
 struct arguments {
     const char *root, *at, *max_age, *nonce, *baseline;
+    const char *identity, *identity_signature, *identity_certificate;
     bool require_all, json;
 };
 
@@ -43,41 +55,47 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
                                       struct mu_error *err)
 {
     static const struct option options[] = {
-        {"root", required_argument, NULL, 'r'},     {"at", required_argument, NULL, 'a'},
-        {"max-age", required_argument, NULL, 'm'},  {"nonce", required_argument, NULL, 'n'},
-        {"baseline", required_argument, NULL, 'b'}, {"require-all", no_argument, NULL, 256},
-        {"json", no_argument, NULL, 'j'},           {0},
+        {"root", required_argument, NULL, 'r'},
+        {"at", required_argument, NULL, 'a'},
+        {"max-age", required_argument, NULL, 'm'},
+        {"nonce", required_argument, NULL, 'n'},
+        {"baseline", required_argument, NULL, 'b'},
+        {"identity", required_argument, NULL, 'i'},
+        {"identity-signature", required_argument, NULL, 's'},
+        {"identity-certificate", required_argument, NULL, 'c'},
+        {"require-all", no_argument, NULL, 256},
+        {"json", no_argument, NULL, 'j'},
+        {0},
+    };
+    const char **const text[UCHAR_MAX + 1] = {
+        ['r'] = &ret->root,
+        ['a'] = &ret->at,
+        ['m'] = &ret->max_age,
+        ['n'] = &ret->nonce,
+        ['b'] = &ret->baseline,
+        ['i'] = &ret->identity,
+        ['s'] = &ret->identity_signature,
+        ['c'] = &ret->identity_certificate,
     };
     int option;
 
     for (;;) {
         MU_TRY(ctl_next_option(argc, argv, options, &option, err));
         if (option == -1)
-            return ctl_operands(argc, 1, 1, err);
-        switch (option) {
-        case 'r':
-            ret->root = optarg;
             break;
-        case 'a':
-            ret->at = optarg;
-            break;
-        case 'm':
-            ret->max_age = optarg;
-            break;
-        case 'n':
-            ret->nonce = optarg;
-            break;
-        case 'b':
-            ret->baseline = optarg;
-            break;
-        case 'j':
+        if (option == 'j')
             ret->json = true;
-            break;
-        default:
+        else if (option == 256)
             ret->require_all = true;
-            break;
-        }
+        else
+            *text[option] = optarg;
     }
+    if (ret->identity == NULL &&
+        (ret->identity_signature != NULL || ret->identity_certificate != NULL))
+        return mu_fail(err, MU_USAGE, "%s means nothing without --identity",
+                       ret->identity_signature != NULL ? "--identity-signature"
+                                                       : "--identity-certificate");
+    return ctl_operands(argc, 1, 1, err);
 }
 
 /* Exactly `count` digits. */
@@ -158,27 +176,6 @@ static bool parse_time(const char *text, uint64_t *ret_ms)
     return true;
 }
 
-static void format_time(int64_t seconds, int ms, char to[static TIME_TEXT])
-{
-    time_t clock = (time_t)seconds;
-    struct tm tm;
-    size_t len;
-
-    (void)snprintf(to, TIME_TEXT, "%" PRId64 " s", seconds);
-    if (seconds < 0 || seconds > YEAR_9999_S || gmtime_r(&clock, &tm) == NULL)
-        return;
-    len = strftime(to, TIME_TEXT, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (ms >= 0)
-        (void)snprintf(to + len, TIME_TEXT - len, ".%03dZ", ms);
-    else
-        (void)snprintf(to + len, TIME_TEXT - len, "Z");
-}
-
-static void format_ms(uint64_t ms, char to[static TIME_TEXT])
-{
-    format_time((int64_t)(ms / 1000), (int)(ms % 1000), to);
-}
-
 static enum mu_status set_time(const char *text, struct verify_policy *policy, struct mu_error *err)
 {
     struct timespec now;
@@ -232,159 +229,64 @@ static enum mu_status load_root(const char *path, struct buffer *ret, struct mu_
     return certificate_from_pem(buffer_view(ret), path, &certificate, err);
 }
 
-/* ---- the report ---- */
+/* ---- who the instance is ---- */
 
-static bool add_string(json_object *object, const char *name, const char *value)
+struct identity_files {
+    struct buffer document, signature, certificates;
+    char *certificates_path;
+};
+
+static void identity_files_free(struct identity_files *files)
 {
-    return json_add(object, name, json_object_new_string(value));
+    buffer_free(&files->document);
+    buffer_free(&files->signature);
+    buffer_free(&files->certificates);
+    string_free(&files->certificates_path);
 }
 
-/* A JSON null where there is nothing. */
-static bool add_hex(json_object *object, const char *name, struct bytes value)
+/* A file, or in a folder the one of the region, which may be missing: what region a document claims
+ * is not the configuration's fault. */
+static enum mu_status load_certificates(const char *path, const char *region,
+                                        struct identity_files *files, struct mu_error *err)
 {
-    char hex[2 * NONCE_MAX + 1];
+    struct stat st;
 
-    if (value.data == NULL || value.len > NONCE_MAX)
-        return json_object_object_add(object, name, NULL) == 0;
-    hex_encode(value, hex);
-    return add_string(object, name, hex);
-}
-
-static bool add_times(json_object *object, const struct verify_report *report)
-{
-    char text[TIME_TEXT];
-
-    format_ms(report->at_ms, text);
-    if (report->at_ms != 0 && !add_string(object, "verified_at", text))
-        return false;
-    if (report->valid_until == 0)
-        return true;
-    format_time(report->valid_from, -1, text);
-    if (!add_string(object, "valid_from", text))
-        return false;
-    format_time(report->valid_until, -1, text);
-    return add_string(object, "valid_until", text);
-}
-
-static bool add_pcrs(json_object *object, const struct document *document)
-{
-    json_object *pcrs = json_object_new_object();
-
-    if (!json_add(object, "pcrs", pcrs))
-        return false;
-    for (unsigned pcr = 0; pcr < DOCUMENT_PCRS_MAX; pcr++) {
-        char name[12];
-
-        (void)snprintf(name, sizeof(name), "%u", pcr);
-        if ((document->pcr_mask & PCR_BIT(pcr)) != 0 && !add_hex(pcrs, name, document->pcr[pcr]))
-            return false;
+    if (stat(path, &st) != 0)
+        return mu_fail(err, MU_CONFIG,
+                       "%s: %s: put AWS's certificates there (muctl(8), IDENTITY), or say with "
+                       "--identity-certificate where they are",
+                       path, strerror(errno));
+    if (!S_ISDIR(st.st_mode)) {
+        files->certificates_path = strdup(path);
+    } else if (asprintf(&files->certificates_path, "%s/%s.pem", path, region) < 0) {
+        files->certificates_path = NULL;
+    } else if (stat(files->certificates_path, &st) != 0 && errno == ENOENT) {
+        return MU_OK;
     }
-    return true;
-}
-
-/* The fixed keys are there even if there is no document to take them from. */
-static bool add_document(json_object *object, const struct document *document)
-{
-    bool readable = document->raw.data != NULL;
-    char made[TIME_TEXT];
-
-    format_ms(document->timestamp_ms, made);
-    return json_object_object_add(object, "module_id",
-                                  readable ? json_object_new_string(document->module_id) : NULL) ==
-               0 &&
-           json_add(object, "timestamp_ms", json_object_new_uint64(document->timestamp_ms)) &&
-           (!readable || add_string(object, "timestamp", made)) && add_pcrs(object, document) &&
-           add_hex(object, "nonce", document->nonce) &&
-           add_hex(object, "user_data", document->user_data) &&
-           add_hex(object, "public_key", document->public_key);
-}
-
-static bool add_checks(json_object *object, const struct verify_report *report)
-{
-    json_object *checks = json_object_new_array();
-
-    if (!json_add(object, "checks", checks))
-        return false;
-    for (size_t i = 0; i < VERIFY_CHECKS; i++) {
-        const struct verify_check *check = &report->check[i];
-        json_object *item = json_object_new_object();
-
-        if (item == NULL || json_object_array_add(checks, item) != 0) {
-            json_free(&item);
-            return false;
-        }
-        if (!add_string(item, "name", check->name) ||
-            !add_string(item, "result", verify_result_name(check->result)) ||
-            !add_string(item, "detail", check->detail))
-            return false;
-    }
-    return true;
-}
-
-static enum mu_status print_json(const struct document *document,
-                                 const struct verify_report *report, struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *object = json_object_new_object();
-
-    if (object == NULL || !json_add(object, "ok", json_object_new_boolean(report->ok)) ||
-        !add_document(object, document) ||
-        (report->instance_id[0] != '\0' &&
-         !add_string(object, "instance_id", report->instance_id)) ||
-        !add_times(object, report) || !add_checks(object, report))
+    if (files->certificates_path == NULL)
         return mu_oom(err);
-    return ctl_print_json("-", object, err);
+    return file_read(files->certificates_path, CERTIFICATES_MAX, &files->certificates, err);
 }
 
-static void print_field(const char *name, struct bytes value)
+/* What cannot be read here is what the verification refuses. */
+static enum mu_status load_identity(const struct arguments *arguments, struct identity_files *files,
+                                    struct identity_evidence *ret, struct mu_error *err)
 {
-    char hex[2 * NONCE_MAX + 1] = "none";
+    const char *path = arguments->identity_certificate;
+    struct identity_facts facts = {0};
+    struct mu_error refused = {0};
 
-    if (value.data != NULL && value.len <= NONCE_MAX)
-        hex_encode(value, hex);
-    (void)printf("%-12s %s\n", name, hex);
-}
-
-static void print_document(const struct document *document, const struct verify_report *report)
-{
-    char made[TIME_TEXT], at[TIME_TEXT], from[TIME_TEXT], until[TIME_TEXT];
-
-    format_ms(document->timestamp_ms, made);
-    format_ms(report->at_ms, at);
-    format_time(report->valid_from, -1, from);
-    format_time(report->valid_until, -1, until);
-    (void)printf("\n%s\n", report->ok ? "The document says:"
-                                      : "The document says, but this is NOT VERIFIED:");
-    (void)printf("%-12s %s\n", "module id", document->module_id);
-    if (report->instance_id[0] != '\0')
-        (void)printf("%-12s %s\n", "instance id", report->instance_id);
-    (void)printf("%-12s %s, verified at %s\n", "made", made, at);
-    if (report->valid_until != 0)
-        (void)printf("%-12s %s to %s\n", "certificate", from, until);
-    print_field("nonce", document->nonce);
-    print_field("user data", document->user_data);
-    print_field("public key", document->public_key);
-    for (unsigned pcr = 0; pcr < DOCUMENT_PCRS_MAX; pcr++) {
-        char name[16];
-
-        (void)snprintf(name, sizeof(name), "PCR %u", pcr);
-        if ((document->pcr_mask & PCR_BIT(pcr)) != 0)
-            print_field(name, document->pcr[pcr]);
-    }
-}
-
-static void print_text(const struct document *document, const struct verify_report *report)
-{
-    for (size_t i = 0; i < VERIFY_CHECKS; i++) {
-        const struct verify_check *check = &report->check[i];
-
-        if (check->result == VERIFY_NOT_DONE)
-            (void)printf("-      %s: not done: %s\n", check->name, check->detail);
-        else
-            (void)printf("%s %s: %s\n", ctl_mark(check->result == VERIFY_OK), check->name,
-                         check->detail);
-    }
-    if (document->raw.data != NULL)
-        print_document(document, report);
+    MU_TRY(file_read(arguments->identity, FILE_MAX, &files->document, err));
+    if (arguments->identity_signature != NULL)
+        MU_TRY(file_read(arguments->identity_signature, FILE_MAX, &files->signature, err));
+    *ret = (struct identity_evidence){.document = buffer_view(&files->document),
+                                      .signature = buffer_view(&files->signature)};
+    if (identity_read(ret, &facts, &refused) == MU_OK)
+        MU_TRY(
+            load_certificates(path != NULL ? path : REGION_CERTIFICATES, facts.region, files, err));
+    ret->certificates = buffer_view(&files->certificates);
+    ret->certificates_name = files->certificates_path;
+    return MU_OK;
 }
 
 /* Someone who checks evidence from an archive asks for its own time. */
@@ -392,12 +294,12 @@ static void hint_at_time(const struct arguments *arguments, const struct documen
                          const struct verify_report *report, struct mu_error *err)
 {
     size_t len = strlen(err->text);
-    char made[TIME_TEXT];
+    char made[VERIFY_TIME_TEXT];
 
     if (arguments->at != NULL || report->check[CHECK_CHAIN].result != VERIFY_FAILED ||
         report->valid_until == 0 || report->at_ms / 1000 <= (uint64_t)report->valid_until)
         return;
-    format_ms(document->timestamp_ms, made);
+    verify_format_ms(document->timestamp_ms, made);
     (void)snprintf(err->text + len, sizeof(err->text) - len,
                    "; '--at %s' verifies it at its own time", made);
 }
@@ -407,7 +309,9 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
     MU_CLEANUP(buffer_free) struct buffer raw = {0};
     MU_CLEANUP(buffer_free) struct buffer root = {0};
     MU_CLEANUP(buffer_free) struct buffer nonce = {0};
+    MU_CLEANUP(identity_files_free) struct identity_files files = {0};
     MU_CLEANUP(document_free) struct document document = {0};
+    struct identity_evidence identity;
     struct arguments arguments = {0};
     struct verify_policy policy = {0};
     struct verify_report report;
@@ -429,14 +333,18 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
         MU_TRY(baseline_load(arguments.baseline, &baseline, err));
         policy.baseline = &baseline;
     }
-    MU_TRY(file_read(argv[optind], DOCUMENT_FILE_MAX, &raw, err));
+    if (arguments.identity != NULL) {
+        MU_TRY(load_identity(&arguments, &files, &identity, err));
+        policy.identity = &identity;
+    }
+    MU_TRY(file_read(argv[optind], FILE_MAX, &raw, err));
     status = verify_bytes(buffer_view(&raw), &policy, &document, &report, err);
     if (status != MU_OK && status != MU_REFUSE)
         return status;
     if (!arguments.json)
-        print_text(&document, &report);
+        verify_print_text(&document, &report);
     else
-        MU_TRY(print_json(&document, &report, err));
+        MU_TRY(verify_print_json(&document, &report, err));
     if (status == MU_REFUSE)
         hint_at_time(&arguments, &document, &report, err);
     return status;
@@ -444,7 +352,7 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
 
 const struct verb verb_verify = {
     .name = "verify",
-    .synopsis = "DOC [--at TIME] [--max-age S] [--nonce HEX] [--baseline FILE] [OPTION...]",
+    .synopsis = "DOC [--nonce HEX] [--max-age S] [--baseline FILE] [--identity FILE] [OPTION...]",
     .summary = "verify a NitroTPM attestation document, check by check",
     .help = help,
     .run = run,

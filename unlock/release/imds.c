@@ -79,10 +79,13 @@ static enum mu_status check_status(struct imds *imds, const char *path, long sta
                        "IMDS %s: forbidden; enable the instance metadata service for this instance",
                        path);
     case 404:
-        return mu_fail(err, MU_RETRY,
-                       "IMDS %s: not found; the instance has no IAM role (or not yet): attach an "
-                       "instance profile",
-                       path);
+        return mu_fail(
+            err, MU_RETRY,
+            strncmp(path, ROLES_PATH, strlen(ROLES_PATH)) == 0
+                ? "IMDS %s: not found; the instance has no IAM role (or not yet): attach "
+                  "an instance profile"
+                : "IMDS %s: not found",
+            path);
     default:
         return mu_fail(err, status == 429 || status >= 500 ? MU_RETRY : MU_CONFIG,
                        "IMDS %s: HTTP status %ld", path, status);
@@ -178,20 +181,27 @@ enum mu_status imds_parse_credentials(struct bytes json, struct aws_credentials 
     return aws_credentials_make(&text, MU_RETRY, ret, err);
 }
 
-static enum mu_status fetch(struct imds *imds, struct aws_credentials *ret, struct mu_error *err)
+static enum mu_status fetch_credentials(struct imds *imds, void *ret, struct mu_error *err)
 {
     char path[URL_MAX];
     struct bytes json;
 
-    if (imds->token_len == 0)
-        MU_TRY(get_token(imds, err));
     MU_TRY(get_role_path(imds, path, err));
     MU_TRY(get(imds, path, &json, err));
     return imds_parse_credentials(json, ret, err);
 }
 
-enum mu_status aws_credentials_from_imds(const char *base, struct deadline deadline,
-                                         struct aws_credentials *ret, struct mu_error *err)
+static enum mu_status fetch_identity(struct imds *imds, void *ret, struct mu_error *err)
+{
+    struct bytes body;
+
+    MU_TRY(get(imds, "/latest/dynamic/instance-identity/rsa2048", &body, err));
+    return buffer_copy(ret, body, err);
+}
+
+static enum mu_status retried(const char *base, struct deadline deadline,
+                              enum mu_status (*fetch)(struct imds *, void *, struct mu_error *),
+                              void *ret, struct mu_error *err)
 {
     MU_CLEANUP(imds_wipe) struct imds imds = {.base = base, .deadline = deadline};
     enum mu_status status;
@@ -200,10 +210,24 @@ enum mu_status aws_credentials_from_imds(const char *base, struct deadline deadl
         return mu_fail(err, MU_CONFIG, "imds: '%s' does not begin with http://", base);
     MU_TRY(http_open(NULL, &imds.http, err));
     for (;; imds.attempt++) {
-        status = fetch(&imds, ret, err);
+        status = imds.token_len == 0 ? get_token(&imds, err) : MU_OK;
+        if (status == MU_OK)
+            status = fetch(&imds, ret, err);
         if (status != MU_RETRY ||
             !backoff_sleep(imds.attempt, 20, imds.answered ? 1000 : HTTP_NO_ANSWER_PAUSE_MS,
                            deadline))
             return status;
     }
+}
+
+enum mu_status aws_credentials_from_imds(const char *base, struct deadline deadline,
+                                         struct aws_credentials *ret, struct mu_error *err)
+{
+    return retried(base, deadline, fetch_credentials, ret, err);
+}
+
+enum mu_status imds_identity(const char *base, struct deadline deadline, struct buffer *ret,
+                             struct mu_error *err)
+{
+    return retried(base, deadline, fetch_identity, ret, err);
 }

@@ -8,4 +8,9 @@
 enum mu_status imds_parse_credentials(struct bytes json, struct aws_credentials *ret,
                                       struct mu_error *err) MU_MUST_CHECK;
 
+/* The instance identity document with AWS's signature, as IMDS gives it: PKCS7 in base64 (EC2 User
+ * Guide, "Use the RSA-2048 signature to verify the instance identity document"). MU_RETRY. */
+enum mu_status imds_identity(const char *base, struct deadline deadline, struct buffer *ret,
+                             struct mu_error *err) MU_MUST_CHECK;
+
 #endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ctl/verify_report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "ctl/ctl.h"
+
+#define YEAR_9999_S INT64_C(253402300799)
+
+static void format_time(int64_t seconds, int ms, char to[static VERIFY_TIME_TEXT])
+{
+    time_t clock = (time_t)seconds;
+    struct tm tm;
+    size_t len;
+
+    (void)snprintf(to, VERIFY_TIME_TEXT, "%" PRId64 " s", seconds);
+    if (seconds < 0 || seconds > YEAR_9999_S || gmtime_r(&clock, &tm) == NULL)
+        return;
+    len = strftime(to, VERIFY_TIME_TEXT, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (ms >= 0)
+        (void)snprintf(to + len, VERIFY_TIME_TEXT - len, ".%03dZ", ms);
+    else
+        (void)snprintf(to + len, VERIFY_TIME_TEXT - len, "Z");
+}
+
+void verify_format_ms(uint64_t ms, char to[static VERIFY_TIME_TEXT])
+{
+    format_time((int64_t)(ms / 1000), (int)(ms % 1000), to);
+}
+
+static bool add_string(json_object *object, const char *name, const char *value)
+{
+    return json_add(object, name, json_object_new_string(value));
+}
+
+/* A JSON null where there is nothing. */
+static bool add_hex(json_object *object, const char *name, struct bytes value)
+{
+    char hex[2 * NONCE_MAX + 1];
+
+    if (value.data == NULL || value.len > NONCE_MAX)
+        return json_object_object_add(object, name, NULL) == 0;
+    hex_encode(value, hex);
+    return add_string(object, name, hex);
+}
+
+static bool add_times(json_object *object, const struct verify_report *report)
+{
+    char text[VERIFY_TIME_TEXT];
+
+    verify_format_ms(report->at_ms, text);
+    if (report->at_ms != 0 && !add_string(object, "verified_at", text))
+        return false;
+    if (report->valid_until == 0)
+        return true;
+    format_time(report->valid_from, -1, text);
+    if (!add_string(object, "valid_from", text))
+        return false;
+    format_time(report->valid_until, -1, text);
+    return add_string(object, "valid_until", text);
+}
+
+static bool add_pcrs(json_object *object, const struct document *document)
+{
+    json_object *pcrs = json_object_new_object();
+
+    if (!json_add(object, "pcrs", pcrs))
+        return false;
+    for (unsigned pcr = 0; pcr < DOCUMENT_PCRS_MAX; pcr++) {
+        char name[12];
+
+        (void)snprintf(name, sizeof(name), "%u", pcr);
+        if ((document->pcr_mask & PCR_BIT(pcr)) != 0 && !add_hex(pcrs, name, document->pcr[pcr]))
+            return false;
+    }
+    return true;
+}
+
+/* The fixed keys are there even if there is no document to take them from. */
+static bool add_document(json_object *object, const struct document *document)
+{
+    bool readable = document->raw.data != NULL;
+    char made[VERIFY_TIME_TEXT];
+
+    verify_format_ms(document->timestamp_ms, made);
+    return json_object_object_add(object, "module_id",
+                                  readable ? json_object_new_string(document->module_id) : NULL) ==
+               0 &&
+           json_add(object, "timestamp_ms", json_object_new_uint64(document->timestamp_ms)) &&
+           (!readable || add_string(object, "timestamp", made)) && add_pcrs(object, document) &&
+           add_hex(object, "nonce", document->nonce) &&
+           add_hex(object, "user_data", document->user_data) &&
+           add_hex(object, "public_key", document->public_key);
+}
+
+/* A JSON null where it was not asked for, or cannot be read. */
+static bool add_identity(json_object *object, const struct identity_facts *facts)
+{
+    json_object *identity;
+
+    if (facts->instance_id[0] == '\0')
+        return json_object_object_add(object, "identity", NULL) == 0;
+    identity = json_object_new_object();
+    return json_add(object, "identity", identity) &&
+           add_string(identity, "instance_id", facts->instance_id) &&
+           add_string(identity, "account", facts->account) &&
+           add_string(identity, "region", facts->region) &&
+           add_string(identity, "instance_type", facts->instance_type) &&
+           add_string(identity, "image_id", facts->image_id) &&
+           add_string(identity, "pending_time", facts->pending_time);
+}
+
+static bool add_checks(json_object *object, const struct verify_report *report)
+{
+    json_object *checks = json_object_new_array();
+
+    if (!json_add(object, "checks", checks))
+        return false;
+    for (size_t i = 0; i < VERIFY_CHECKS; i++) {
+        const struct verify_check *check = &report->check[i];
+        json_object *item = json_object_new_object();
+
+        if (item == NULL || json_object_array_add(checks, item) != 0) {
+            json_free(&item);
+            return false;
+        }
+        if (!add_string(item, "name", check->name) ||
+            !add_string(item, "result", verify_result_name(check->result)) ||
+            !add_string(item, "detail", check->detail))
+            return false;
+    }
+    return true;
+}
+
+enum mu_status verify_print_json(const struct document *document,
+                                 const struct verify_report *report, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *object = json_object_new_object();
+
+    if (object == NULL || !json_add(object, "ok", json_object_new_boolean(report->ok)) ||
+        !add_document(object, document) ||
+        (report->instance_id[0] != '\0' &&
+         !add_string(object, "instance_id", report->instance_id)) ||
+        !add_times(object, report) || !add_identity(object, &report->identity) ||
+        !add_checks(object, report))
+        return mu_oom(err);
+    return ctl_print_json("-", object, err);
+}
+
+static void print_field(const char *name, struct bytes value)
+{
+    char hex[2 * NONCE_MAX + 1] = "none";
+
+    if (value.data != NULL && value.len <= NONCE_MAX)
+        hex_encode(value, hex);
+    (void)printf("%-12s %s\n", name, hex);
+}
+
+static void print_document(const struct document *document, const struct verify_report *report)
+{
+    char made[VERIFY_TIME_TEXT], at[VERIFY_TIME_TEXT], from[VERIFY_TIME_TEXT],
+        until[VERIFY_TIME_TEXT];
+
+    verify_format_ms(document->timestamp_ms, made);
+    verify_format_ms(report->at_ms, at);
+    format_time(report->valid_from, -1, from);
+    format_time(report->valid_until, -1, until);
+    (void)printf("\n%s\n", report->ok ? "The document says:"
+                                      : "The document says, but this is NOT VERIFIED:");
+    (void)printf("%-12s %s\n", "module id", document->module_id);
+    if (report->instance_id[0] != '\0')
+        (void)printf("%-12s %s\n", "instance id", report->instance_id);
+    (void)printf("%-12s %s, verified at %s\n", "made", made, at);
+    if (report->valid_until != 0)
+        (void)printf("%-12s %s to %s\n", "certificate", from, until);
+    print_field("nonce", document->nonce);
+    print_field("user data", document->user_data);
+    print_field("public key", document->public_key);
+    for (unsigned pcr = 0; pcr < DOCUMENT_PCRS_MAX; pcr++) {
+        char name[16];
+
+        (void)snprintf(name, sizeof(name), "PCR %u", pcr);
+        if ((document->pcr_mask & PCR_BIT(pcr)) != 0)
+            print_field(name, document->pcr[pcr]);
+    }
+}
+
+static void print_identity(const struct verify_report *report)
+{
+    const struct identity_facts *facts = &report->identity;
+
+    (void)printf("\n%s\n"
+                 "%-12s %s\n%-12s %s\n%-12s %s\n%-12s %s\n%-12s %s\n%-12s %s\n",
+                 report->ok ? "The identity document says:"
+                            : "The identity document says, but this is NOT VERIFIED:",
+                 "instance id", facts->instance_id, "account", facts->account, "region",
+                 facts->region, "type", facts->instance_type, "image", facts->image_id, "started",
+                 facts->pending_time);
+}
+
+void verify_print_text(const struct document *document, const struct verify_report *report)
+{
+    for (size_t i = 0; i < VERIFY_CHECKS; i++) {
+        const struct verify_check *check = &report->check[i];
+
+        if (check->result == VERIFY_NOT_DONE)
+            (void)printf("-      %s: not done: %s\n", check->name, check->detail);
+        else
+            (void)printf("%s %s: %s\n", ctl_mark(check->result == VERIFY_OK), check->name,
+                         check->detail);
+    }
+    if (document->raw.data != NULL)
+        print_document(document, report);
+    if (report->identity.instance_id[0] != '\0')
+        print_identity(report);
+}
