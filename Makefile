@@ -174,12 +174,14 @@ FAULTS_ARGS := STATIC=0 O=build/faults HARDEN= CFLAGS='-O1 -g -fno-inline -fno-o
 faults-program:
 	$(Q)$(MAKE) --no-print-directory $(FAULTS_ARGS) build/faults/faults
 ifeq ($(O),build/faults)
-$(O)/wrap.args: $(O)/measured-unlock tests/faults/generate tests/faults/table tests/faults/harness.c
+FAULTS_SRC := $(wildcard tests/faults/*.c)
+$(O)/wrap.args: $(O)/measured-unlock tests/faults/generate tests/faults/table $(FAULTS_SRC)
 	$(call say,GEN,$(O)/wrap.S)
 	$(Q)tests/faults/generate $(O)/measured-unlock.debug tests/faults/table $(O)
-$(O)/tests/faults/harness.o: $(O)/wrap.args
-$(O)/tests/faults/harness.o: INCLUDE := -I$(O) -mgeneral-regs-only
-$(O)/faults: $(O)/tests/faults/harness.o $(call object,$(BOOT_SRC)) $(O)/libmu.a $(O)/wrap.args
+$(call object,$(FAULTS_SRC)): $(O)/wrap.args
+$(call object,$(FAULTS_SRC)): INCLUDE := -I$(O) -mgeneral-regs-only
+-include $(patsubst %.o,%.d,$(call object,$(FAULTS_SRC)))
+$(O)/faults: $(call object,$(FAULTS_SRC)) $(call object,$(BOOT_SRC)) $(O)/libmu.a $(O)/wrap.args
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) @$(O)/wrap.args -o $@ $(O)/wrap.S $(filter-out %.args,$^) $(PKG_LIBS) -ldl
 endif
