@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,10 +17,51 @@
 
 static bool lock_required;
 
+/* What a signal handler has to wipe. `mapped` is not 0 where a place is taken, `data` is set last
+ * and cleared first. */
+static struct place {
+    _Atomic(uint8_t *) data;
+    atomic_size_t mapped;
+} places[SECRETS_MAX];
+
+static enum mu_status remember(uint8_t *data, size_t mapped, struct mu_error *err)
+{
+    for (size_t i = 0; i < SECRETS_MAX; i++) {
+        size_t none = 0;
+
+        if (!atomic_compare_exchange_strong(&places[i].mapped, &none, mapped))
+            continue;
+        atomic_store(&places[i].data, data);
+        return MU_OK;
+    }
+    return mu_fail(err, MU_INTERNAL, "more than %d secrets at once", SECRETS_MAX);
+}
+
+static void forget(const uint8_t *data)
+{
+    for (size_t i = 0; i < SECRETS_MAX; i++) {
+        if (atomic_load(&places[i].data) != data)
+            continue;
+        atomic_store(&places[i].data, NULL);
+        atomic_store(&places[i].mapped, 0);
+    }
+}
+
+void secret_wipe_all(void)
+{
+    for (size_t i = 0; i < SECRETS_MAX; i++) {
+        uint8_t *data = atomic_load(&places[i].data);
+
+        if (data != NULL)
+            explicit_bzero(data, atomic_load(&places[i].mapped));
+    }
+}
+
 void secret_free(struct secret *secret)
 {
     if (secret->data != NULL) {
         explicit_bzero(secret->data, secret->mapped);
+        forget(secret->data);
         (void)munmap(secret->data, secret->mapped);
     }
     *secret = (struct secret){0};
@@ -39,6 +81,7 @@ enum mu_status secret_alloc(struct secret *ret, size_t len, struct mu_error *err
         return mu_oom(err);
     secret.data = data;
     secret.len = len;
+    MU_TRY(remember(secret.data, secret.mapped, err));
     if (mlock(data, secret.mapped) != 0 && lock_required)
         return mu_fail(err, MU_CONFIG, "memory for a secret cannot be locked: %s", strerror(errno));
     if (madvise(data, secret.mapped, MADV_DONTDUMP) != 0 ||

@@ -4,6 +4,8 @@
 
 #include "base/bytes.h"
 
+#define SECRETS_MAX 64 /* allocated at any one time */
+
 /* Key material: own pages, locked, left out of core dumps, not inherited by a child, wiped when
  * freed. */
 struct secret {
@@ -15,6 +17,8 @@ struct secret {
 enum mu_status secret_alloc(struct secret *ret, size_t len, struct mu_error *err) MU_MUST_CHECK;
 enum mu_status secret_random(struct secret *ret, size_t len, struct mu_error *err) MU_MUST_CHECK;
 void secret_free(struct secret *secret);
+/* Zeroes the contents of all of them that are allocated now. Safe in a signal handler. */
+void secret_wipe_all(void);
 static inline struct bytes secret_view(const struct secret *s)
 {
     return (struct bytes){s->data, s->len};

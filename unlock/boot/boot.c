@@ -2,12 +2,12 @@
 #include "boot/boot.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/trace.h"
 #include "boot/report.h"
 #include "measure/changes.h"
@@ -36,7 +36,6 @@ struct session {
 struct boot {
     struct config config;
     struct deadline deadline;
-    atomic_bool stop; /* nothing is waited for any more */
     EVP_PKEY *builder_key;
     struct pcr_values baked;
     struct pcr_values found;
@@ -63,7 +62,7 @@ static enum mu_status load_configuration(struct boot *boot, const char *path, st
 
     MU_TRY(config_load(path, &boot->config, err));
     boot->deadline = deadline_in(boot->config.timeout);
-    boot->deadline.stop = &boot->stop;
+    boot->deadline.stop = signals_stop();
     MU_TRY(baseline_load(boot->config.baseline, &boot->baked, err));
     MU_TRY(signature_load_public_key(boot->config.builder_key, &boot->builder_key, err));
     trace_step("configuration", start);
@@ -354,6 +353,14 @@ static enum mu_status activate_volumes(struct boot *boot, struct mu_error *err)
     return MU_OK;
 }
 
+/* A volume is not mapped for a supervisor that has given up. */
+static enum mu_status check_not_stopped(struct mu_error *err)
+{
+    if (atomic_load(signals_stop()))
+        return mu_fail(err, MU_RETRY, "stopped by a signal");
+    return MU_OK;
+}
+
 /* DESIGN: nothing that could be had only after the fence is asked for before it, and nothing is
  * mapped before it. */
 static enum mu_status run(struct boot *boot, const char *config_path, bool activate,
@@ -368,6 +375,7 @@ static enum mu_status run(struct boot *boot, const char *config_path, bool activ
     MU_TRY(check_signed_baselines(boot, err));
     MU_TRY(open_volumes(boot, err));
     MU_TRY(close_fence(boot, err));
+    MU_TRY(check_not_stopped(err));
     return activate ? activate_volumes(boot, err) : MU_OK;
 }
 
@@ -404,7 +412,7 @@ static void stop_waiting(struct boot *boot)
 {
     struct mu_error ignored;
 
-    atomic_store(&boot->stop, true);
+    atomic_store(signals_stop(), true);
     (void)loader_join(boot, &ignored);
     for (size_t i = 0; i < boot->sessions; i++)
         boot->session[i].provider->finish(&boot->session[i].state);

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/sandbox.h"
 #include "base/secret.h"
+#include "base/signals.h"
 #include "boot/boot.h"
 
 static const char usage[] =
@@ -100,6 +102,10 @@ int main(int argc, char **argv)
 
     log_init("measured-unlock");
     status = process_harden(PROCESS_BOOT, &err);
+    if (status == MU_OK)
+        status = signals_install(&err);
+    if (status == MU_OK)
+        status = sandbox_enter(&err);
     if (status == MU_OK)
         status = parse(argc, argv, &args, &err);
     if (status == MU_OK)

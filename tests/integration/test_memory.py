@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is to be found in the memory of measured-unlock, and what it gives up."""
+import base64
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import kms
+import pytest
+import world as w
+
+CAP_IPC_LOCK, CAP_DAC_OVERRIDE, CAP_SYS_ADMIN, CAP_MKNOD = 14, 1, 21, 27
+
+
+def released_key(world):
+    record = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)[w.PROVIDER]
+
+    class Key:
+        material = (world.aws.folder / f"key-{w.KEY_ID}").read_bytes()
+    return kms.unseal(Key, base64.b64decode(record["ciphertext"]), record["encryption_context"])
+
+
+def volume_key(world, folder):
+    path = folder / "volume-key"
+    w.run("cryptsetup", "luksDump", "-q", "--dump-volume-key", "--volume-key-file", path, "--key-file", "-",
+          world.volume, input=w.PASSPHRASE)
+    return path.read_bytes()
+
+
+def memory_of(pid):
+    """All pages that it has, as another root process sees them; the large and empty are left out."""
+    found = []
+    maps = re.findall(r"^(\w+)-(\w+) .*\n(?:.*\n)*?Rss: +(\d+) kB", Path(f"/proc/{pid}/smaps").read_text(), re.M)
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for start, end in ((int(a, 16), int(b, 16)) for a, b, resident in maps if int(resident)):
+            with contextlib.suppress(OSError, OverflowError, ValueError):
+                memory.seek(start)
+                found.append(memory.read(min(end - start, 32 << 20)))
+    return b"".join(found)
+
+
+def traced(world, *inject):
+    """A boot under strace, which delays what it is told to delay; the pid of the program."""
+    words = [f"--inject={i}" for i in inject]
+    process = subprocess.Popen(["strace", "-f", "-qq", "-e", "trace=exit_group,write", *words, "-o", "/dev/null",
+                                w.UNLOCK, "unlock", "--config", world.config_path, "--no-activate"],
+                               stderr=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while True:
+        for pid in children.read_text().split():  # strace has others at first
+            with contextlib.suppress(FileNotFoundError):
+                if Path(f"/proc/{pid}/exe").resolve() == w.UNLOCK.resolve():
+                    return process, int(pid)
+        time.sleep(0.01)
+
+
+def test_the_memory_holds_no_key_at_the_end(world, tmp_path):
+    """The premise is in the same run: while the fence is being closed, the volume key is there to be found."""
+    keys = {"released": released_key(world), "volume": volume_key(world, tmp_path)}
+    process, pid = traced(world, "write:delay_enter=400ms", "exit_group:delay_enter=6s")
+    early, late = set(), None
+    while process.poll() is None:
+        stopping = Path(f"/proc/{pid}/syscall").read_text().startswith("231 ")
+        memory = memory_of(pid)
+        found = {name for name, key in keys.items() if key in memory}
+        if stopping:
+            late = found
+            break
+        early |= found
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert "volume" in early
+    assert late == set()
+
+
+def started(world, text):
+    """A boot whose program waits for a slow KMS."""
+    world.aws.fault("kms", "delay", "30", operation="Decrypt")
+    process = subprocess.Popen([w.UNLOCK, "unlock", "--config", world.config_path, "--no-activate"],
+                               stderr=subprocess.PIPE, text=True)
+    said = ""
+    while text not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    return process
+
+
+def test_privileges(world):
+    process = started(world, "signed by the image builder")
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                  if ":\t" in line)
+    process.kill()
+    process.wait()
+    allowed = sum(1 << n for n in (CAP_IPC_LOCK, CAP_DAC_OVERRIDE, CAP_SYS_ADMIN, CAP_MKNOD))
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+    for which in ("CapInh", "CapPrm", "CapEff"):
+        assert int(status[which], 16) & ~allowed == 0
+    assert int(status["VmLck"].split()[0]) > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_in_a_closed_fence(world, number):
+    process = started(world, "signed by the image builder")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 3, said
+    assert world.fence_closed()
+    assert world.report()["result"] == "failed"
