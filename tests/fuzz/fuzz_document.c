@@ -59,6 +59,13 @@ static void verify(struct bytes raw, const struct verify_policy *policy)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const char json[] = "{\"instanceId\":\"i-0123456789abcdef0\",\"region\":\"eu-west-1\","
+                               "\"accountId\":\"111122223333\",\"instanceType\":\"t\","
+                               "\"imageId\":\"a\",\"pendingTime\":\"p\"}";
+    static const struct identity_evidence who = {
+        .document = {(const uint8_t *)json, sizeof(json) - 1},
+        .signature = {(const uint8_t *)"AAAA", 4},
+        .certificates_name = "none"};
     static const struct pcr_values baseline = {.bank = HASH_SHA384,
                                                .mask = PCR_BIT(4) | PCR_BIT(12)};
     MU_CLEANUP(document_free) struct document document = {0};
@@ -77,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (root.data != NULL)
         verify(raw, &policy);
-    policy = (struct verify_policy){.at_ms = 1770000000000, .max_age_s = 300};
+    policy = (struct verify_policy){.at_ms = 1770000000000, .max_age_s = 300, .identity = &who};
     policy.nonce = (struct bytes){(const uint8_t *)"other", 5};
     policy.at_ms -= document.timestamp_ms % 3 * 1000;
     verify(raw, &policy);

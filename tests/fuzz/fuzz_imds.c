@@ -15,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct reader r = reader_of((struct bytes){data, size});
     MU_CLEANUP(aws_credentials_free) struct aws_credentials got = {0};
     MU_CLEANUP(aws_credentials_free) struct aws_credentials parsed = {0};
+    MU_CLEANUP(buffer_free) struct buffer identity = {0};
     struct mu_error err = {0};
     enum mu_status status;
 
@@ -25,6 +26,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_require(sendable(&got.access_key_id, 128) && sendable(&got.secret_access_key, 256) &&
                          sendable(&got.session_token, 8192),
                      "credentials that fit a header");
+    r = reader_of((struct bytes){data, size});
+    answers_begin(&r);
+    status = imds_identity("http://169.254.169.254", deadline_in(60), &identity, &err);
+    fuzz_outcome(status, &err, 1u << MU_RETRY | 1u << MU_CONFIG | 1u << MU_REFUSE);
     status = imds_parse_credentials((struct bytes){data, size}, &parsed, &err);
     fuzz_outcome(status, &err, 1u << MU_RETRY);
     return 0;
