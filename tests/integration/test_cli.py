@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a person meets first: help, errors, man pages, completion."""
+import json
 import re
 
 import pytest
@@ -61,6 +62,17 @@ def test_unknown_verb(words):
 def test_missing_tpm_is_a_retry_or_configuration_error():
     done = w.muctl("pcr", "--tcti", "device:/dev/no-such-tpm", check=False)
     assert done.returncode in (3, 4) and "no-such-tpm" in done.stderr
+
+
+@pytest.mark.parametrize("verb, member", [("record show", "signature"), ("header check", "rules")])
+@pytest.mark.parametrize("name, code", [("missing", 3), ("not-luks", 2)])
+def test_unreadable_device_is_reported(verb, member, name, code, tmp_path):
+    """Whoever asked for JSON gets it, whatever the device holds."""
+    (tmp_path / "not-luks").write_bytes(bytes(1 << 20))
+    done = w.muctl(*verb.split(), tmp_path / name, "--json", check=False)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["ok"]) == (code, False) and member in report
+    assert name in done.stderr
 
 
 def test_measured_unlock_page_names_its_options():

@@ -26,13 +26,18 @@ static bool add_string(json_object *object, const char *name, const char *text)
     return json_object_object_add(object, name, json_object_new_string(text)) == 0;
 }
 
+/* record NULL: there is none to show. */
 static enum mu_status print_json(const struct record *record, int signature,
                                  const struct mu_error *why, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *object = NULL;
 
-    MU_TRY(record_to_json(record, &object, err));
-    if (json_object_object_add(object, "ok", json_object_new_boolean(why->status == MU_OK)) != 0 ||
+    if (record != NULL)
+        MU_TRY(record_to_json(record, &object, err));
+    else
+        object = json_object_new_object();
+    if (object == NULL ||
+        json_object_object_add(object, "ok", json_object_new_boolean(why->status == MU_OK)) != 0 ||
         !add_string(object, "signature", words[signature]) ||
         !add_string(object, "detail", why->text))
         return mu_oom(err);
@@ -120,7 +125,12 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
             json = true;
     }
     MU_TRY(ctl_operands(argc, 1, 1, err));
-    MU_TRY(load(argv[optind], key, &record, &signature, &why, err));
+    if (load(argv[optind], key, &record, &signature, &why, err) != MU_OK) {
+        why = *err;
+        if (json)
+            MU_TRY(print_json(NULL, signature, &why, err));
+        return why.status;
+    }
     if (json)
         MU_TRY(print_json(&record, signature, &why, err));
     else
