@@ -80,15 +80,25 @@ static void test_needs_sha384(void **state)
 {
     (void)state;
     fake.banks = 2;
-    assert_int_equal(fence_check_open(tpm, FENCE, &err), MU_CONFIG);
-    assert_int_equal(fence_close(tpm, FENCE, items, 2, &err), MU_CONFIG);
+    assert_int_equal(fence_require_bank(tpm, FENCE, HASH_SHA384, &err), MU_CONFIG);
     assert_says("not allocated in bank sha384");
+    assert_int_equal(fence_require_bank(tpm, FENCE, HASH_SHA256, &err), MU_OK);
     fake.banks = 3;
     fake.bank[2].mask = 0x0fff;
-    assert_int_equal(fence_close(tpm, FENCE, items, 2, &err), MU_CONFIG);
+    assert_int_equal(fence_require_bank(tpm, FENCE, HASH_SHA384, &err), MU_CONFIG);
     assert_int_equal(fake_tpm_count(&fake, TPM2_CC_PCR_Event), 0);
     fake.bank[2].mask = PCR_BIT(FENCE);
+    assert_int_equal(fence_require_bank(tpm, FENCE, HASH_SHA384, &err), MU_OK);
+}
+
+static void test_sha256_alone_can_be_fenced(void **state)
+{
+    (void)state;
+    fake.banks = 2;
+    assert_int_equal(fence_check_open(tpm, FENCE, &err), MU_OK);
     assert_int_equal(fence_close(tpm, FENCE, items, 2, &err), MU_OK);
+    assert_false(open_in(0));
+    assert_false(open_in(1));
 }
 
 static void test_close_extends_all(void **state)
@@ -219,6 +229,7 @@ int main(void)
         TEST(test_open_at_first),
         TEST(test_one_closed_bank_is_enough),
         TEST(test_needs_sha384),
+        TEST(test_sha256_alone_can_be_fenced),
         TEST(test_close_extends_all),
         TEST(test_half_closed_is_refused),
         TEST(test_trouble_before_the_first_event_keeps_its_class),

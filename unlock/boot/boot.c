@@ -278,7 +278,6 @@ static enum mu_status attest(struct boot *boot, struct mu_error *err)
 {
     for (size_t i = 0; i < boot->sessions; i++)
         MU_TRY(boot->session[i].provider->attest(boot->session[i].state, boot->tpm, err));
-    log_line("attestation document obtained");
     return MU_OK;
 }
 

@@ -42,14 +42,17 @@ static enum mu_status read_fence(struct tpm *tpm, unsigned pcr, struct fence *re
     return MU_OK;
 }
 
-/* The attestation document holds the SHA-384 bank alone: without it the fence keeps nobody out. */
-static enum mu_status require_sha384(const struct fence *fence, struct mu_error *err)
+enum mu_status fence_require_bank(struct tpm *tpm, unsigned pcr, enum hash_alg bank,
+                                  struct mu_error *err)
 {
-    for (size_t i = 0; i < fence->count; i++)
-        if (fence->alg[i] == HASH_SHA384)
+    struct fence fence;
+
+    MU_TRY(read_fence(tpm, pcr, &fence, err));
+    for (size_t i = 0; i < fence.count; i++)
+        if (fence.alg[i] == bank)
             return MU_OK;
-    return mu_fail(err, MU_CONFIG, "TPM: the fence, PCR %u, is not allocated in bank sha384",
-                   fence->pcr);
+    return mu_fail(err, MU_CONFIG, "TPM: the fence, PCR %u, is not allocated in bank %s", pcr,
+                   hash_name(bank));
 }
 
 enum mu_status fence_check_open(struct tpm *tpm, unsigned pcr, struct mu_error *err)
@@ -57,7 +60,6 @@ enum mu_status fence_check_open(struct tpm *tpm, unsigned pcr, struct mu_error *
     struct fence fence;
 
     MU_TRY(read_fence(tpm, pcr, &fence, err));
-    MU_TRY(require_sha384(&fence, err));
     for (size_t i = 0; i < fence.count; i++)
         if (!bytes_all_zero(whole(&fence.value[i])))
             return mu_fail(err, MU_REFUSE,
@@ -112,7 +114,6 @@ enum mu_status fence_close(struct tpm *tpm, unsigned pcr, const struct bytes *it
     if (count == 0)
         return mu_fail(err, MU_INTERNAL, "nothing to close the fence with");
     MU_TRY(read_fence(tpm, pcr, &before, err));
-    MU_TRY(require_sha384(&before, err));
     expected = before;
     MU_TRY(expect(&expected, items, count, err));
     if (extend_and_check(tpm, &before, &expected, items, count, err) == MU_OK)
