@@ -23,7 +23,8 @@ static const struct {
     {TPM2_RC_SESSION_MEMORY, MU_RETRY, "other programs fill the TPM's memory"},
     {TPM2_RC_MEMORY, MU_RETRY, "other programs fill the TPM's memory"},
     {TPM2_RC_LOCKOUT, MU_RETRY,
-     "too many wrong authorisations: wait, or reset with tpm2_dictionarylockout"},
+     "too many wrong authorisations, so that the TPM takes none for a while (dictionary-attack "
+     "lockout): wait, or reset it with tpm2_dictionarylockout -c"},
     {TPM2_RC_AUTH_FAIL, MU_REFUSE, "wrong authorisation value"},
     {TPM2_RC_BAD_AUTH, MU_REFUSE, "wrong authorisation value"},
     {TPM2_RC_AUTH_UNAVAILABLE, MU_REFUSE, "this authorisation is not allowed"},
@@ -33,12 +34,16 @@ static const struct {
     {TPM2_RC_POLICY_FAIL, MU_REFUSE, "the policy does not hold"},
     {TPM2_RC_POLICY_CC, MU_REFUSE, "the policy does not hold"},
     {TPM2_RC_PCR_CHANGED, MU_REFUSE, "a PCR changed meanwhile"},
+    {TPM2_RC_INTEGRITY, MU_REFUSE,
+     "made by another TPM, or by this one before it was cleared: enroll or seal again"},
+    {TPM2_RC_SIGNATURE, MU_REFUSE, "the signature does not hold"},
     {TPM2_RC_LOCALITY, MU_REFUSE, "not allowed from this locality"},
     {TPM2_RC_INITIALIZE, MU_CONFIG,
      "the TPM was not started by the firmware: check that the machine boots by UEFI"},
     {TPM2_RC_REBOOT, MU_CONFIG, "the TPM needs a restart of the machine"},
     {TPM2_RC_FAILURE, MU_CONFIG, "the TPM is in failure mode: stop and start the machine"},
     {TPM2_RC_UPGRADE, MU_CONFIG, "the TPM is in the middle of a firmware upgrade"},
+    {TPM2_RC_CURVE, MU_CONFIG, "this TPM does not know the key's curve: use P-256"},
     {TPM2_RC_DISABLED, MU_CONFIG, "the command is disabled"},
     {TPM2_RC_COMMAND_CODE, MU_CONFIG, "this TPM does not know the command"},
     {TPM2_RC_HIERARCHY, MU_CONFIG, "the hierarchy is disabled"},
@@ -88,6 +93,7 @@ static enum mu_status status_of_layer(TSS2_RC rc)
         return MU_RETRY;
     case TSS2_BASE_RC_MALFORMED_RESPONSE:
     case TSS2_BASE_RC_INSUFFICIENT_RESPONSE:
+    case TSS2_BASE_RC_RSP_AUTH_FAILED:
         return MU_REFUSE;
     default:
         return (rc & TSS2_RC_LAYER_MASK) == TSS2_MU_RC_LAYER ? MU_REFUSE : MU_INTERNAL;

@@ -32,7 +32,7 @@ struct record {
     struct pcr_values baseline[RECORD_BASELINES_MAX];
 };
 /* aws-kms data: {"key_arn", "ciphertext" (base64), "encryption_context": {"volume-uuid",
- * "volume-identity"}}. */
+ * "volume-identity"}}. tpm2 data: release/tpm2.h. */
 
 void record_free(struct record *record);
 

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tpm/seal.h"
+
+#include <string.h>
+
+#include <openssl/crypto.h>
+#include <tss2/tss2_mu.h>
+
+#include "tpm/internal.h"
+
+/* Not kept in the TPM, and one that systemd's or another's storage key does not collide with. */
+static const TPM2B_PUBLIC storage_key = {
+    .publicArea = {
+        .type = TPM2_ALG_ECC,
+        .nameAlg = TPM2_ALG_SHA256,
+        .objectAttributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
+                            TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_USERWITHAUTH |
+                            TPMA_OBJECT_NODA | TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
+        .parameters.eccDetail = {.symmetric = {.algorithm = TPM2_ALG_AES,
+                                               .keyBits.aes = 128,
+                                               .mode.aes = TPM2_ALG_CFB},
+                                 .scheme.scheme = TPM2_ALG_NULL,
+                                 .curveID = TPM2_ECC_NIST_P256,
+                                 .kdf.scheme = TPM2_ALG_NULL},
+    }};
+
+/* What is in the TPM while one secret goes in or out. */
+struct visit {
+    struct tpm *tpm;
+    ESYS_TR parent, session, object, authority;
+};
+
+static void visit_end(struct visit *visit)
+{
+    ESYS_TR *const handles[] = {&visit->session, &visit->object, &visit->authority, &visit->parent};
+
+    /* After a failure of the transport there may be no connection, and nothing to flush. */
+    for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
+        if (*handles[i] != ESYS_TR_NONE && visit->tpm->esys != NULL)
+            (void)Esys_FlushContext(visit->tpm->esys, *handles[i]);
+}
+
+static struct visit visit_begin(struct tpm *tpm)
+{
+    return (struct visit){tpm, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE};
+}
+
+/* A code that has no meaning of its own: the TPM was handed something that it did not make. */
+static enum mu_status fail(struct mu_error *err, TSS2_RC rc, const char *what)
+{
+    if (tpm_fail(err, rc, what) == MU_INTERNAL && tpm_rc_base(rc) != 0)
+        err->status = MU_REFUSE;
+    return err->status;
+}
+
+/* Sends it again while the TPM asks for that; any other failure is one of `what`. */
+#define TPM_TRY(tpm, err, what, call)                                                              \
+    do {                                                                                           \
+        unsigned attempt_ = 0;                                                                     \
+        TSS2_RC rc_;                                                                               \
+        do                                                                                         \
+            rc_ = (call);                                                                          \
+        while (tpm_again((tpm), rc_, &attempt_));                                                  \
+        if (rc_ != TSS2_RC_SUCCESS)                                                                \
+            return fail((err), rc_, (what));                                                       \
+    } while (0)
+
+static void esys_free(void *memory)
+{
+    void **pointer = memory;
+
+    Esys_Free(*pointer);
+    *pointer = NULL;
+}
+
+static enum mu_status check_parent(struct visit *visit, struct buffer *name, bool sealing,
+                                   struct mu_error *err)
+{
+    MU_CLEANUP(esys_free) TPM2B_NAME *found = NULL;
+
+    if (Esys_TR_GetName(visit->tpm->esys, visit->parent, &found) != TSS2_RC_SUCCESS)
+        return mu_fail(err, MU_INTERNAL, "TPM: the storage key has no name");
+    if (sealing)
+        return buffer_copy(name, (struct bytes){found->name, found->size}, err);
+    if (name->data == NULL ||
+        bytes_equal(buffer_view(name), (struct bytes){found->name, found->size}))
+        return MU_OK;
+    return mu_fail(
+        err, MU_REFUSE,
+        "TPM: its storage key is not the one that this was sealed under: it is another "
+        "TPM, or was cleared since (by the firmware's setup or tpm2_clear), and what was "
+        "sealed is lost; unlock with the recovery passphrase and enroll again");
+}
+
+/* The storage key, which is the same as long as the TPM is not cleared, and a session that is
+ * salted with it: what the session encrypts, only that TPM can read. */
+static enum mu_status enter(struct visit *visit, TPM2_SE type, TPMA_SESSION attributes,
+                            struct buffer *parent_name, struct mu_error *err)
+{
+    static const TPM2B_SENSITIVE_CREATE no_auth;
+    static const TPM2B_DATA no_data;
+    static const TPML_PCR_SELECTION no_pcrs;
+    static const TPMT_SYM_DEF aes = {
+        .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
+    struct tpm *tpm = visit->tpm;
+    enum mu_status status;
+    unsigned attempt = 0;
+    TSS2_RC rc;
+
+    do
+        rc = Esys_CreatePrimary(tpm->esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                ESYS_TR_NONE, &no_auth, &storage_key, &no_data, &no_pcrs,
+                                &visit->parent, NULL, NULL, NULL, NULL);
+    while (tpm_again(tpm, rc, &attempt));
+    if (tpm_rc_base(rc) == TPM2_RC_BAD_AUTH)
+        return mu_fail(err, MU_CONFIG,
+                       "TPM: the owner hierarchy has a password: take it away (tpm2_changeauth -c "
+                       "owner)");
+    if (rc != TSS2_RC_SUCCESS)
+        return fail(err, rc, "derive the storage key");
+    status = check_parent(visit, parent_name, type == TPM2_SE_HMAC, err);
+    MU_TRY(status);
+    TPM_TRY(tpm, err, "start a session",
+            Esys_StartAuthSession(tpm->esys, visit->parent, ESYS_TR_NONE, ESYS_TR_NONE,
+                                  ESYS_TR_NONE, ESYS_TR_NONE, NULL, type, &aes, TPM2_ALG_SHA256,
+                                  &visit->session));
+    if (Esys_TRSess_SetAttributes(tpm->esys, visit->session,
+                                  attributes | TPMA_SESSION_CONTINUESESSION,
+                                  0xff) != TSS2_RC_SUCCESS)
+        return mu_fail(err, MU_INTERNAL, "TPM: session attributes");
+    return MU_OK;
+}
+
+/* ---- sealing ---- */
+
+static enum mu_status keep(const TPM2B_PUBLIC *public_area, const TPM2B_PRIVATE *private_area,
+                           struct sealed *to, struct mu_error *err)
+{
+    uint8_t bytes[SEAL_PART_MAX];
+    size_t len = 0;
+    TSS2_RC rc = Tss2_MU_TPM2B_PUBLIC_Marshal(public_area, bytes, sizeof(bytes), &len);
+
+    if (rc != TSS2_RC_SUCCESS)
+        return tpm_fail(err, rc, "seal");
+    MU_TRY(buffer_copy(&to->public_area, (struct bytes){bytes, len}, err));
+    len = 0;
+    rc = Tss2_MU_TPM2B_PRIVATE_Marshal(private_area, bytes, sizeof(bytes), &len);
+    if (rc != TSS2_RC_SUCCESS)
+        return tpm_fail(err, rc, "seal");
+    return buffer_copy(&to->private_area, (struct bytes){bytes, len}, err);
+}
+
+static enum mu_status create(struct visit *visit, struct bytes secret, const struct digest *policy,
+                             struct sealed *ret, struct mu_error *err)
+{
+    static const TPM2B_DATA no_data;
+    static const TPML_PCR_SELECTION no_pcrs;
+    MU_CLEANUP(esys_free) TPM2B_PRIVATE *private_area = NULL;
+    MU_CLEANUP(esys_free) TPM2B_PUBLIC *public_area = NULL;
+    TPM2B_PUBLIC template = {
+        .publicArea = {.type = TPM2_ALG_KEYEDHASH,
+                       .nameAlg = TPM2_ALG_SHA256,
+                       .objectAttributes =
+                           TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_NODA,
+                       .authPolicy.size = 32,
+                       .parameters.keyedHashDetail.scheme.scheme = TPM2_ALG_NULL}};
+    TPM2B_SENSITIVE_CREATE sensitive = {.sensitive.data.size = (UINT16)secret.len};
+    unsigned attempt = 0;
+    TSS2_RC rc;
+
+    memcpy(template.publicArea.authPolicy.buffer, policy->bytes, 32);
+    memcpy(sensitive.sensitive.data.buffer, secret.data, secret.len);
+    do
+        rc = Esys_Create(visit->tpm->esys, visit->parent, visit->session, ESYS_TR_NONE,
+                         ESYS_TR_NONE, &sensitive, &template, &no_data, &no_pcrs, &private_area,
+                         &public_area, NULL, NULL, NULL);
+    while (tpm_again(visit->tpm, rc, &attempt));
+    OPENSSL_cleanse(&sensitive, sizeof(sensitive));
+    if (rc != TSS2_RC_SUCCESS)
+        return fail(err, rc, "seal");
+    return keep(public_area, private_area, ret, err);
+}
+
+enum mu_status tpm_seal(struct tpm *tpm, struct bytes secret, const struct seal_policy *policy,
+                        struct sealed *ret, struct mu_error *err)
+{
+    MU_CLEANUP(sealed_free) struct sealed sealed = {0};
+    MU_CLEANUP(visit_end) struct visit visit = visit_begin(tpm);
+    struct digest digest;
+
+    if (secret.len < 1 || secret.len > SEAL_MAX)
+        return mu_fail(err, MU_CONFIG, "a TPM seals 1 to %d bytes, not %zu", SEAL_MAX, secret.len);
+    MU_TRY(seal_policy_digest(policy, &digest, err));
+    MU_TRY(enter(&visit, TPM2_SE_HMAC, TPMA_SESSION_DECRYPT, &sealed.parent, err));
+    MU_TRY(create(&visit, secret, &digest, &sealed, err));
+    *ret = sealed;
+    sealed = (struct sealed){0};
+    return MU_OK;
+}
+
+/* ---- unsealing ---- */
+
+static enum mu_status load(struct visit *visit, const struct sealed *sealed, struct mu_error *err)
+{
+    TPM2B_PRIVATE private_area = {0};
+    TPM2B_PUBLIC public_area = {0};
+    size_t private_len = 0, public_len = 0;
+
+    if (Tss2_MU_TPM2B_PUBLIC_Unmarshal(sealed->public_area.data, sealed->public_area.len,
+                                       &public_len, &public_area) != TSS2_RC_SUCCESS ||
+        Tss2_MU_TPM2B_PRIVATE_Unmarshal(sealed->private_area.data, sealed->private_area.len,
+                                        &private_len, &private_area) != TSS2_RC_SUCCESS ||
+        public_len != sealed->public_area.len || private_len != sealed->private_area.len)
+        return mu_fail(err, MU_REFUSE, "not a sealed object (TPM2B_PUBLIC and TPM2B_PRIVATE)");
+    TPM_TRY(visit->tpm, err, "load the sealed object",
+            Esys_Load(visit->tpm->esys, visit->parent, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
+                      &private_area, &public_area, &visit->object));
+    return MU_OK;
+}
+
+static bool same_state(const struct pcr_values *a, const struct pcr_values *b)
+{
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
+        if ((a->mask & PCR_BIT(pcr)) != 0 &&
+            memcmp(a->value[pcr].bytes, b->value[pcr].bytes, hash_size(a->bank)) != 0)
+            return false;
+    return true;
+}
+
+/* Which state the TPM seems to be in: for PolicyPCR to be given the right selection. Whether it is
+ * in that state is up to the TPM. */
+static enum mu_status choose_state(struct tpm *tpm, const struct seal_policy *policy, size_t *ret,
+                                   struct mu_error *err)
+{
+    for (size_t i = 0; i < policy->states; i++) {
+        struct pcr_values found;
+
+        MU_TRY(tpm_pcr_read(tpm, policy->state[i].bank, policy->state[i].mask, &found, err));
+        *ret = i;
+        if (same_state(&policy->state[i], &found))
+            return MU_OK;
+    }
+    *ret = policy->states;
+    return MU_OK;
+}
+
+static enum mu_status policy_pcr(struct visit *visit, const struct pcr_values *state,
+                                 struct mu_error *err)
+{
+    /* Empty: what the PCRs hold now. */
+    static const TPM2B_DIGEST now;
+    TPML_PCR_SELECTION selection = {
+        .count = 1, .pcrSelections[0] = {.hash = (TPMI_ALG_HASH)state->bank, .sizeofSelect = 3}};
+
+    for (unsigned i = 0; i < 3; i++)
+        selection.pcrSelections[0].pcrSelect[i] = (BYTE)(state->mask >> (8 * i));
+    TPM_TRY(visit->tpm, err, "read the PCRs into the policy",
+            Esys_PolicyPCR(visit->tpm->esys, visit->session, ESYS_TR_NONE, ESYS_TR_NONE,
+                           ESYS_TR_NONE, &now, &selection));
+    return MU_OK;
+}
+
+static enum mu_status policy_or(struct visit *visit, const struct seal_policy *policy,
+                                struct mu_error *err)
+{
+    TPML_DIGEST list = {.count = (UINT32)policy->states};
+
+    for (size_t i = 0; i < policy->states; i++) {
+        struct digest digest;
+
+        MU_TRY(seal_state_digest(&policy->state[i], &digest, err));
+        list.digests[i].size = 32;
+        memcpy(list.digests[i].buffer, digest.bytes, 32);
+    }
+    TPM_TRY(visit->tpm, err, "choose among the states",
+            Esys_PolicyOR(visit->tpm->esys, visit->session, ESYS_TR_NONE, ESYS_TR_NONE,
+                          ESYS_TR_NONE, &list));
+    return MU_OK;
+}
+
+static enum mu_status parse_approval(const struct seal_policy *policy, size_t state,
+                                     TPM2B_PUBLIC *ret_key, TPMT_SIGNATURE *ret_signature,
+                                     struct mu_error *err)
+{
+    const struct buffer *signature = &policy->signature[state];
+    size_t key_len = 0, signature_len = 0;
+
+    if (Tss2_MU_TPM2B_PUBLIC_Unmarshal(policy->authority.data, policy->authority.len, &key_len,
+                                       ret_key) != TSS2_RC_SUCCESS ||
+        Tss2_MU_TPMT_SIGNATURE_Unmarshal(signature->data, signature->len, &signature_len,
+                                         ret_signature) != TSS2_RC_SUCCESS ||
+        key_len != policy->authority.len || signature_len != signature->len)
+        return mu_fail(err, MU_REFUSE, "not a signed policy (TPM2B_PUBLIC and TPMT_SIGNATURE)");
+    return MU_OK;
+}
+
+/* Part 3, 23.16: the TPM checks the signature, and hands out a ticket that says so. */
+static enum mu_status policy_authorize(struct visit *visit, const struct seal_policy *policy,
+                                       size_t state, struct mu_error *err)
+{
+    static const TPM2B_NONCE no_reference;
+    MU_CLEANUP(esys_free) TPMT_TK_VERIFIED *ticket = NULL;
+    MU_CLEANUP(esys_free) TPM2B_NAME *name = NULL;
+    struct tpm *tpm = visit->tpm;
+    TPM2B_PUBLIC key = {0};
+    TPMT_SIGNATURE signature = {0};
+    TPM2B_DIGEST approved = {.size = 32}, hash = {.size = 32};
+    struct digest digest;
+
+    MU_TRY(parse_approval(policy, state, &key, &signature, err));
+    MU_TRY(seal_state_digest(&policy->state[state], &digest, err));
+    memcpy(approved.buffer, digest.bytes, 32);
+    MU_TRY(hash_bytes(HASH_SHA256, (struct bytes){approved.buffer, 32}, &digest, err));
+    memcpy(hash.buffer, digest.bytes, 32);
+    TPM_TRY(tpm, err, "load the policy's authority (does this TPM know its curve?)",
+            Esys_LoadExternal(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, NULL, &key,
+                              ESYS_TR_RH_OWNER, &visit->authority));
+    if (Esys_TR_GetName(tpm->esys, visit->authority, &name) != TSS2_RC_SUCCESS)
+        return mu_fail(err, MU_INTERNAL, "TPM: the authority has no name");
+    TPM_TRY(tpm, err, "check the signed policy",
+            Esys_VerifySignature(tpm->esys, visit->authority, ESYS_TR_NONE, ESYS_TR_NONE,
+                                 ESYS_TR_NONE, &hash, &signature, &ticket));
+    TPM_TRY(tpm, err, "take the signed policy",
+            Esys_PolicyAuthorize(tpm->esys, visit->session, ESYS_TR_NONE, ESYS_TR_NONE,
+                                 ESYS_TR_NONE, &approved, &no_reference, name, ticket));
+    return MU_OK;
+}
+
+static enum mu_status satisfy(struct visit *visit, const struct seal_policy *policy,
+                              struct mu_error *err)
+{
+    size_t state;
+
+    MU_TRY(choose_state(visit->tpm, policy, &state, err));
+    /* In no state at all: Unseal shall say so, not this program. */
+    if (state == policy->states)
+        return policy_pcr(visit, &policy->state[0], err);
+    MU_TRY(policy_pcr(visit, &policy->state[state], err));
+    if (policy->authority.data != NULL)
+        return policy_authorize(visit, policy, state, err);
+    return policy->states > 1 ? policy_or(visit, policy, err) : MU_OK;
+}
+
+static enum mu_status take_secret(const TPM2B_SENSITIVE_DATA *data, struct secret *ret,
+                                  struct mu_error *err)
+{
+    MU_CLEANUP(secret_free) struct secret secret = {0};
+
+    if (data->size < 1 || data->size > SEAL_MAX)
+        return mu_fail(err, MU_REFUSE, "TPM: unsealed %u bytes", data->size);
+    MU_TRY(secret_alloc(&secret, data->size, err));
+    memcpy(secret.data, data->buffer, data->size);
+    *ret = secret;
+    secret = (struct secret){0};
+    return MU_OK;
+}
+
+static enum mu_status unseal(struct visit *visit, struct secret *ret, struct mu_error *err)
+{
+    TPM2B_SENSITIVE_DATA *data = NULL;
+    TPM2B_DIGEST *noise = NULL;
+    enum mu_status status;
+
+    TPM_TRY(visit->tpm, err, "unseal",
+            Esys_Unseal(visit->tpm->esys, visit->object, visit->session, ESYS_TR_NONE, ESYS_TR_NONE,
+                        &data));
+    status = take_secret(data, ret, err);
+    OPENSSL_cleanse(data, sizeof(*data));
+    Esys_Free(data);
+    /* tpm2-tss deciphered it inside the buffer for responses: the next one takes its place. */
+    if (Esys_GetRandom(visit->tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, 48, &noise) ==
+        TSS2_RC_SUCCESS)
+        Esys_Free(noise);
+    return status;
+}
+
+enum mu_status tpm_unseal(struct tpm *tpm, const struct sealed *sealed,
+                          const struct seal_policy *policy, struct secret *ret,
+                          struct mu_error *err)
+{
+    MU_CLEANUP(visit_end) struct visit visit = visit_begin(tpm);
+    struct buffer parent = sealed->parent;
+
+    if (policy->states < 1 || policy->states > SEAL_STATES_MAX)
+        return mu_fail(err, MU_CONFIG, "a policy has 1 to %d states, not %zu", SEAL_STATES_MAX,
+                       policy->states);
+    MU_TRY(enter(&visit, TPM2_SE_POLICY, TPMA_SESSION_ENCRYPT, &parent, err));
+    MU_TRY(load(&visit, sealed, err));
+    MU_TRY(satisfy(&visit, policy, err));
+    return unseal(&visit, ret, err);
+}
