@@ -180,6 +180,8 @@ def make_builder_key(folder):
 class World:
     """One machine and its image builder. `boot()` is a power cycle and `measured-unlock unlock --no-activate`."""
 
+    provider, aws = PROVIDER, None
+
     def __init__(self, folder, *tpm_options):
         self.folder = Path(folder)
         self.tpm = NitroTpm(self.folder / "tpm", *tpm_options)
@@ -190,7 +192,7 @@ class World:
     def settle(self):
         """Measure, make the volume, enroll it."""
         self.tpm.reboot()
-        self.aws = Aws(self.folder / "aws", self.tpm.root, self.tpm.pcr(4))
+        self.start_kms()
         self.baked, self.complete = self.folder / "baked.json", self.folder / "complete.json"
         muctl("baseline", "record", "--pcr", "7,12", "--tcti", self.tpm.tcti, "-o", self.baked)
         muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", self.tpm.tcti, "-o", self.complete)
@@ -199,6 +201,9 @@ class World:
         self.pristine = self.folder / "pristine.img"
         shutil.copy(self.volume, self.pristine)
         self.configure()
+
+    def start_kms(self):
+        self.aws = Aws(self.folder / "aws", self.tpm.root, self.tpm.pcr(4))
 
     def enroll(self, volume, *options, check=True, baseline=None, key=None):
         return muctl("enroll", volume, "--key-arn", KEY_ARN, "--baseline", baseline or self.complete,
@@ -211,18 +216,22 @@ class World:
         settings = {"baseline": self.baked, "builder_key": self.builder_key, "report": self.report_path,
                     "timeout": 20 * PATIENCE, **boot}
         lines = ["[boot]", *(f"{k} = {v}" for k, v in settings.items()),
-                 "[tpm]", f"tcti = {self.tpm.tcti}",
-                 "[aws]", f"imds = {self.aws.info['imds_endpoint']}", f"ca_file = {self.aws.info['ca_file']}",
-                 f"kms_endpoint = {self.aws.info['kms_endpoint']}"]
+                 "[tpm]", f"tcti = {self.tpm.tcti}", *self.provider_lines()]
         for name, device in (volumes or {"root": self.volume}).items():
             lines += [f"[volume {name}]", f"device = {device}"]
+            lines += [f"provider = {self.provider}"] if self.provider != PROVIDER else []
         self.config_path.write_text("\n".join(lines) + "\n")
+
+    def provider_lines(self):
+        return ["[aws]", f"imds = {self.aws.info['imds_endpoint']}", f"ca_file = {self.aws.info['ca_file']}",
+                f"kms_endpoint = {self.aws.info['kms_endpoint']}"]
 
     def fresh(self):
         """As after a good installation: pristine volume, rebooted machine, no faults."""
         shutil.copy(self.pristine, self.volume)
         self.configure()
-        self.aws.fresh()
+        if self.aws:
+            self.aws.fresh()
         self.tpm.reboot()
         self.report_path.unlink(missing_ok=True)
 
@@ -238,5 +247,23 @@ class World:
 
     def stop(self):
         self.tpm.stop()
-        if hasattr(self, "aws"):
+        if self.aws:
             self.aws.stop()
+
+
+class TpmWorld(World):
+    """The same with the key sealed to the TPM: no KMS, no IMDS, no network."""
+
+    provider = "tpm2"
+
+    def start_kms(self):
+        """There is none."""
+
+    def provider_lines(self):
+        return []
+
+    def enroll(self, volume, *options, check=True, baseline=None, key=None):
+        resign = "--resign" in options
+        return muctl("enroll", volume, "--provider", "tpm2", "--tcti", self.tpm.tcti,
+                     "--baseline", baseline or self.complete, "--sign-key", key or self.signing_key,
+                     *([] if resign else ["--key-file", "-"]), *options, input=PASSPHRASE.decode(), check=check)

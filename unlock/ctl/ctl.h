@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "base/json.h"
+#include "base/secret.h"
 
 /* One verb of muctl. `name` is one word or two ("baseline record"). main() prints `help` for --help
  * and -h, and turns the status into the exit code and the message. argv[0] is the name, so that
@@ -33,6 +34,7 @@ extern const struct verb verb_record_show;
 extern const struct verb verb_header_check;
 extern const struct verb verb_policy_kms, verb_policy_lint;
 extern const struct verb verb_doctor;
+extern const struct verb verb_seal, verb_unseal;
 
 /* getopt_long over `options` (NULL-terminated; `val` is the short name or a number > 255), quiet:
  * an unknown option or a missing argument is MU_USAGE and quotes it. Returns MU_OK with *ret_option
@@ -45,6 +47,10 @@ enum mu_status ctl_operands(int argc, int min, int max, struct mu_error *err) MU
 /* "4,7,12" (also "4+7+12") -> mask. */
 enum mu_status ctl_pcr_list(const char *text, uint32_t *ret_mask,
                             struct mu_error *err) MU_MUST_CHECK;
+
+/* A whole file ("-": standard input) of 1 to max bytes. */
+enum mu_status ctl_read_secret(const char *path, size_t max, struct secret *ret,
+                               struct mu_error *err) MU_MUST_CHECK;
 
 /* Text on a terminal gets colour unless NO_COLOR is set. `ok` picks green or red. */
 const char *ctl_mark(bool ok);

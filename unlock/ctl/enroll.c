@@ -1,44 +1,50 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "ctl/ctl.h"
+#include "ctl/enroll.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <openssl/crypto.h>
-
-#include "base/file.h"
-#include "base/log.h"
 #include "base/terminal.h"
+#include "ctl/ctl.h"
 #include "measure/signature.h"
 #include "release/kms.h"
-#include "volume/enroll.h"
 #include "volume/volume.h"
 
 #define KEY_FILE_MAX 8192
-#define NETWORK_SECONDS 60
 #define AWS_KMS "aws-kms"
+#define TPM2 "tpm2"
 
 static const char help[] =
     "Adds a key slot for a fresh random key to a LUKS2 volume, has the key encrypted by the\n"
     "provider, and writes the signed enrolment record into the LUKS2 header. A record that is\n"
     "there already is replaced, and its key slot removed last. Other key slots stay as they are.\n"
     "\n"
+    "  --provider P            aws-kms (default), or tpm2: sealed to the TPM of this machine for "
+    "the\n"
+    "                          PCRs of the baselines, which need not be the present ones, and an\n"
+    "                          open fence\n"
     "  --key-arn ARN           the KMS key (aws-kms)\n"
+    "  --authorize F           a private key, ECDSA with P-256 or P-384, that signs what the TPM\n"
+    "                          accepts, so that --resign can change the baselines (tpm2)\n"
+    "  --tcti TCTI             device:PATH or swtpm:host=H,port=N; default: $MU_TCTI, or as\n"
+    "                          configured (tpm2)\n"
     "  --baseline F            a complete baseline that may boot the volume; up to 8 times\n"
     "  --sign-key F            the image builder's private key, PEM\n"
     "  --key-file F            a passphrase of the volume, the whole file; - is standard input;\n"
     "                          without it the passphrase is asked for on the terminal\n"
     "  --volume-key-file F     the volume key itself instead\n"
+    "  --resign                other baselines for the present record, and nothing else changes: "
+    "no\n"
+    "                          passphrase, no provider; with tpm2 if it was enrolled with "
+    "--authorize\n"
     "  --record-version N      default: one more than the present record has\n"
     "  --volume NAME           the [volume NAME] of the configuration that this volume will be\n"
     "  --config F              default: /etc/measured-unlock/measured-unlock.conf if it is there\n"
     "  --endpoint URL          KMS endpoint instead of the configured one\n"
     "  --ca-file F             trusted TLS roots instead of the configured ones\n"
-    "  --provider P            default: aws-kms, the only one yet\n"
     "  --json                  report the new record's key data\n"
     "\n"
     "AWS credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or else the\n"
@@ -60,6 +66,9 @@ enum {
     OPT_ENDPOINT,
     OPT_CA_FILE,
     OPT_PROVIDER,
+    OPT_TCTI,
+    OPT_AUTHORIZE,
+    OPT_RESIGN,
     OPT_JSON,
 };
 
@@ -75,6 +84,9 @@ static const struct option options[] = {
     {"endpoint", required_argument, NULL, OPT_ENDPOINT},
     {"ca-file", required_argument, NULL, OPT_CA_FILE},
     {"provider", required_argument, NULL, OPT_PROVIDER},
+    {"tcti", required_argument, NULL, OPT_TCTI},
+    {"authorize", required_argument, NULL, OPT_AUTHORIZE},
+    {"resign", no_argument, NULL, OPT_RESIGN},
     {"json", no_argument, NULL, OPT_JSON},
     {0},
 };
@@ -93,22 +105,29 @@ struct arguments {
     const char *endpoint;
     const char *ca_file;
     const char *provider;
+    const char *tcti;
+    const char *authorize;
+    bool resign;
     bool json;
 };
 
 static enum mu_status take_option(struct arguments *a, int option, struct mu_error *err)
 {
     const char **const text[] = {
-        [OPT_KEY_ARN - 256] = &a->key_arn,   [OPT_SIGN_KEY - 256] = &a->sign_key,
-        [OPT_KEY_FILE - 256] = &a->key_file, [OPT_VOLUME_KEY_FILE - 256] = &a->volume_key_file,
-        [OPT_VOLUME - 256] = &a->volume,     [OPT_CONFIG - 256] = &a->config,
-        [OPT_ENDPOINT - 256] = &a->endpoint, [OPT_CA_FILE - 256] = &a->ca_file,
-        [OPT_PROVIDER - 256] = &a->provider, [OPT_JSON - 256] = NULL,
+        [OPT_KEY_ARN - 256] = &a->key_arn,     [OPT_SIGN_KEY - 256] = &a->sign_key,
+        [OPT_KEY_FILE - 256] = &a->key_file,   [OPT_VOLUME_KEY_FILE - 256] = &a->volume_key_file,
+        [OPT_VOLUME - 256] = &a->volume,       [OPT_CONFIG - 256] = &a->config,
+        [OPT_ENDPOINT - 256] = &a->endpoint,   [OPT_CA_FILE - 256] = &a->ca_file,
+        [OPT_PROVIDER - 256] = &a->provider,   [OPT_TCTI - 256] = &a->tcti,
+        [OPT_AUTHORIZE - 256] = &a->authorize,
     };
 
     switch (option) {
     case OPT_JSON:
         a->json = true;
+        return MU_OK;
+    case OPT_RESIGN:
+        a->resign = true;
         return MU_OK;
     case OPT_BASELINE:
         if (a->baselines == RECORD_BASELINES_MAX)
@@ -127,10 +146,32 @@ static enum mu_status take_option(struct arguments *a, int option, struct mu_err
     }
 }
 
+/* Each option where it means something. */
+static enum mu_status check_provider(const struct arguments *a, struct mu_error *err)
+{
+    bool kms = strcmp(a->provider, AWS_KMS) == 0;
+
+    if (!kms && strcmp(a->provider, TPM2) != 0)
+        return mu_fail(err, MU_USAGE, "provider '%s' is not known; " AWS_KMS " and " TPM2 " are",
+                       a->provider);
+    if (a->baselines == 0 || a->sign_key == NULL || (kms && !a->resign && a->key_arn == NULL))
+        return mu_fail(err, MU_USAGE,
+                       "%s--baseline and --sign-key are needed; see 'muctl enroll --help'",
+                       kms && !a->resign ? "--key-arn, " : "");
+    if (a->key_arn != NULL && (!kms || a->resign))
+        return mu_fail(err, MU_USAGE, "--key-arn has no meaning %s",
+                       a->resign ? "with --resign" : "for " TPM2);
+    if (a->authorize != NULL && kms && !a->resign)
+        return mu_fail(err, MU_USAGE, "--authorize is for the provider " TPM2);
+    if (a->resign && (a->key_file != NULL || a->volume_key_file != NULL))
+        return mu_fail(err, MU_USAGE, "--resign needs no key of the volume");
+    return MU_OK;
+}
+
 static enum mu_status parse_arguments(int argc, char **argv, struct arguments *ret,
                                       struct mu_error *err)
 {
-    struct arguments a = {.provider = AWS_KMS};
+    struct arguments a = {.provider = AWS_KMS, .tcti = getenv("MU_TCTI")};
     int option;
 
     for (;;) {
@@ -141,12 +182,7 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
     }
     MU_TRY(ctl_operands(argc, 1, 1, err));
     a.device = argv[optind];
-    if (strcmp(a.provider, AWS_KMS) != 0)
-        return mu_fail(err, MU_USAGE, "provider '%s' is not known; " AWS_KMS " is", a.provider);
-    if (a.key_arn == NULL || a.baselines == 0 || a.sign_key == NULL)
-        return mu_fail(
-            err, MU_USAGE,
-            "--key-arn, --baseline and --sign-key are needed; see 'muctl enroll --help'");
+    MU_TRY(check_provider(&a, err));
     if (a.key_file != NULL && a.volume_key_file != NULL)
         return mu_fail(err, MU_USAGE, "--key-file or --volume-key-file, not both");
     *ret = a;
@@ -182,11 +218,11 @@ static enum mu_status default_config(struct config *config, struct mu_error *err
 }
 
 static enum mu_status check_volume(const struct config *config, const char *name,
-                                   struct mu_error *err)
+                                   const char *provider, struct mu_error *err)
 {
     for (size_t i = 0; i < config->volumes; i++)
         if (strcmp(config->volume[i].name, name) == 0) {
-            if (strcmp(config->volume[i].provider, AWS_KMS) == 0)
+            if (strcmp(config->volume[i].provider, provider) == 0)
                 return MU_OK;
             return mu_fail(err, MU_CONFIG, "[volume %s] wants the provider %s", name,
                            config->volume[i].provider);
@@ -205,8 +241,8 @@ static enum mu_status load_config(const struct arguments *a, struct config *ret,
         MU_TRY(config_load(CONFIG_DEFAULT_PATH, &config, err));
     else
         MU_TRY(default_config(&config, err));
-    if (a->volume != NULL)
-        MU_TRY(check_volume(&config, a->volume, err));
+    if (a->volume != NULL && !a->resign)
+        MU_TRY(check_volume(&config, a->volume, a->provider, err));
     if (a->endpoint != NULL)
         MU_TRY(set_text(&config.kms_endpoint, a->endpoint, err));
     if (a->ca_file != NULL)
@@ -234,108 +270,17 @@ static enum mu_status load_baselines(const struct arguments *a, unsigned fence_p
 
 /* ---- secrets ---- */
 
-static void wipe(struct buffer *buffer)
-{
-    if (buffer->data != NULL)
-        OPENSSL_cleanse(buffer->data, buffer->len);
-    buffer_free(buffer);
-}
-
-static enum mu_status read_secret(const char *path, struct secret *ret, struct mu_error *err)
-{
-    MU_CLEANUP(wipe) struct buffer file = {0};
-    MU_CLEANUP(secret_free) struct secret secret = {0};
-    struct stat st;
-
-    if (strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-        (st.st_mode & S_IROTH) != 0)
-        log_line("%s: everybody on this machine can read it", path);
-    MU_TRY(file_read(path, KEY_FILE_MAX, &file, err));
-    if (file.len == 0)
-        return mu_fail(err, MU_CONFIG, "%s: empty", path);
-    MU_TRY(secret_alloc(&secret, file.len, err));
-    memcpy(secret.data, file.data, file.len);
-    *ret = secret;
-    secret = (struct secret){0};
-    return MU_OK;
-}
-
 static enum mu_status get_secret(const struct arguments *a, struct secret *ret,
                                  struct mu_error *err)
 {
     char prompt[256];
 
     if (a->volume_key_file != NULL)
-        return read_secret(a->volume_key_file, ret, err);
+        return ctl_read_secret(a->volume_key_file, KEY_FILE_MAX, ret, err);
     if (a->key_file != NULL)
-        return read_secret(a->key_file, ret, err);
+        return ctl_read_secret(a->key_file, KEY_FILE_MAX, ret, err);
     (void)snprintf(prompt, sizeof(prompt), "Passphrase of %.200s: ", a->device);
     return terminal_ask(prompt, ret, err);
-}
-
-/* ---- aws-kms ---- */
-
-struct aws_context {
-    const struct config *config;
-    const char *key_arn;
-};
-
-static enum mu_status credentials(const struct config *config, struct deadline deadline,
-                                  struct aws_credentials *ret, struct mu_error *err)
-{
-    if (getenv("AWS_ACCESS_KEY_ID") != NULL)
-        return aws_credentials_from_environment(ret, err);
-    if (aws_credentials_from_imds(config->imds, deadline, ret, err) != MU_OK)
-        return mu_context(err, "no AWS_ACCESS_KEY_ID in the environment, and");
-    return MU_OK;
-}
-
-static bool add_string(json_object *object, const char *name, const char *text)
-{
-    return json_object_object_add(object, name, json_object_new_string(text)) == 0;
-}
-
-/* Encryption context: the ciphertext is of use for this volume only. */
-static enum mu_status context_json(const struct record *record, json_object **ret,
-                                   struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *context = json_object_new_object();
-    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
-
-    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
-    if (context == NULL || !add_string(context, "volume-uuid", record->volume_uuid) ||
-        !add_string(context, "volume-identity", identity))
-        return mu_oom(err);
-    *ret = context;
-    context = NULL;
-    return MU_OK;
-}
-
-static enum mu_status seal_aws_kms(struct bytes key, struct record *record, void *context,
-                                   struct mu_error *err)
-{
-    const struct aws_context *aws = context;
-    struct deadline deadline = deadline_in(NETWORK_SECONDS);
-    MU_CLEANUP(aws_credentials_free) struct aws_credentials who = {0};
-    MU_CLEANUP(json_free) json_object *encryption_context = NULL;
-    MU_CLEANUP(json_free) json_object *data = json_object_new_object();
-    MU_CLEANUP(buffer_free) struct buffer ciphertext = {0};
-    MU_CLEANUP(string_free) char *base64 = NULL;
-
-    MU_TRY(context_json(record, &encryption_context, err));
-    MU_TRY(credentials(aws->config, deadline, &who, err));
-    MU_TRY(kms_encrypt(aws->config, &who, aws->key_arn, encryption_context, key, deadline,
-                       &ciphertext, err));
-    MU_TRY(base64_encode(buffer_view(&ciphertext), &base64, err));
-    if (data == NULL || !add_string(data, "key_arn", aws->key_arn) ||
-        !add_string(data, "ciphertext", base64) ||
-        json_object_object_add(data, "encryption_context", json_object_get(encryption_context)) !=
-            0)
-        return mu_oom(err);
-    (void)snprintf(record->provider, sizeof(record->provider), AWS_KMS);
-    record->provider_data = data;
-    data = NULL;
-    return MU_OK;
 }
 
 /* ---- the verb ---- */
@@ -354,7 +299,7 @@ static enum mu_status print_report(const struct arguments *a, const struct recor
     }
     MU_TRY(record_to_json(record, &object, err));
     if (json_object_object_add(object, "ok", json_object_new_boolean(true)) != 0 ||
-        !add_string(object, "device", a->device))
+        json_object_object_add(object, "device", json_object_new_string(a->device)) != 0)
         return mu_oom(err);
     return ctl_print_json("-", object, err);
 }
@@ -363,6 +308,7 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(config_free) struct config config = {0};
     MU_CLEANUP(signature_key_free) EVP_PKEY *signing_key = NULL;
+    MU_CLEANUP(signature_key_free) EVP_PKEY *authority = NULL;
     MU_CLEANUP(secret_free) struct secret secret = {0};
     MU_CLEANUP(string_free) char *device = NULL;
     MU_CLEANUP(record_free) struct record record = {0};
@@ -373,13 +319,18 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
 
     MU_TRY(parse_arguments(argc, argv, &a, err));
     MU_TRY(load_config(&a, &config, err));
-    MU_TRY(kms_parse_key_arn(a.key_arn, region, partition, err));
+    if (a.key_arn != NULL)
+        MU_TRY(kms_parse_key_arn(a.key_arn, region, partition, err));
     MU_TRY(load_baselines(&a, config.fence_pcr, baselines, err));
     MU_TRY(signature_load_private_key(a.sign_key, &signing_key, err));
+    if (a.authorize != NULL)
+        MU_TRY(signature_load_private_key(a.authorize, &authority, err));
     MU_TRY(volume_find_device(a.device, deadline_in(0), &device, err));
-    MU_TRY(get_secret(&a, &secret, err));
+    if (!a.resign)
+        MU_TRY(get_secret(&a, &secret, err));
 
-    struct aws_context aws = {.config = &config, .key_arn = a.key_arn};
+    struct enroll_context context = {
+        .config = &config, .key_arn = a.key_arn, .tcti = a.tcti, .authority = authority};
     struct enroll_request request = {
         .device = device,
         .passphrase = a.volume_key_file == NULL ? &secret : NULL,
@@ -389,17 +340,22 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
         .baseline = baselines,
         .baselines = a.baselines,
         .signing_key = signing_key,
-        .seal = seal_aws_kms,
-        .seal_context = &aws,
+        .seal = strcmp(a.provider, TPM2) == 0 ? enroll_with_tpm2 : enroll_with_aws_kms,
+        .seal_context = &context,
     };
 
-    MU_TRY(enroll(&request, &record, err));
+    if (a.resign) {
+        request.seal = enroll_resigned;
+        MU_TRY(enroll_resign(&request, &record, err));
+    } else {
+        MU_TRY(enroll(&request, &record, err));
+    }
     return print_report(&a, &record, err);
 }
 
 const struct verb verb_enroll = {
     .name = "enroll",
-    .synopsis = "DEVICE --key-arn ARN --baseline F... --sign-key F [OPTION...]",
+    .synopsis = "DEVICE [--provider P] --baseline F... --sign-key F [OPTION...]",
     .summary = "add a key slot to a volume and write its enrolment record",
     .help = help,
     .run = run,

@@ -15,7 +15,8 @@ static const struct verb *const verbs[] = {
     &verb_pcr,           &verb_baseline_record, &verb_baseline_predict, &verb_baseline_diff,
     &verb_baseline_sign, &verb_baseline_verify, &verb_eventlog,         &verb_attest,
     &verb_verify,        &verb_enroll,          &verb_record_show,      &verb_header_check,
-    &verb_policy_kms,    &verb_policy_lint,     &verb_doctor,
+    &verb_policy_kms,    &verb_policy_lint,     &verb_doctor,           &verb_seal,
+    &verb_unseal,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

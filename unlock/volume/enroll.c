@@ -241,7 +241,7 @@ static enum mu_status choose_slot(struct enrolment *e, struct mu_error *err)
     return mu_fail(err, MU_CONFIG, "%s: no key slot is free", e->request->device);
 }
 
-static enum mu_status fill_record(struct enrolment *e, const char *uuid, struct mu_error *err)
+static enum mu_status set_baselines(struct enrolment *e, struct mu_error *err)
 {
     const struct enroll_request *q = e->request;
     struct record *record = &e->record;
@@ -253,10 +253,19 @@ static enum mu_status fill_record(struct enrolment *e, const char *uuid, struct 
                        RECORD_BASELINES_MAX, q->baselines);
     memcpy(record->baseline, q->baseline, q->baselines * sizeof(*q->baseline));
     record->baselines = q->baselines;
-    (void)snprintf(record->volume_uuid, sizeof(record->volume_uuid), "%s", uuid);
     if (gmtime_r(&now, &utc) == NULL ||
         strftime(record->created, sizeof(record->created), "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
         return mu_fail(err, MU_CONFIG, "the clock is wrong");
+    return MU_OK;
+}
+
+static enum mu_status fill_record(struct enrolment *e, const char *uuid, struct mu_error *err)
+{
+    const struct enroll_request *q = e->request;
+    struct record *record = &e->record;
+
+    MU_TRY(set_baselines(e, err));
+    (void)snprintf(record->volume_uuid, sizeof(record->volume_uuid), "%s", uuid);
     MU_TRY(volume_identity(&e->volume_key, uuid, record->volume_identity, err));
     MU_TRY(secret_random(&e->fresh, FRESH_KEY_SIZE, err));
     MU_TRY(q->seal(secret_view(&e->fresh), record, q->seal_context, err));
@@ -362,6 +371,49 @@ enum mu_status enroll(const struct enroll_request *request, struct record *ret,
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (status != MU_OK)
         return status;
+    *ret = e.record;
+    e.record = (struct record){0};
+    return MU_OK;
+}
+
+/* ---- other baselines for the record that is there ---- */
+
+static enum mu_status take_old(struct enrolment *e, struct mu_error *err)
+{
+    const char *device = e->request->device;
+    MU_CLEANUP(luks_header_free) struct luks_header header = {0};
+    json_object *token = NULL;
+    int64_t version;
+
+    MU_TRY(crypt_session_open(&e->session, device, NULL, err));
+    MU_TRY(load_header(device, &header, err));
+    MU_TRY(luks_header_record_token(&header, &token, err));
+    MU_TRY(find_old(e, err));
+    version = e->record.version;
+    /* What somebody else wrote there gets no signature. */
+    MU_TRY(record_parse_token(token, e->request->signing_key, &e->record, err));
+    MU_TRY(record_check(&e->record, header.uuid, 1, err));
+    e->record.version = version;
+    return MU_OK;
+}
+
+enum mu_status enroll_resign(const struct enroll_request *request, struct record *ret,
+                             struct mu_error *err)
+{
+    MU_CLEANUP(enrolment_free)
+    struct enrolment e = {
+        .request = request, .passphrase_slot = NONE, .record_id = NONE, .old_slot = NONE};
+    enum mu_status status;
+
+    MU_TRY(take_old(&e, err));
+    MU_TRY(set_baselines(&e, err));
+    MU_TRY(request->seal((struct bytes){0}, &e.record, request->seal_context, err));
+    MU_TRY(record_make_token(&e.record, request->signing_key, &e.token, err));
+    status = write_record(&e, err);
+    if (status != MU_OK) {
+        roll_back(&e);
+        return status;
+    }
     *ret = e.record;
     e.record = (struct record){0};
     return MU_OK;

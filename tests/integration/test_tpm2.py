@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The provider tpm2, `muctl seal` and `muctl unseal`. Nothing here starts a KMS; tpm2-tools is the second opinion."""
+import base64
+import contextlib
+import json
+import os
+import pty
+import re
+import shutil
+import socket
+import threading
+import time
+
+import pytest
+import world as w
+
+OK, USAGE, REFUSE, RETRY, CONFIG = 0, 1, 2, 3, 4
+PARENT = ["tpm2_createprimary", "-Q", "-C", "o", "-G", "ecc", "-a",
+          "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|decrypt", "-c", "parent"]
+SECRET = b"an API token \0\xff of some length"
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory):
+    world = w.TpmWorld(tmp_path_factory.mktemp("tpm2"))
+    world.settle()
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def world(settled):
+    settled.fresh()
+    return settled
+
+
+@pytest.fixture
+def tools(world, tmp_path):
+    """tpm2-tools in a folder of its own; there is no resource manager, so what it leaves is flushed each time."""
+    def run(*command, check=True, **options):
+        environment = {**os.environ, "TPM2TOOLS_TCTI": world.tpm.tcti}
+        done = w.run(*command, check=check, cwd=tmp_path, env=environment, **options)
+        w.run("tpm2_flushcontext", "-t", env=environment)
+        return done
+    return run
+
+
+def seal(world, *options, secret=SECRET, check=True):
+    return w.run(w.MUCTL, "seal", "--tcti", world.tpm.tcti, *options, input=secret, check=check)
+
+
+def unseal(world, *options, check=True):
+    return w.run(w.MUCTL, "unseal", "--tcti", world.tpm.tcti, *options, check=check)
+
+
+def refused(done, *, says, code=REFUSE):
+    text = done.stderr if isinstance(done.stderr, str) else done.stderr.decode()
+    said = " ".join(re.sub(r"\n(?:muctl|measured-unlock):   ", " ", text).split())
+    assert done.returncode == code, said
+    assert says in said, said
+
+
+# A boot
+
+def test_unlocks(world):
+    done = world.unlock()
+    assert done.returncode == OK, done.stderr
+    assert "released by tpm2" in done.stderr and "attestation" not in done.stderr
+    assert "tpm-unseal" in {s["name"] for s in world.report()["steps"]}
+    assert world.fence_closed()
+
+
+def unseal_as_root(world, check=False):
+    """What root can do, with the record as it is in the header."""
+    record = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)
+    path = world.folder / "stolen"
+    path.write_text(json.dumps({"baselines": record["baselines"], "tpm2": record["tpm2"]}))
+    return unseal(world, path, check=check)
+
+
+def test_the_tpm_refuses_root_after_the_fence(world):
+    assert len(unseal_as_root(world, check=True).stdout) == 32  # the premise: before the fence it does not
+    assert world.unlock().returncode == OK
+    refused(unseal_as_root(world), says="the policy does not hold (0x99d)")
+
+
+@pytest.mark.parametrize("pcr", [4, 7, 12, 15])
+def test_the_tpm_refuses_altered_pcr(world, pcr):
+    """Both: the program, and the TPM where the program is not asked."""
+    world.tpm.extend(pcr, b"a boot kit")
+    refused(unseal_as_root(world), says="the policy does not hold (0x99d)")
+    done = world.unlock()
+    refused(done, says=f"PCR {pcr}")
+    assert world.fence_closed()
+
+
+def test_baselines_that_are_not_here_yet(world):
+    """Enrolled for the present image and the next one, as predicted; the next one boots, a third does not."""
+    world.tpm.extend(4, b"the next image")
+    coming = world.folder / "coming.json"
+    w.muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", world.tpm.tcti, "-o", coming)
+    world.tpm.reboot()
+    world.enroll(world.volume, "--baseline", coming)
+    assert world.unlock().returncode == OK
+    world.tpm.reboot()
+    world.tpm.extend(4, b"the next image")
+    assert world.unlock().returncode == OK
+    world.tpm.reboot()
+    world.tpm.extend(4, b"a third image")
+    refused(unseal_as_root(world), says="the policy does not hold")
+
+
+@pytest.mark.parametrize("curve", ["P-256", "P-384"])
+def test_resign(world, curve):
+    """A signed policy: other baselines without passphrase, TPM or a new key slot; and only by that key."""
+    authority, other = (world.folder / f"{name}-{curve}.key" for name in ("authority", "other"))
+    for path in (authority, other):
+        w.run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", f"ec_paramgen_curve:{curve}", "-out", path)
+    world.enroll(world.volume, "--authorize", authority)
+    assert world.unlock().returncode == OK
+    before = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)
+    world.tpm.reboot()
+    world.tpm.extend(4, b"an updated image")
+    updated = world.folder / "updated.json"
+    w.muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", world.tpm.tcti, "-o", updated)
+    refused(unseal_as_root(world), says="the policy does not hold")
+
+    refused(world.enroll(world.volume, "--resign", check=False, baseline=updated), says="--authorize", code=USAGE)
+    refused(world.enroll(world.volume, "--resign", "--authorize", other, check=False, baseline=updated),
+            says="not the key that this volume was enrolled with")
+    refused(world.enroll(world.volume, "--resign", "--authorize", authority, check=False, baseline=updated, key=other),
+            says="signature")
+    world.enroll(world.volume, "--resign", "--authorize", authority, "--baseline", world.complete, baseline=updated)
+    after = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)
+    assert {k: after["tpm2"][k] == before["tpm2"][k] for k in after["tpm2"]} == {
+        "public": True, "private": True, "parent": True, "fence_pcr": True, "authority": True, "signatures": False}
+    assert (after["keyslot"], after["record_version"]) == (before["keyslot"], before["record_version"] + 1)
+    assert world.unlock().returncode == OK
+    world.tpm.reboot()
+    assert world.unlock().returncode == OK, "the image before the update is still one of the baselines"
+
+    # The TPM goes by the signature: another's over the same policy is none, and one over another policy neither.
+    world.tpm.reboot()
+    forged = json.loads((world.folder / "stolen").read_text())
+    forged["tpm2"] = {**after["tpm2"], "signatures": after["tpm2"]["signatures"][::-1]}
+    forged["baselines"] = after["baselines"]
+    (world.folder / "forged").write_text(json.dumps(forged))
+    refused(unseal(world, world.folder / "forged", check=False), says="the signature does not hold")
+
+
+def test_resign_needs_an_authority(world):
+    refused(world.enroll(world.volume, "--resign", check=False), says="enroll again", code=CONFIG)
+    assert world.unlock().returncode == OK
+
+
+def test_cleared_tpm(world):
+    """A TPM that was cleared has another storage key, and says what was lost."""
+    try:
+        world.tpm.tool("tpm2_clear")
+        refused(world.unlock(), says="was cleared since")
+        assert world.fence_closed()
+    finally:
+        world.tpm.reboot()
+        world.enroll(world.volume)  # by the passphrase, as the message says
+        shutil.copy(world.volume, world.pristine)
+    assert world.unlock().returncode == OK
+
+
+def test_dictionary_attack_lockout_does_not_lock_us_out(world, tools):
+    """Locked out, the TPM takes no password of objects under dictionary-attack protection; ours are not."""
+    tools(*PARENT)
+    tools("tpm2_create", "-Q", "-C", "parent", "-u", "u", "-r", "r", "-p", "password", "-i", "-", input=SECRET)
+    tools("tpm2_dictionarylockout", "--setup-parameters", "--max-tries", "1", "--recovery-time", "1000",
+          "--lockout-recovery-time", "1000")
+    tools(*PARENT)
+    tools("tpm2_load", "-Q", "-C", "parent", "-u", "u", "-r", "r", "-c", "object")
+    wrong = tools("tpm2_unseal", "-c", "object", "-p", "wrong", check=False)
+    locked = tools("tpm2_unseal", "-c", "object", "-p", "password", check=False)
+    assert wrong.returncode != 0 and b"0x921" in locked.stderr, locked.stderr  # TPM_RC_LOCKOUT
+    assert world.unlock().returncode == OK
+    tools("tpm2_dictionarylockout", "--clear-lockout")
+
+
+def test_owner_password(world):
+    world.tpm.tool("tpm2_changeauth", "-c", "owner", "password")
+    refused(world.unlock(), says="owner hierarchy has a password", code=CONFIG)
+    world.tpm.tool("tpm2_changeauth", "-c", "owner", "-p", "password")
+
+
+def test_record_of_another_fence(world):
+    world.configure(fence_pcr=14)
+    refused(world.unlock(), says="sealed with the fence PCR 15, and this image has 14")
+
+
+def test_image_of_the_other_provider(world):
+    world.config_path.write_text(world.config_path.read_text().replace("provider = tpm2", "provider = aws-kms"))
+    refused(world.unlock(), says="the record's provider is 'tpm2'")
+
+
+def test_sha256_only(tmp_path):
+    """A TPM without SHA-384 serves this provider, whose baselines then are SHA-256; KMS is refused on it."""
+    world = w.TpmWorld(tmp_path, "--banks", "sha1,sha256")
+    try:
+        world.tpm.reboot(banks=["sha256"])
+        world.baked, world.complete = tmp_path / "baked.json", tmp_path / "complete.json"
+        for pcrs, path in (("7,12", world.baked), ("4,7,12", world.complete)):
+            w.muctl("baseline", "record", "--bank", "sha256", "--pcr", pcrs, "--tcti", world.tpm.tcti, "-o", path)
+        world.volume = w.make_volume(tmp_path / "volume.img")
+        world.enroll(world.volume)
+        world.configure()
+        assert world.unlock().returncode == OK
+        assert world.tpm.pcr(15, "sha256") != "00" * 32
+        refused(unseal_as_root(world), says="the policy does not hold")
+        world.tpm.reboot(banks=["sha256"])
+        world.config_path.write_text(world.config_path.read_text().replace("provider = tpm2", "provider = aws-kms"))
+        refused(world.unlock(), says="not allocated in bank sha384", code=CONFIG)
+        world.tpm.reboot(banks=["sha256"])
+        sha384 = tmp_path / "sha384.json"
+        sha384.write_text(json.dumps({"Measurements": {"HashAlgorithm": "SHA384", "PCR4": w.ZERO, "PCR12": w.ZERO}}))
+        refused(world.enroll(world.volume, baseline=sha384, check=False), says="no sha384 bank", code=CONFIG)
+        assert unseal(world, write(tmp_path / "s", seal(world).stdout)).stdout == SECRET  # SHA-256 of its own accord
+    finally:
+        world.stop()
+
+
+# Small secrets
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("size", [1, 128])
+def test_seal(world, tmp_path, size):
+    secret = os.urandom(size)
+    sealed = seal(world, secret=secret).stdout
+    assert secret.hex() not in sealed.hex() or size == 1
+    assert unseal(world, write(tmp_path / "s", sealed)).stdout == secret
+    unseal(world, tmp_path / "s", "-o", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == secret and (tmp_path / "out").stat().st_mode & 0o777 == 0o600
+    world.tpm.extend(7, b"other")
+    refused(unseal(world, tmp_path / "s", check=False), says="the policy does not hold")
+
+
+@pytest.mark.parametrize("size", [0, 129])
+def test_seal_size(world, size):
+    assert seal(world, secret=b"x" * size, check=False).returncode == CONFIG
+
+
+def test_seal_with_a_fence(world, tmp_path):
+    sealed = write(tmp_path / "s", seal(world, "--fence-pcr", "15").stdout)
+    assert unseal(world, sealed).stdout == SECRET
+    assert world.unlock().returncode == OK
+    refused(unseal(world, sealed, check=False), says="the policy does not hold")
+
+
+def test_no_secret_on_a_terminal(world, tmp_path):
+    sealed = write(tmp_path / "s", seal(world).stdout)
+    command = [w.MUCTL, "unseal", "--tcti", world.tpm.tcti, sealed]
+    ours, theirs = pty.openpty()
+    done = w.run(*command, check=False, capture_output=False, stdout=theirs, stderr=-1)
+    assert done.returncode == USAGE and b"not shown on a terminal" in done.stderr
+    w.run(*command, "--force", capture_output=False, stdout=theirs)
+    assert b"an API token" in os.read(ours, 1000)
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("field", ["public", "private", "parent"])
+def test_changed_object(world, tmp_path, field):
+    """A bit here and there in each part: refused, never given out, never a crash."""
+    good = json.loads(seal(world).stdout)
+    raw = base64.b64decode(good["tpm2"][field])
+    for position in range(0, 8 * len(raw), 61):
+        changed = bytearray(raw)
+        changed[position // 8] ^= 1 << position % 8
+        bad = {**good, "tpm2": {**good["tpm2"], field: base64.b64encode(changed).decode()}}
+        done = unseal(world, write(tmp_path / "bad", json.dumps(bad).encode()), check=False)
+        assert (done.returncode, done.stdout) == (REFUSE, b""), (position, done.stderr)
+
+
+UNSEAL = bytes.fromhex("0000015e")
+# TPM2_PCR_Event of PCR 14, without a password
+EXTEND = bytes.fromhex("8002000000210000013c0000000e00000009400000090000000000" "0004") + b"evil"
+
+
+class Tap:
+    """Between a program and the TPM (swtpm's two ports): keeps what passes, and can put a command before Unseal."""
+
+    def __init__(self, port, before_unseal=None):
+        first, self.seen = w.two_free_ports(), bytearray()
+        self.before_unseal, self.unwanted = before_unseal, 0
+        self.tcti = f"swtpm:host=127.0.0.1,port={first}"
+        self.listeners = [socket.create_server(("127.0.0.1", first + i)) for i in (0, 1)]
+        for i, listener in enumerate(self.listeners):
+            threading.Thread(target=self._serve, args=(listener, int(port) + i), daemon=True).start()
+
+    def _serve(self, listener, port):
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                ends = listener.accept()[0], socket.create_connection(("127.0.0.1", port))
+                for one, other in (ends, ends[::-1]):
+                    threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    def _copy(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(4096):
+                self.seen += data
+                if self.before_unseal and data[6:10] == UNSEAL:
+                    self.unwanted += 1
+                    target.sendall(self.before_unseal)
+                    while self.unwanted:
+                        time.sleep(0.01)
+                if self.unwanted:
+                    self.unwanted -= 1
+                    continue
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        for listener in self.listeners:
+            listener.close()
+
+
+def test_nothing_in_clear_on_the_bus(world, tmp_path, tools):
+    tap = Tap(world.tpm.port)
+    sealed = write(tmp_path / "s", w.run(w.MUCTL, "seal", "--tcti", tap.tcti, input=SECRET).stdout)
+    assert w.run(w.MUCTL, "unseal", "--tcti", tap.tcti, sealed).stdout == SECRET
+    assert len(tap.seen) > 1000 and SECRET not in tap.seen
+    tap.seen.clear()  # the premise: tpm2_unseal in a plain session shows it
+    theirs_unseal(tools, tmp_path, seal_pair(world, tmp_path), tcti=tap.tcti)
+    assert SECRET in tap.seen
+    tap.close()
+
+
+# tpm2-tools
+
+def seal_pair(world, folder, *options):
+    seal(world, "--public", folder / "u", "--private", folder / "r", *options)
+    return "sha384:4,7,12"
+
+
+def theirs_unseal(tools, folder, pcrs, tcti=None, check=True):
+    extra = ["-T", tcti] if tcti else []
+    tools(*PARENT)
+    tools("tpm2_load", "-Q", "-C", "parent", "-u", "u", "-r", "r", "-c", "object")
+    tools("tpm2_startauthsession", "--policy-session", "-S", "session")
+    tools("tpm2_policypcr", "-Q", "-S", "session", "-l", pcrs)
+    done = tools("tpm2_unseal", *extra, "-c", "object", "-p", "session:session", check=check)
+    tools("tpm2_flushcontext", "session", check=False)
+    return done
+
+
+def test_tpm2_tools_unseal_ours(world, tools, tmp_path):
+    assert theirs_unseal(tools, tmp_path, seal_pair(world, tmp_path)).stdout == SECRET
+    baseline = seal_pair(world, tmp_path, "--baseline", world.complete, "--fence-pcr", "15")
+    assert theirs_unseal(tools, tmp_path, baseline + ",15").stdout == SECRET
+    world.tpm.extend(4, b"other")
+    done = theirs_unseal(tools, tmp_path, baseline + ",15", check=False)
+    assert done.returncode != 0 and b"0x99D" in done.stderr
+
+
+def test_we_unseal_what_tpm2_tools_sealed(world, tools, tmp_path):
+    tools(*PARENT)
+    tools("tpm2_createpolicy", "-Q", "--policy-pcr", "-l", "sha256:4,12", "-L", "policy")
+    tools("tpm2_create", "-Q", "-C", "parent", "-L", "policy", "-a", "fixedtpm|fixedparent", "-i", "-", "-u", "u",
+          "-r", "r", input=SECRET)
+    pair = ["--public", tmp_path / "u", "--private", tmp_path / "r", "--bank", "sha256", "--pcr"]
+    assert unseal(world, *pair, "4,12").stdout == SECRET
+    refused(unseal(world, *pair, "4,7,12", check=False), says="the policy does not hold")
+    world.tpm.extend(12, b"init=/bin/sh")
+    refused(unseal(world, *pair, "4,12", check=False), says="the policy does not hold")
+
+
+def test_a_pcr_that_changes_between_policy_and_unseal(world, tmp_path):
+    """Any PCR, also one that the policy does not name: the TPM gives up the session."""
+    sealed = write(tmp_path / "s", seal(world).stdout)
+    tap = Tap(world.tpm.port, before_unseal=EXTEND)
+    done = w.run(w.MUCTL, "unseal", "--tcti", tap.tcti, sealed, check=False)
+    tap.close()
+    assert world.tpm.pcr(14) != w.ZERO
+    refused(done, says="a PCR changed meanwhile (0x128)")
+    assert done.stdout == b""
+    assert unseal(world, sealed).stdout == SECRET
