@@ -53,6 +53,17 @@ def test_unknown_option_is_quoted(verb):
     assert done.returncode == 1 and "--no-such-option" in done.stderr
 
 
+@pytest.mark.parametrize("verb, option, most", [("baseline diff", "--reference", 8), ("doctor", "--image", 16)])
+def test_repeated_option_has_a_bound(verb, option, most):
+    done = w.muctl(*verb.split(), *[option, "f"] * (most + 1), check=False)
+    assert done.returncode == 1 and f"{option}: at most {most}" in done.stderr
+
+
+def test_last_value_counts():
+    done = w.muctl("baseline", "record", "--bank", "sha384", "--bank", "md5", check=False)
+    assert done.returncode == 1 and "md5" in done.stderr
+
+
 @pytest.mark.parametrize("words", [[], ["unlock"], ["baseline"], ["baseline", "guess"], ["record"]])
 def test_unknown_verb(words):
     done = w.muctl(*words, check=False)

@@ -22,44 +22,20 @@ struct arguments {
 
 static enum mu_status parse(int argc, char **argv, struct arguments *ret, struct mu_error *err)
 {
-    static const struct option options[] = {
-        {"nonce", required_argument, NULL, 'n'},      {"user-data", required_argument, NULL, 'u'},
-        {"public-key", required_argument, NULL, 'k'}, {"output", required_argument, NULL, 'o'},
-        {"tcti", required_argument, NULL, 't'},       {"identity", required_argument, NULL, 'i'},
-        {"imds", required_argument, NULL, 256},       {0},
+    const struct ctl_option options[] = {
+        {"nonce", 'n', .text = &ret->nonce},
+        {"user-data", 'u', .text = &ret->user_data},
+        {"public-key", 'k', .text = &ret->public_key},
+        {"output", 'o', .text = &ret->output},
+        {"tcti", 't', .text = &ret->tcti},
+        {"identity", 'i', .text = &ret->identity},
+        {"imds", 0, .text = &ret->imds},
+        {0},
     };
-    int option;
 
     *ret = (struct arguments){
         .output = "-", .tcti = getenv("MU_TCTI"), .imds = "http://169.254.169.254"};
-    for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
-        if (option == -1)
-            return ctl_operands(argc, 0, 0, err);
-        switch (option) {
-        case 'n':
-            ret->nonce = optarg;
-            break;
-        case 'u':
-            ret->user_data = optarg;
-            break;
-        case 'k':
-            ret->public_key = optarg;
-            break;
-        case 'o':
-            ret->output = optarg;
-            break;
-        case 'i':
-            ret->identity = optarg;
-            break;
-        case 256:
-            ret->imds = optarg;
-            break;
-        default:
-            ret->tcti = optarg;
-            break;
-        }
-    }
+    return ctl_options(argc, argv, options, 0, 0, err);
 }
 
 static enum mu_status decode_nonce(const char *hex, struct buffer *ret, struct mu_error *err)

@@ -18,13 +18,11 @@
 
 enum { PK, KEK, DB, DBX, VARIABLES };
 
-/* Options without a letter. */
-enum { OPTION_PHASE = 256, OPTION_VARIABLE };
-
 struct options {
     enum hash_alg bank;
     uint32_t mask;
     bool default_pcrs; /* nobody named any */
+    const char *pcrs, *bank_name;
     const char *tcti;
     const char *output;
     const char *image[PREDICT_IMAGES_MAX];
@@ -35,60 +33,15 @@ struct options {
     const char *signature;
 };
 
-static enum mu_status set_option(struct options *o, int option, struct mu_error *err)
+static enum mu_status set_pcrs(struct options *o, struct mu_error *err)
 {
-    switch (option) {
-    case 'p':
-        return ctl_pcr_list(optarg, &o->mask, err);
-    case 'b':
-        o->bank = hash_from_name(optarg);
-        if (o->bank != HASH_SHA384 && o->bank != HASH_SHA256)
-            return mu_fail(err, MU_USAGE, "--bank '%s': must be sha384 or sha256", optarg);
-        return MU_OK;
-    case 'i':
-        if (o->images == PREDICT_IMAGES_MAX)
-            return mu_fail(err, MU_USAGE, "--image: at most %d", PREDICT_IMAGES_MAX);
-        o->image[o->images++] = optarg;
-        return MU_OK;
-    case 't':
-        o->tcti = optarg;
-        return MU_OK;
-    case 'o':
-        o->output = optarg;
-        return MU_OK;
-    case 'k':
-        o->key = optarg;
-        return MU_OK;
-    case 's':
-        o->signature = optarg;
-        return MU_OK;
-    case OPTION_PHASE:
-        o->phases = optarg;
-        return MU_OK;
-    default:
-        o->variable[option - OPTION_VARIABLE] = optarg;
-        return MU_OK;
-    }
-}
-
-static enum mu_status parse_options(int argc, char **argv, const struct option *long_options,
-                                    int operands, struct options *ret, struct mu_error *err)
-{
-    struct options o = {.bank = HASH_SHA384, .tcti = getenv("MU_TCTI"), .phases = PREDICT_PHASES};
-    int option;
-
-    for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, long_options, &option, err));
-        if (option == -1)
-            break;
-        MU_TRY(set_option(&o, option, err));
-    }
-    MU_TRY(ctl_operands(argc, operands, operands, err));
-    o.default_pcrs = o.mask == 0;
-    if (o.default_pcrs)
-        o.mask = DEFAULT_PCRS;
-    *ret = o;
-    return MU_OK;
+    if (o->bank_name != NULL)
+        o->bank = hash_from_name(o->bank_name);
+    if (o->bank != HASH_SHA384 && o->bank != HASH_SHA256)
+        return mu_fail(err, MU_USAGE, "--bank '%s': must be sha384 or sha256", o->bank_name);
+    o->default_pcrs = o->pcrs == NULL;
+    o->mask = DEFAULT_PCRS;
+    return o->default_pcrs ? MU_OK : ctl_pcr_list(o->pcrs, &o->mask, err);
 }
 
 /* What stands beside Measurements is for people; nothing reads it. */
@@ -116,19 +69,20 @@ static enum mu_status add_created(json_object *object, struct mu_error *err)
 
 static enum mu_status run_record(int argc, char **argv, struct mu_error *err)
 {
-    static const struct option long_options[] = {
-        {"pcr", required_argument, NULL, 'p'},
-        {"bank", required_argument, NULL, 'b'},
-        {"output", required_argument, NULL, 'o'},
-        {"tcti", required_argument, NULL, 't'},
-        {NULL, 0, NULL, 0},
+    struct options o = {.bank = HASH_SHA384, .tcti = getenv("MU_TCTI")};
+    const struct ctl_option options[] = {
+        {"pcr", 'p', .text = &o.pcrs},
+        {"bank", 'b', .text = &o.bank_name},
+        {"output", 'o', .text = &o.output},
+        {"tcti", 't', .text = &o.tcti},
+        {0},
     };
     MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
     MU_CLEANUP(json_free) json_object *object = NULL;
     struct pcr_values values;
-    struct options o;
 
-    MU_TRY(parse_options(argc, argv, long_options, 0, &o, err));
+    MU_TRY(ctl_options(argc, argv, options, 0, 0, err));
+    MU_TRY(set_pcrs(&o, err));
     if ((o.mask & PCR_BIT(1)) != 0)
         log_line("warning: PCR 1 is not constant on EC2; measured-unlock refuses a baseline with "
                  "it");
@@ -237,23 +191,24 @@ static enum mu_status predict_to_json(const struct options *o, const struct inpu
 
 static enum mu_status run_predict(int argc, char **argv, struct mu_error *err)
 {
-    static const struct option long_options[] = {
-        {"image", required_argument, NULL, 'i'},
-        {"PK", required_argument, NULL, OPTION_VARIABLE + PK},
-        {"KEK", required_argument, NULL, OPTION_VARIABLE + KEK},
-        {"db", required_argument, NULL, OPTION_VARIABLE + DB},
-        {"dbx", required_argument, NULL, OPTION_VARIABLE + DBX},
-        {"phase", required_argument, NULL, OPTION_PHASE},
-        {"pcr", required_argument, NULL, 'p'},
-        {"bank", required_argument, NULL, 'b'},
-        {"output", required_argument, NULL, 'o'},
-        {NULL, 0, NULL, 0},
+    struct options o = {.bank = HASH_SHA384, .phases = PREDICT_PHASES};
+    const struct ctl_option options[] = {
+        {"image", 'i', .text = o.image, .count = &o.images, .max = PREDICT_IMAGES_MAX},
+        {"PK", 0, .text = &o.variable[PK]},
+        {"KEK", 0, .text = &o.variable[KEK]},
+        {"db", 0, .text = &o.variable[DB]},
+        {"dbx", 0, .text = &o.variable[DBX]},
+        {"phase", 0, .text = &o.phases},
+        {"pcr", 'p', .text = &o.pcrs},
+        {"bank", 'b', .text = &o.bank_name},
+        {"output", 'o', .text = &o.output},
+        {0},
     };
     MU_CLEANUP(inputs_free) struct inputs inputs = {0};
     MU_CLEANUP(json_free) json_object *object = NULL;
-    struct options o;
 
-    MU_TRY(parse_options(argc, argv, long_options, 0, &o, err));
+    MU_TRY(ctl_options(argc, argv, options, 0, 0, err));
+    MU_TRY(set_pcrs(&o, err));
     if (o.images == 0)
         return mu_fail(err, MU_USAGE, "--image FILE is needed, once for each image in load order");
     MU_TRY(read_inputs(&o, &inputs, err));
@@ -285,18 +240,18 @@ static enum mu_status load_checked(const char *path, struct buffer *ret, struct 
 
 static enum mu_status run_sign(int argc, char **argv, struct mu_error *err)
 {
-    static const struct option long_options[] = {
-        {"key", required_argument, NULL, 'k'},
-        {"output", required_argument, NULL, 'o'},
-        {NULL, 0, NULL, 0},
+    struct options o = {0};
+    const struct ctl_option options[] = {
+        {"key", 'k', .text = &o.key},
+        {"output", 'o', .text = &o.output},
+        {0},
     };
     MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
     MU_CLEANUP(buffer_free) struct buffer text = {0};
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
     char path[4096];
-    struct options o;
 
-    MU_TRY(parse_options(argc, argv, long_options, 1, &o, err));
+    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
     if (o.key == NULL)
         return mu_fail(err, MU_USAGE, "--key FILE is needed: the builder's private key (PEM)");
     MU_TRY(signature_path(argv[optind], o.output, "-o", path, sizeof(path), err));
@@ -308,18 +263,18 @@ static enum mu_status run_sign(int argc, char **argv, struct mu_error *err)
 
 static enum mu_status run_verify(int argc, char **argv, struct mu_error *err)
 {
-    static const struct option long_options[] = {
-        {"key", required_argument, NULL, 'k'},
-        {"signature", required_argument, NULL, 's'},
-        {NULL, 0, NULL, 0},
+    struct options o = {0};
+    const struct ctl_option options[] = {
+        {"key", 'k', .text = &o.key},
+        {"signature", 's', .text = &o.signature},
+        {0},
     };
     MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
     MU_CLEANUP(buffer_free) struct buffer text = {0};
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
     char path[4096];
-    struct options o;
 
-    MU_TRY(parse_options(argc, argv, long_options, 1, &o, err));
+    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
     if (o.key == NULL)
         return mu_fail(err, MU_USAGE, "--key FILE is needed: the builder's public key (PEM)");
     MU_TRY(signature_path(argv[optind], o.signature, "--signature", path, sizeof(path), err));

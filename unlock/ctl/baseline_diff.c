@@ -31,31 +31,16 @@ struct sides {
 
 static enum mu_status parse_options(int argc, char **argv, struct options *o, struct mu_error *err)
 {
-    static const struct option long_options[] = {
-        {"eventlog", required_argument, NULL, 'e'},
-        {"reference", required_argument, NULL, 'r'},
-        {"tcti", required_argument, NULL, 't'},
-        {"json", no_argument, NULL, 'j'},
-        {NULL, 0, NULL, 0},
+    const struct ctl_option options[] = {
+        {"eventlog", 'e', .text = &o->eventlog},
+        {"reference", 'r', .text = o->reference, .count = &o->references,
+         .max = PREDICT_IMAGES_MAX},
+        {"tcti", 't', .text = &o->tcti},
+        {"json", 'j', .flag = &o->json},
+        {0},
     };
-    int option;
 
-    for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, long_options, &option, err));
-        if (option == -1)
-            break;
-        if (option == 'e')
-            o->eventlog = optarg;
-        if (option == 'r' && o->references == PREDICT_IMAGES_MAX)
-            return mu_fail(err, MU_USAGE, "--reference: at most %d", PREDICT_IMAGES_MAX);
-        if (option == 'r')
-            o->reference[o->references++] = optarg;
-        if (option == 't')
-            o->tcti = optarg;
-        if (option == 'j')
-            o->json = true;
-    }
-    return ctl_operands(argc, 2, 2, err);
+    return ctl_options(argc, argv, options, 2, 2, err);
 }
 
 /* The machine's values of the PCRs that the other side names. */

@@ -41,6 +41,19 @@ extern const struct verb verb_seal, verb_unseal;
  * = -1 at the end. */
 enum mu_status ctl_next_option(int argc, char **argv, const struct option *options, int *ret_option,
                                struct mu_error *err) MU_MUST_CHECK;
+/* One option, and where it is kept: a flag, the last value given, or each of at most `max` values.
+ */
+struct ctl_option {
+    const char *name;
+    char letter; /* 0: none */
+    bool *flag;
+    const char **text;
+    size_t *count, max;
+};
+/* Takes all options and wants min to max operands, which begin at argv[optind]. The list ends with
+ * a name that is NULL. MU_USAGE. */
+enum mu_status ctl_options(int argc, char **argv, const struct ctl_option *options, int min,
+                           int max, struct mu_error *err) MU_MUST_CHECK;
 /* MU_USAGE unless min <= argc - optind <= max. */
 enum mu_status ctl_operands(int argc, int min, int max, struct mu_error *err) MU_MUST_CHECK;
 

@@ -277,72 +277,30 @@ static enum mu_status conclude(struct doctor *doctor, struct mu_error *err)
     return MU_OK;
 }
 
-enum { OPTION_BUILD = 256, OPTION_INSTANCE, OPTION_ONLINE, OPTION_ROOT };
-
-static enum mu_status set_role(struct doctor *doctor, enum doctor_role role, struct mu_error *err)
-{
-    if (doctor->role != ROLE_GUESS && doctor->role != role)
-        return mu_fail(err, MU_USAGE, "--build and --instance exclude each other");
-    doctor->role = role;
-    return MU_OK;
-}
-
-static enum mu_status add_image(struct doctor *doctor, const char *path, struct mu_error *err)
-{
-    if (doctor->images == DOCTOR_IMAGES_MAX)
-        return mu_fail(err, MU_USAGE, "more than %d images", DOCTOR_IMAGES_MAX);
-    doctor->image[doctor->images++] = path;
-    return MU_OK;
-}
-
 static enum mu_status parse(int argc, char **argv, struct doctor *doctor, struct mu_error *err)
 {
-    static const struct option options[] = {{"build", no_argument, NULL, OPTION_BUILD},
-                                            {"instance", no_argument, NULL, OPTION_INSTANCE},
-                                            {"config", required_argument, NULL, 'c'},
-                                            {"image", required_argument, NULL, 'i'},
-                                            {"root", required_argument, NULL, OPTION_ROOT},
-                                            {"policy", required_argument, NULL, 'p'},
-                                            {"online", no_argument, NULL, OPTION_ONLINE},
-                                            {"tcti", required_argument, NULL, 't'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {0}};
-    int option;
+    bool build = false, instance = false;
+    const struct ctl_option options[] = {
+        {"build", 0, .flag = &build},
+        {"instance", 0, .flag = &instance},
+        {"config", 'c', .text = &doctor->config_path},
+        {"image", 'i', .text = doctor->image, .count = &doctor->images, .max = DOCTOR_IMAGES_MAX},
+        {"root", 0, .text = &doctor->root},
+        {"policy", 'p', .text = &doctor->policy},
+        {"online", 0, .flag = &doctor->online},
+        {"tcti", 't', .text = &doctor->tcti},
+        {"json", 'j', .flag = &doctor->json},
+        {0},
+    };
 
-    while (true) {
-        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
-        switch (option) {
-        case OPTION_BUILD:
-            MU_TRY(set_role(doctor, ROLE_BUILD, err));
-            break;
-        case OPTION_INSTANCE:
-            MU_TRY(set_role(doctor, ROLE_INSTANCE, err));
-            break;
-        case OPTION_ROOT:
-            doctor->root = strcmp(optarg, "/") == 0 ? "" : optarg;
-            break;
-        case OPTION_ONLINE:
-            doctor->online = true;
-            break;
-        case 'c':
-            doctor->config_path = optarg;
-            break;
-        case 'i':
-            MU_TRY(add_image(doctor, optarg, err));
-            break;
-        case 'p':
-            doctor->policy = optarg;
-            break;
-        case 't':
-            doctor->tcti = optarg;
-            break;
-        case 'j':
-            doctor->json = true;
-            break;
-        default:
-            return ctl_operands(argc, 0, 0, err);
-        }
-    }
+    MU_TRY(ctl_options(argc, argv, options, 0, 0, err));
+    if (build && instance)
+        return mu_fail(err, MU_USAGE, "--build and --instance exclude each other");
+    if (build || instance)
+        doctor->role = build ? ROLE_BUILD : ROLE_INSTANCE;
+    if (strcmp(doctor->root, "/") == 0)
+        doctor->root = "";
+    return MU_OK;
 }
 
 static void doctor_done(struct doctor **at)

@@ -41,26 +41,14 @@ static void replay_free(struct replay *replay)
 
 static enum mu_status parse_options(int argc, char **argv, struct options *o, struct mu_error *err)
 {
-    static const struct option long_options[] = {
-        {"tcti", required_argument, NULL, 't'},
-        {"no-tpm", no_argument, NULL, 'n'},
-        {"json", no_argument, NULL, 'j'},
-        {NULL, 0, NULL, 0},
+    const struct ctl_option options[] = {
+        {"tcti", 't', .text = &o->tcti},
+        {"no-tpm", 'n', .flag = &o->no_tpm},
+        {"json", 'j', .flag = &o->json},
+        {0},
     };
-    int option;
 
-    for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, long_options, &option, err));
-        if (option == -1)
-            break;
-        if (option == 't')
-            o->tcti = optarg;
-        if (option == 'n')
-            o->no_tpm = true;
-        if (option == 'j')
-            o->json = true;
-    }
-    MU_TRY(ctl_operands(argc, 0, 1, err));
+    MU_TRY(ctl_options(argc, argv, options, 0, 1, err));
     /* A log from elsewhere says nothing about this machine's TPM. */
     if (optind < argc && o->tcti == NULL)
         o->no_tpm = true;

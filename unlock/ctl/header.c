@@ -71,19 +71,12 @@ static enum mu_status check(const char *path, struct header_report *ret, struct 
 
 static enum mu_status run(int argc, char **argv, struct mu_error *err)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
     struct header_report report = {0};
     bool json = false;
+    const struct ctl_option options[] = {{"json", 'j', .flag = &json}, {0}};
     enum mu_status status;
-    int option;
 
-    for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
-        if (option < 0)
-            break;
-        json = true;
-    }
-    MU_TRY(ctl_operands(argc, 1, 1, err));
+    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
     status = check(argv[optind], &report, err);
     if (!json)
         print_text(&report);

@@ -16,26 +16,18 @@ struct options {
 
 static enum mu_status parse_options(int argc, char **argv, struct options *o, struct mu_error *err)
 {
-    static const struct option long_options[] = {
-        {"bank", required_argument, NULL, 'b'},
-        {"json", no_argument, NULL, 'j'},
-        {"tcti", required_argument, NULL, 't'},
-        {NULL, 0, NULL, 0},
+    const char *bank = NULL;
+    const struct ctl_option options[] = {
+        {"bank", 'b', .text = &bank},
+        {"json", 'j', .flag = &o->json},
+        {"tcti", 't', .text = &o->tcti},
+        {0},
     };
-    int option;
 
-    for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, long_options, &option, err));
-        if (option == -1)
-            break;
-        if (option == 'j')
-            o->json = true;
-        if (option == 't')
-            o->tcti = optarg;
-        if (option == 'b' && (o->bank = hash_from_name(optarg)) == HASH_NONE)
-            return mu_fail(err, MU_USAGE, "--bank \"%s\": must be sha1, sha256, sha384 or sha512",
-                           optarg);
-    }
+    MU_TRY(ctl_options(argc, argv, options, 0, INT_MAX, err));
+    if (bank != NULL && (o->bank = hash_from_name(bank)) == HASH_NONE)
+        return mu_fail(err, MU_USAGE, "--bank \"%s\": must be sha1, sha256, sha384 or sha512",
+                       bank);
     for (int i = optind; i < argc; i++) {
         uint32_t mask;
 

@@ -119,22 +119,15 @@ static enum mu_status lint(const char *path, unsigned fence_pcr, bool json, stru
 
 static enum mu_status run(int argc, char **argv, struct mu_error *err)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"fence-pcr", required_argument, NULL, 'f'}, {0}};
     unsigned fence_pcr = POLICY_FENCE_PCR;
+    const char *fence = NULL;
     bool json = false;
-    int option;
+    const struct ctl_option options[] = {
+        {"json", 'j', .flag = &json}, {"fence-pcr", 'f', .text = &fence}, {0}};
 
-    for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
-        if (option < 0)
-            break;
-        if (option == 'f')
-            MU_TRY(policy_fence_pcr(optarg, &fence_pcr, err));
-        else
-            json = true;
-    }
-    MU_TRY(ctl_operands(argc, 1, 1, err));
+    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
+    if (fence != NULL)
+        MU_TRY(policy_fence_pcr(fence, &fence_pcr, err));
     return lint(argv[optind], fence_pcr, json, err);
 }
 

@@ -106,25 +106,15 @@ static enum mu_status load(const char *device, const char *key_path, struct reco
 
 static enum mu_status run(int argc, char **argv, struct mu_error *err)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"key", required_argument, NULL, 'k'}, {0}};
     MU_CLEANUP(record_free) struct record record = {0};
     struct mu_error why = {0};
     const char *key = NULL;
     bool json = false;
     int signature = SIGNATURE_NOT_CHECKED;
-    int option;
+    const struct ctl_option options[] = {
+        {"json", 'j', .flag = &json}, {"key", 'k', .text = &key}, {0}};
 
-    for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
-        if (option < 0)
-            break;
-        if (option == 'k')
-            key = optarg;
-        else
-            json = true;
-    }
-    MU_TRY(ctl_operands(argc, 1, 1, err));
+    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
     if (load(argv[optind], key, &record, &signature, &why, err) != MU_OK) {
         why = *err;
         if (json)

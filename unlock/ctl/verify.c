@@ -2,7 +2,6 @@
 #include "attest/verify.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,48 +53,27 @@ struct arguments {
 static enum mu_status parse_arguments(int argc, char **argv, struct arguments *ret,
                                       struct mu_error *err)
 {
-    static const struct option options[] = {
-        {"root", required_argument, NULL, 'r'},
-        {"at", required_argument, NULL, 'a'},
-        {"max-age", required_argument, NULL, 'm'},
-        {"nonce", required_argument, NULL, 'n'},
-        {"baseline", required_argument, NULL, 'b'},
-        {"identity", required_argument, NULL, 'i'},
-        {"identity-signature", required_argument, NULL, 's'},
-        {"identity-certificate", required_argument, NULL, 'c'},
-        {"require-all", no_argument, NULL, 256},
-        {"json", no_argument, NULL, 'j'},
+    const struct ctl_option options[] = {
+        {"root", 'r', .text = &ret->root},
+        {"at", 'a', .text = &ret->at},
+        {"max-age", 'm', .text = &ret->max_age},
+        {"nonce", 'n', .text = &ret->nonce},
+        {"baseline", 'b', .text = &ret->baseline},
+        {"identity", 'i', .text = &ret->identity},
+        {"identity-signature", 0, .text = &ret->identity_signature},
+        {"identity-certificate", 0, .text = &ret->identity_certificate},
+        {"require-all", 0, .flag = &ret->require_all},
+        {"json", 'j', .flag = &ret->json},
         {0},
     };
-    const char **const text[UCHAR_MAX + 1] = {
-        ['r'] = &ret->root,
-        ['a'] = &ret->at,
-        ['m'] = &ret->max_age,
-        ['n'] = &ret->nonce,
-        ['b'] = &ret->baseline,
-        ['i'] = &ret->identity,
-        ['s'] = &ret->identity_signature,
-        ['c'] = &ret->identity_certificate,
-    };
-    int option;
 
-    for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
-        if (option == -1)
-            break;
-        if (option == 'j')
-            ret->json = true;
-        else if (option == 256)
-            ret->require_all = true;
-        else
-            *text[option] = optarg;
-    }
+    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
     if (ret->identity == NULL &&
         (ret->identity_signature != NULL || ret->identity_certificate != NULL))
         return mu_fail(err, MU_USAGE, "%s means nothing without --identity",
                        ret->identity_signature != NULL ? "--identity-signature"
                                                        : "--identity-certificate");
-    return ctl_operands(argc, 1, 1, err);
+    return MU_OK;
 }
 
 /* Exactly `count` digits. */
