@@ -193,8 +193,10 @@ static void test_truncated(void **state)
     (void)state;
     for (size_t len = 0; len < strlen(PAYLOAD); len++) {
         MU_CLEANUP(string_free) char *payload = strndup(PAYLOAD, len);
-        MU_CLEANUP(string_free) char *token = make_token(payload, "[\"1\"]", builder);
+        MU_CLEANUP(string_free) char *token = NULL;
 
+        assert_non_null(payload);
+        token = make_token(payload, "[\"1\"]", builder);
         assert_int_equal(parse(token, builder, &record, &err), MU_REFUSE);
     }
 }

@@ -32,7 +32,7 @@ static void name_call(int call)
     char *digit = strrchr(text, '.');
 
     for (; *digit == '.'; digit--, call /= 10)
-        *digit = call > 0 ? (char)('0' + call % 10) : ' ';
+        *digit = " 0123456789"[call > 0 ? 1 + call % 10 : 0];
     if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
         return;
 }

@@ -220,12 +220,13 @@ void doctor_check_policy(struct doctor *doctor)
     MU_CLEANUP(json_free) json_object *policy = NULL;
     unsigned fence_pcr = doctor->configured ? doctor->config.fence_pcr : POLICY_FENCE_PCR;
     struct mu_error err = {0};
-    enum mu_status status = MU_OK;
+    enum mu_status status;
 
-    if (report == NULL)
-        status = mu_oom(&err);
-    if (status == MU_OK)
-        status = file_read(doctor->policy, POLICY_MAX_BYTES, &text, &err);
+    if (report == NULL) {
+        doctor_fail(doctor, mu_oom(&err), "policy", fix, "%s", err.text);
+        return;
+    }
+    status = file_read(doctor->policy, POLICY_MAX_BYTES, &text, &err);
     if (status == MU_OK)
         status = json_parse(buffer_view(&text), doctor->policy, MU_CONFIG, &policy, &err);
     if (status == MU_OK)

@@ -28,7 +28,7 @@ static struct initramfs_entry *add_entry(struct initramfs *image)
         size_t room = image->room == 0 ? 1024 : 2 * image->room;
         struct initramfs_entry *grown;
 
-        if (room > 2 * INITRAMFS_ENTRIES_MAX)
+        if (room > 2ul * INITRAMFS_ENTRIES_MAX)
             return NULL;
         grown = reallocarray(image->entry, room, sizeof(*grown));
         if (grown == NULL)

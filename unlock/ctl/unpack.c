@@ -17,18 +17,18 @@
 static const struct tool {
     const char *magic;
     size_t len;
-    const char *program, *package;
-    const char *argument[3];
+    const char *package;
+    char *program, *argument[3]; /* not const: execve's prototype */
 } tools[] = {
     {"\x28\xb5\x2f\xfd", 4, "zstd", "zstd", {"-dcq"}},
     {"\x1f\x8b", 2, "gzip", "gzip", {"-dcq"}},
     {"\xfd"
      "7zXZ",
      5,
-     "xz",
      "xz-utils",
+     "xz",
      {"-dcq"}},
-    {"\x5d\0\0", 3, "xz", "xz-utils", {"-dcq", "--format=lzma"}},
+    {"\x5d\0\0", 3, "xz-utils", "xz", {"-dcq", "--format=lzma"}},
     {"\x02\x21\x4c\x18", 4, "lz4", "lz4", {"-dcq"}},
     {"\x04\x22\x4d\x18", 4, "lz4", "lz4", {"-dcq"}},
     {"BZh", 3, "bzip2", "bzip2", {"-dcq"}},
@@ -105,8 +105,7 @@ static enum mu_status put_input(struct bytes data, int *ret, struct mu_error *er
 /* posix_spawnp would search in this process's own PATH. */
 static int spawn(const struct tool *tool, posix_spawn_file_actions_t *actions, pid_t *ret)
 {
-    char *argv[] = {(char *)(uintptr_t)tool->program, (char *)(uintptr_t)tool->argument[0],
-                    (char *)(uintptr_t)tool->argument[1], NULL};
+    char *argv[] = {tool->program, tool->argument[0], tool->argument[1], NULL};
     char *environment[] = {(char[]){"PATH=" SEARCH_PATH}, (char[]){"LC_ALL=C"}, NULL};
     int rc = ENOENT;
 
