@@ -60,7 +60,8 @@ install() {
     esac
 
     # networkd is started by our unit and needs none; rd.neednet would have the boot wait for it.
-    mu_is_included systemd-networkd || echo "rd.neednet=1" >"$initdir/etc/cmdline.d/51-measured-unlock.conf"
+    mu_is_included systemd-networkd || ! mu_needs_network "$conf" ||
+        echo "rd.neednet=1" >"$initdir/etc/cmdline.d/51-measured-unlock.conf"
     echo "rd.luks=0 rd.auto=0 noresume rd.shell=0 rd.emergency=poweroff" \
         "rd.retry=$(mu_patience "$conf" 86400)" >"$initdir/etc/cmdline.d/50-measured-unlock.conf"
     inst_hook cmdline 95 "$moddir/cmdline.sh"

@@ -38,6 +38,21 @@ mu_volumes() (
     done <"$1"
 )
 
+# mu_needs_network FILE: fails if the TPM alone releases every key.
+# shellcheck disable=SC2094 # it is only read
+mu_needs_network() (
+    while read -r line || [ -n "$line" ]; do
+        case $line in
+            '['*']') section=$(mu_trim "${line#?}") section=$(mu_trim "${section%]}") ;;
+            *) continue ;;
+        esac
+        case $section in
+            'volume '*) [ "$(mu_setting "$1" "$section" provider aws-kms)" = tpm2 ] || exit 0 ;;
+        esac
+    done <"$1"
+    exit 1
+)
+
 # mu_timeout FILE: seconds that measured-unlock gives itself.
 mu_timeout() (
     seconds=$(mu_setting "$1" boot timeout 120)

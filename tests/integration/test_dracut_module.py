@@ -429,6 +429,20 @@ def test_install_plain(world):
     assert not image(world, "etc/systemd").exists()
 
 
+@pytest.mark.parametrize("providers, needed", [(["tpm2"], False), (["tpm2", "tpm2"], False), (["tpm2", "aws-kms"], True),
+                                               (["tpm2", None], True)])
+def test_network_is_waited_for_only_if_needed(world, providers, needed):
+    administer(world)
+    conf = world / "etc/measured-unlock/measured-unlock.conf"
+    sections = (f"[volume v{i}]\ndevice = LABEL=v{i}\n" + (f"provider = {p}\n" if p else "")
+                for i, p in enumerate(providers))
+    conf.write_text("[boot]\n" + "".join(sections))
+    done = module(world, "install", "network-legacy")
+    assert done.returncode == 0, done.stderr
+    arguments = "".join(p.read_text() for p in image(world, "etc/cmdline.d").iterdir()).split()
+    assert ("rd.neednet=1" in arguments) == needed
+
+
 def test_install_keeps_a_resolv_conf(world):
     administer(world)
     (world / "init/etc").mkdir(parents=True)

@@ -25,15 +25,15 @@ class Machine:
     lists of `aws-emulator fault`. check: shell the guest runs once it is up. stay: go on to a login
     instead of powering off. strings: SMBIOS type 11 strings, by which an outsider could hand a
     command line to systemd-stub. link: False starts with the cable out (see plug). console: the
-    guest gets this terminal.
+    guest gets this terminal. tpm: the state of a TPM that was used before, of which it gets a copy.
     """
 
     def __init__(self, workshop, disk, policy, *, faults=(), check=None, stay=False, strings=(),
-                 link=True, console=False, banks=BANKS, memory=1024, qemu=()):
+                 link=True, console=False, banks=BANKS, memory=1024, qemu=(), tpm=None):
         self.directory = Path(tempfile.mkdtemp(prefix="mu-vm-"))
         self._workshop, self._disk, self._policy, self._faults = workshop, disk, policy, faults
         self._link, self._console, self._banks = link, console, banks
-        self._strings, self._memory, self._extra = strings, memory, list(qemu)
+        self._strings, self._memory, self._extra, self._tpm_state = strings, memory, list(qemu), tpm
         self.serial, self.marker = self.directory / "serial", self.directory / "marker"
         self.vars = self.directory / "vars.fd"
         shutil.copy(OVMF / "OVMF_VARS_4M.fd", self.vars)
@@ -65,6 +65,8 @@ class Machine:
         self._namespace = Namespace(self.directory)
         spawn = self._namespace.spawn
         try:
+            if self._tpm_state:
+                shutil.copytree(self._tpm_state, self.directory / "tpm")
             self.tpm = aws.NitroTpm(spawn, self.directory / "tpm", self._workshop.nitrotpm_ca,
                                     self._banks)
             state = aws.copy_state(self._workshop.authorities / "aws", self.directory / "aws")

@@ -42,9 +42,10 @@ def _make_authorities(directory):
     run("openssl", "pkey", "-in", directory / "builder.key", "-pubout", "-out", directory / "builder.pem")
 
 
-def configuration_text(volumes, boot=BOOT):
+def configuration_text(volumes, boot=BOOT, provider=None):
+    more = f"provider = {provider}\n" if provider else ""
     return f"[boot]\n{boot}\n" + "".join(
-        f"[volume {name}]\ndevice = PARTLABEL={name}\n" for name in volumes)
+        f"[volume {name}]\ndevice = PARTLABEL={name}\n{more}" for name in volumes)
 
 
 class Workshop:
@@ -58,16 +59,16 @@ class Workshop:
         run("make", "-s", "-C", TOP, "install", f"DESTDIR={self.stage}",
             env={**os.environ, "MAKEFLAGS": ""})
 
-    def settings(self, volumes=("root",), boot=BOOT):
+    def settings(self, volumes=("root",), boot=BOOT, provider=None):
         """Variables for 35-configure: these volumes, by partition label."""
-        text = configuration_text(volumes, boot)
+        text = configuration_text(volumes, boot, provider)
         path = self.scratch / (cache.key(text) + ".conf")
         path.write_text(text)
         return {"CONFIG": path, "BUILDER_PEM": self.authorities / "builder.pem", "CA_FILE": self.authorities / "aws/ca.pem"}
 
-    def uki(self, kind=image.SYSTEMD, volumes=("root",), boot=BOOT, trees=()):
+    def uki(self, kind=image.SYSTEMD, volumes=("root",), boot=BOOT, trees=(), provider=None):
         """A UKI that unlocks the partitions with these labels; trees: more files for the image."""
-        return image.uki(kind, self.stage, *trees, **self.settings(volumes, boot))
+        return image.uki(kind, self.stage, *trees, **self.settings(volumes, boot, provider))
 
     def baseline(self, uki):
         """The complete baseline that the image builder predicts for a UKI, and signs."""
@@ -120,6 +121,19 @@ class Workshop:
                           env=aws.BUILDER_ENVIRONMENT)
             finally:
                 kms.close()
+        return volume
+
+    def enroll_tpm2(self, volume, uki, tpm):
+        """The same with the key sealed to a TPM, whose state is the directory `tpm`, for the UKI as predicted."""
+        started = run(aws.NITROTPM, "start", "--dir", tpm, "--tcp", 0, "--ca", self.nitrotpm_ca,
+                      "--instance-id", aws.INSTANCE)
+        try:
+            tcti = next(word for word in started.split() if word.startswith("tcti=")).removeprefix("tcti=")
+            run(MUCTL, "enroll", volume, "--provider", "tpm2", "--tcti", tcti, "--baseline", self.baseline(uki),
+                "--sign-key", self.signing_key, "--key-file", "-", "--record-version", VERSION,
+                input=luks.PASSPHRASE.decode())
+        finally:
+            run(aws.NITROTPM, "stop", "--dir", tpm)
         return volume
 
     def disk(self, uki, **volumes):
