@@ -148,6 +148,7 @@ enum mu_status tpm2_to_json(const struct sealed *sealed, const struct seal_polic
 
 struct provider_session {
     const struct config *config;
+    struct deadline deadline;
     struct tpm *tpm;
 };
 
@@ -156,10 +157,10 @@ static enum mu_status session_start(const struct config *config, struct deadline
 {
     struct provider_session *session = calloc(1, sizeof(*session));
 
-    (void)deadline;
     if (session == NULL)
         return mu_oom(err);
     session->config = config;
+    session->deadline = deadline;
     *ret = session;
     return MU_OK;
 }
@@ -198,6 +199,19 @@ static enum mu_status session_attest(struct provider_session *session, struct tp
     return MU_OK;
 }
 
+/* A busy or locked-out TPM, or one that was lost on the way, may answer the next time. */
+static enum mu_status unseal(const struct provider_session *session, const struct sealed *sealed,
+                             const struct seal_policy *policy, struct secret *ret,
+                             struct mu_error *err)
+{
+    for (unsigned attempt = 0;; attempt++) {
+        enum mu_status status = tpm_unseal(session->tpm, sealed, policy, ret, err);
+
+        if (status != MU_RETRY || !backoff_sleep(attempt, 50, 2000, session->deadline))
+            return status;
+    }
+}
+
 static enum mu_status session_release(struct provider_session *session, const struct record *record,
                                       struct secret *ret_key, struct mu_error *err)
 {
@@ -207,7 +221,7 @@ static enum mu_status session_release(struct provider_session *session, const st
     uint64_t start = now_us();
 
     MU_TRY(read_record(session, record, &sealed, &policy, err));
-    MU_TRY(tpm_unseal(session->tpm, &sealed, &policy, &key, err));
+    MU_TRY(unseal(session, &sealed, &policy, &key, err));
     trace_step("tpm-unseal", start);
     if (key.len != RELEASE_KEY_SIZE)
         return mu_fail(err, MU_REFUSE, "unsealed %zu bytes instead of %d", key.len,
