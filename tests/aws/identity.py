@@ -16,9 +16,7 @@ OID_SIGNED_DATA = bytes.fromhex('06092a864886f70d010702')
 OID_CONTENT_TYPE = bytes.fromhex('06092a864886f70d010903')
 OID_MESSAGE_DIGEST = bytes.fromhex('06092a864886f70d010904')
 OID_SIGNING_TIME = bytes.fromhex('06092a864886f70d010905')
-OID_ALGORITHM_PROTECTION = bytes.fromhex('06092a864886f70d010934')
 OID_RSA = bytes.fromhex('06092a864886f70d010101')
-OID_RSA_SHA256 = bytes.fromhex('06092a864886f70d01010b')
 OID_DSA_SHA1 = bytes.fromhex('06072a8648ce380403')
 OID_SHA1 = bytes.fromhex('06052b0e03021a')
 INTEGER, UTC_TIME, CONSTRUCTED = 0x02, 0x17, 0x20
@@ -88,21 +86,18 @@ def attribute(oid, value):
     return definite(SEQUENCE, oid, definite(SET, value))
 
 
-def signed_attributes(text, digest, method):
-    """The order is that of DER. RFC 6211 is in rsa2048 alone."""
+def signed_attributes(text, digest):
     moment = f'{datetime.now(timezone.utc):%y%m%d%H%M%SZ}'.encode()
-    algorithms = definite(SEQUENCE, definite(SEQUENCE, OID_SHA256, NULL), b'\xa1' + method[1:])
-    return b''.join([
-        attribute(OID_CONTENT_TYPE, OID_DATA), attribute(OID_SIGNING_TIME, definite(UTC_TIME, moment)),
-        attribute(OID_ALGORITHM_PROTECTION, algorithms) if digest == 'sha256' else b'',
-        attribute(OID_MESSAGE_DIGEST, definite(OCTET_STRING, hashlib.new(digest, text).digest()))])
+    return b''.join([attribute(OID_CONTENT_TYPE, OID_DATA),
+                     attribute(OID_SIGNING_TIME, definite(UTC_TIME, moment)),
+                     attribute(OID_MESSAGE_DIGEST, definite(OCTET_STRING, hashlib.new(digest, text).digest()))])
 
 
-def signer_info(text, signer, digest, attributes, rsa_oid=OID_RSA_SHA256):
+def signer_info(text, signer, digest, attributes):
     oid, algorithm = {'sha1': (OID_SHA1, hashes.SHA1()), 'sha256': (OID_SHA256, hashes.SHA256())}[digest]
-    method = (definite(SEQUENCE, rsa_oid, NULL) if isinstance(signer.key, rsa.RSAPrivateKey)
+    method = (definite(SEQUENCE, OID_RSA, NULL) if isinstance(signer.key, rsa.RSAPrivateKey)
               else definite(SEQUENCE, OID_DSA_SHA1))
-    attributes = signed_attributes(text, digest, method) if attributes else b''
+    attributes = signed_attributes(text, digest) if attributes else b''
     signature = signer.sign(definite(SET, attributes) if attributes else text, algorithm)
     issuer = definite(SEQUENCE, signer.cert.issuer.public_bytes(), integer(signer.cert.serial_number))
     return definite(SEQUENCE, VERSION_1, issuer, definite(SEQUENCE, oid, NULL),

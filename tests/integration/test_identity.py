@@ -122,8 +122,6 @@ def test_what_a_genuine_message_may_hold(place):
     signer = place.region.rsa2048
     der = signer.cert.public_bytes(identity.serialization.Encoding.DER)
     place.accepted(pem(identity.pkcs7(text(), signer, attributes=False)))
-    info = identity.signer_info(text(), signer, "sha256", True, identity.OID_RSA)
-    place.accepted(pem(identity.pkcs7(text(), signer, signers=[info])))
     place.accepted(pem(identity.pkcs7(text(), signer, certificates=identity.definite(0xa0, der))))
     place.accepted(pem(identity.pkcs7(text(tags={"new": ["member"]}), signer)))
     place.accepted(pem(identity.pkcs7(text(instanceId=w.INSTANCE_ID), signer)), "--at", "document")
@@ -272,8 +270,8 @@ def unreadable(place):
         "detached": (pem(identity.pkcs7(None, signer)), None, "missing"),
         "no signer": (pem(identity.pkcs7(text(), signer, signers=[])), None, "exactly one"),
         "two signers": (pem(identity.pkcs7(text(), signer, signers=[info, info])), None, "exactly one"),
-        "RSA-PSS": (pem(identity.pkcs7(text(), signer, signers=[info.replace(
-            identity.OID_RSA_SHA256, bytes.fromhex("06092a864886f70d01010a"))])), None, "something else than RSA"),
+        "ECDSA": (pem(identity.pkcs7(text(), signer, signers=[info.replace(
+            identity.OID_RSA, bytes.fromhex("06092a864886f70d01010a"))])), None, "something else than RSA"),
         "not an object": (signed(b'["instanceId"]'), None, "JSON"), "UTF-16": (signed(text().decode().encode("utf-16")), None, "JSON"),
         **{f"{m} missing": (signed(json.dumps({k: v for k, v in MEMBERS.items() if k != m}).encode()), None, m)
            for m in ("instanceId", "accountId", "region", "instanceType", "imageId", "pendingTime")},
@@ -289,7 +287,7 @@ def unreadable(place):
 @pytest.mark.parametrize("name", [
     "instanceId twice", "accountId twice, raw", "bytes after the JSON", "bytes after the message", "a second message", "cut",
     "no end line", "empty", "oversized", "oversized inside", "oversized signature", "no signature", "empty signature",
-    "zero byte", "not CMS", "detached", "no signer", "two signers", "RSA-PSS", "not an object", "UTF-16",
+    "zero byte", "not CMS", "detached", "no signer", "two signers", "ECDSA", "not an object", "UTF-16",
     "instanceId missing", "accountId missing", "region missing", "instanceType missing", "imageId missing",
     "pendingTime missing", "instanceId null", "account as a number", "short account", "region as a path",
     "terminal escape", "line break"])

@@ -50,7 +50,6 @@ static void digest_free(EVP_MD_CTX **context)
 static void stack_free(STACK_OF(X509) * *stack)
 {
     sk_X509_pop_free(*stack, X509_free);
-    ERR_clear_error(); /* of keys that this OpenSSL does not know */
 }
 
 static enum mu_status bad(struct mu_error *err, const char *rule)

@@ -54,43 +54,6 @@ static const char help[] =
     "arn:aws:kms:eu-west-1:111122223333:key/1234...\n"
     "             --baseline golden.json --sign-key builder.key\n";
 
-enum {
-    OPT_KEY_ARN = 256,
-    OPT_BASELINE,
-    OPT_SIGN_KEY,
-    OPT_KEY_FILE,
-    OPT_VOLUME_KEY_FILE,
-    OPT_RECORD_VERSION,
-    OPT_VOLUME,
-    OPT_CONFIG,
-    OPT_ENDPOINT,
-    OPT_CA_FILE,
-    OPT_PROVIDER,
-    OPT_TCTI,
-    OPT_AUTHORIZE,
-    OPT_RESIGN,
-    OPT_JSON,
-};
-
-static const struct option options[] = {
-    {"key-arn", required_argument, NULL, OPT_KEY_ARN},
-    {"baseline", required_argument, NULL, OPT_BASELINE},
-    {"sign-key", required_argument, NULL, OPT_SIGN_KEY},
-    {"key-file", required_argument, NULL, OPT_KEY_FILE},
-    {"volume-key-file", required_argument, NULL, OPT_VOLUME_KEY_FILE},
-    {"record-version", required_argument, NULL, OPT_RECORD_VERSION},
-    {"volume", required_argument, NULL, OPT_VOLUME},
-    {"config", required_argument, NULL, OPT_CONFIG},
-    {"endpoint", required_argument, NULL, OPT_ENDPOINT},
-    {"ca-file", required_argument, NULL, OPT_CA_FILE},
-    {"provider", required_argument, NULL, OPT_PROVIDER},
-    {"tcti", required_argument, NULL, OPT_TCTI},
-    {"authorize", required_argument, NULL, OPT_AUTHORIZE},
-    {"resign", no_argument, NULL, OPT_RESIGN},
-    {"json", no_argument, NULL, OPT_JSON},
-    {0},
-};
-
 struct arguments {
     const char *device;
     const char *key_arn;
@@ -99,6 +62,7 @@ struct arguments {
     const char *sign_key;
     const char *key_file;
     const char *volume_key_file;
+    const char *version;
     uint64_t record_version;
     const char *volume;
     const char *config;
@@ -110,41 +74,6 @@ struct arguments {
     bool resign;
     bool json;
 };
-
-static enum mu_status take_option(struct arguments *a, int option, struct mu_error *err)
-{
-    const char **const text[] = {
-        [OPT_KEY_ARN - 256] = &a->key_arn,     [OPT_SIGN_KEY - 256] = &a->sign_key,
-        [OPT_KEY_FILE - 256] = &a->key_file,   [OPT_VOLUME_KEY_FILE - 256] = &a->volume_key_file,
-        [OPT_VOLUME - 256] = &a->volume,       [OPT_CONFIG - 256] = &a->config,
-        [OPT_ENDPOINT - 256] = &a->endpoint,   [OPT_CA_FILE - 256] = &a->ca_file,
-        [OPT_PROVIDER - 256] = &a->provider,   [OPT_TCTI - 256] = &a->tcti,
-        [OPT_AUTHORIZE - 256] = &a->authorize,
-    };
-
-    switch (option) {
-    case OPT_JSON:
-        a->json = true;
-        return MU_OK;
-    case OPT_RESIGN:
-        a->resign = true;
-        return MU_OK;
-    case OPT_BASELINE:
-        if (a->baselines == RECORD_BASELINES_MAX)
-            return mu_fail(err, MU_USAGE, "at most %d baselines", RECORD_BASELINES_MAX);
-        a->baseline[a->baselines++] = optarg;
-        return MU_OK;
-    case OPT_RECORD_VERSION:
-        if (!luks_number(optarg, &a->record_version) || a->record_version == 0 ||
-            a->record_version >= INT64_MAX)
-            return mu_fail(err, MU_USAGE, "--record-version '%s' is not a number from 1 on",
-                           optarg);
-        return MU_OK;
-    default:
-        *text[option - 256] = optarg;
-        return MU_OK;
-    }
-}
 
 /* Each option where it means something. */
 static enum mu_status check_provider(const struct arguments *a, struct mu_error *err)
@@ -172,16 +101,30 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
                                       struct mu_error *err)
 {
     struct arguments a = {.provider = AWS_KMS, .tcti = getenv("MU_TCTI")};
-    int option;
+    const struct ctl_option options[] = {
+        {"provider", 0, .text = &a.provider},
+        {"key-arn", 0, .text = &a.key_arn},
+        {"authorize", 0, .text = &a.authorize},
+        {"tcti", 0, .text = &a.tcti},
+        {"baseline", 0, .text = a.baseline, .count = &a.baselines, .max = RECORD_BASELINES_MAX},
+        {"sign-key", 0, .text = &a.sign_key},
+        {"key-file", 0, .text = &a.key_file},
+        {"volume-key-file", 0, .text = &a.volume_key_file},
+        {"resign", 0, .flag = &a.resign},
+        {"record-version", 0, .text = &a.version},
+        {"volume", 0, .text = &a.volume},
+        {"config", 0, .text = &a.config},
+        {"endpoint", 0, .text = &a.endpoint},
+        {"ca-file", 0, .text = &a.ca_file},
+        {"json", 0, .flag = &a.json},
+        {0},
+    };
 
-    for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
-        if (option < 0)
-            break;
-        MU_TRY(take_option(&a, option, err));
-    }
-    MU_TRY(ctl_operands(argc, 1, 1, err));
+    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
     a.device = argv[optind];
+    if (a.version != NULL && (!luks_number(a.version, &a.record_version) || a.record_version == 0 ||
+                              a.record_version >= INT64_MAX))
+        return mu_fail(err, MU_USAGE, "--record-version '%s' is not a number from 1 on", a.version);
     MU_TRY(check_provider(&a, err));
     if (a.key_file != NULL && a.volume_key_file != NULL)
         return mu_fail(err, MU_USAGE, "--key-file or --volume-key-file, not both");

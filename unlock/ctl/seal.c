@@ -41,7 +41,8 @@ static const char seal_help[] =
 static const char unseal_help[] =
     "Gives back what 'muctl seal' or tpm2_create sealed. Exit code 2 when the TPM refuses.\n"
     "\n"
-    "  FILE             the JSON of 'muctl seal'; default: standard input\n"
+    "  FILE             the JSON of 'muctl seal', or of 'muctl record show' for a volume with the\n"
+    "                   provider tpm2 and an open fence; default: standard input\n"
     "  --public F       the two parts of an object with a PCR policy ...\n"
     "  --private F      ... instead of FILE; its parent must be the key of muctl(8)\n"
     "  --pcr LIST       with these: the PCRs of the policy; default: 4,7,12\n"
@@ -51,31 +52,20 @@ static const char unseal_help[] =
     "Example: muctl unseal token.sealed | openssl enc -d -aes-256-cbc -pbkdf2 -pass stdin -in "
     "data\n";
 
-enum {
-    OPT_PCR = 256,
-    OPT_BANK,
-    OPT_BASELINE,
-    OPT_FENCE_PCR,
-    OPT_AUTHORIZE,
-    OPT_PUBLIC,
-    OPT_PRIVATE,
-    OPT_FORCE,
-    OPT_TCTI,
+struct arguments {
+    const char *file, *pcr, *bank, *fence, *authorize, *output, *public_file, *private_file, *tcti;
+    const char *path[SEAL_STATES_MAX]; /* --baseline */
+    size_t baselines;
+    bool force;
 };
 
-struct arguments {
-    const char *file;
+/* What they mean. */
+struct request {
     uint32_t pcrs;
     enum hash_alg bank; /* HASH_NONE: what the TPM has */
     struct pcr_values baseline[SEAL_STATES_MAX];
     size_t baselines;
     int fence_pcr;
-    const char *authorize;
-    const char *output;
-    const char *public_file;
-    const char *private_file;
-    bool force;
-    const char *tcti;
 };
 
 static void wipe(struct buffer *buffer)
@@ -107,107 +97,55 @@ enum mu_status ctl_read_secret(const char *path, size_t max, struct secret *ret,
 
 /* ---- arguments ---- */
 
-static enum mu_status take_bank(struct arguments *a, struct mu_error *err)
-{
-    a->bank = hash_from_name(optarg);
-    if (a->bank != HASH_SHA256 && a->bank != HASH_SHA384)
-        return mu_fail(err, MU_USAGE, "--bank \"%s\": must be sha256 or sha384", optarg);
-    return MU_OK;
-}
-
-static enum mu_status take_fence(struct arguments *a, struct mu_error *err)
+static enum mu_status take_fence(const char *text, int *ret, struct mu_error *err)
 {
     uint32_t mask;
 
-    MU_TRY(ctl_pcr_list(optarg, &mask, err));
+    MU_TRY(ctl_pcr_list(text, &mask, err));
     for (int pcr = 8; pcr <= 15; pcr++)
         if (mask == PCR_BIT(pcr)) {
-            a->fence_pcr = pcr;
+            *ret = pcr;
             return MU_OK;
         }
-    return mu_fail(err, MU_USAGE, "--fence-pcr %s: must be one of 8 to 15", optarg);
+    return mu_fail(err, MU_USAGE, "--fence-pcr %s: must be one of 8 to 15", text);
 }
 
-static enum mu_status take_baseline(struct arguments *a, struct mu_error *err)
+static enum mu_status understand(const struct arguments *a, struct request *ret,
+                                 struct mu_error *err)
 {
-    if (a->baselines == SEAL_STATES_MAX)
-        return mu_fail(err, MU_USAGE, "at most %d baselines", SEAL_STATES_MAX);
-    return baseline_load(optarg, &a->baseline[a->baselines++], err);
-}
-
-static enum mu_status take_option(struct arguments *a, int option, struct mu_error *err)
-{
-    const char **text = NULL;
-
-    switch (option) {
-    case OPT_PCR:
-        return ctl_pcr_list(optarg, &a->pcrs, err);
-    case OPT_BANK:
-        return take_bank(a, err);
-    case OPT_BASELINE:
-        return take_baseline(a, err);
-    case OPT_FENCE_PCR:
-        return take_fence(a, err);
-    case OPT_FORCE:
-        a->force = true;
-        return MU_OK;
-    case OPT_AUTHORIZE:
-        text = &a->authorize;
-        break;
-    case OPT_PUBLIC:
-        text = &a->public_file;
-        break;
-    case OPT_PRIVATE:
-        text = &a->private_file;
-        break;
-    case OPT_TCTI:
-        text = &a->tcti;
-        break;
-    default:
-        text = &a->output;
-        break;
-    }
-    *text = optarg;
-    return MU_OK;
-}
-
-static enum mu_status parse_arguments(int argc, char **argv, const struct option *options,
-                                      struct arguments *ret, struct mu_error *err)
-{
-    *ret = (struct arguments){
-        .fence_pcr = TPM2_NO_FENCE, .output = "-", .tcti = getenv("MU_TCTI"), .file = NULL};
-    for (;;) {
-        int option;
-
-        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
-        if (option < 0)
-            break;
-        MU_TRY(take_option(ret, option, err));
-    }
-    MU_TRY(ctl_operands(argc, 0, 1, err));
-    if (optind < argc)
-        ret->file = argv[optind];
-    if ((ret->public_file == NULL) != (ret->private_file == NULL))
+    *ret = (struct request){.fence_pcr = TPM2_NO_FENCE, .pcrs = DEFAULT_PCRS};
+    if ((a->public_file == NULL) != (a->private_file == NULL))
         return mu_fail(err, MU_USAGE, "--public and --private go together");
-    if (ret->baselines > 0 && (ret->pcrs != 0 || ret->bank != HASH_NONE))
+    if (a->baselines > 0 && (a->pcr != NULL || a->bank != NULL))
         return mu_fail(err, MU_USAGE, "--baseline says which PCRs: no --pcr or --bank with it");
+    if (a->authorize != NULL && a->public_file != NULL)
+        return mu_fail(err, MU_USAGE, "--authorize: the signed policies have a place in JSON only");
+    if (a->pcr != NULL)
+        MU_TRY(ctl_pcr_list(a->pcr, &ret->pcrs, err));
+    if (a->fence != NULL)
+        MU_TRY(take_fence(a->fence, &ret->fence_pcr, err));
+    ret->bank = a->bank != NULL ? hash_from_name(a->bank) : HASH_NONE;
+    if (a->bank != NULL && ret->bank != HASH_SHA256 && ret->bank != HASH_SHA384)
+        return mu_fail(err, MU_USAGE, "--bank \"%s\": must be sha256 or sha384", a->bank);
+    for (; ret->baselines < a->baselines; ret->baselines++)
+        MU_TRY(baseline_load(a->path[ret->baselines], &ret->baseline[ret->baselines], err));
     return MU_OK;
 }
 
 /* ---- the policy ---- */
 
 /* The PCRs as they are now. */
-static enum mu_status present_state(struct arguments *a, struct tpm *tpm, struct mu_error *err)
+static enum mu_status present_state(struct request *q, struct tpm *tpm, struct mu_error *err)
 {
     struct tpm_banks banks;
 
     MU_TRY(tpm_banks(tpm, &banks, err));
-    for (size_t i = 0; i < banks.count && a->bank == HASH_NONE; i++)
+    for (size_t i = 0; i < banks.count && q->bank == HASH_NONE; i++)
         if (banks.bank[i].alg == HASH_SHA384 && banks.bank[i].mask != 0)
-            a->bank = HASH_SHA384;
-    a->baselines = 1;
-    return tpm_pcr_read(tpm, a->bank != HASH_NONE ? a->bank : HASH_SHA256,
-                        a->pcrs != 0 ? a->pcrs : DEFAULT_PCRS, &a->baseline[0], err);
+            q->bank = HASH_SHA384;
+    q->baselines = 1;
+    return tpm_pcr_read(tpm, q->bank != HASH_NONE ? q->bank : HASH_SHA256, q->pcrs, &q->baseline[0],
+                        err);
 }
 
 static enum mu_status sign(const char *path, struct seal_policy *policy, struct mu_error *err)
@@ -234,8 +172,9 @@ static enum mu_status add_baseline(json_object *list, const struct pcr_values *v
     return mu_oom(err);
 }
 
-static enum mu_status print_sealed(const struct arguments *a, const struct sealed *sealed,
-                                   const struct seal_policy *policy, struct mu_error *err)
+static enum mu_status print_sealed(const char *path, const struct request *q,
+                                   const struct sealed *sealed, const struct seal_policy *policy,
+                                   struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *object = json_object_new_object();
     json_object *list = json_object_new_array();
@@ -245,47 +184,51 @@ static enum mu_status print_sealed(const struct arguments *a, const struct seale
         json_free(&list);
         return mu_oom(err);
     }
-    for (size_t i = 0; i < a->baselines; i++)
-        MU_TRY(add_baseline(list, &a->baseline[i], err));
-    MU_TRY(tpm2_to_json(sealed, policy, a->fence_pcr, &data, err));
+    for (size_t i = 0; i < q->baselines; i++)
+        MU_TRY(add_baseline(list, &q->baseline[i], err));
+    MU_TRY(tpm2_to_json(sealed, policy, q->fence_pcr, &data, err));
     if (json_object_object_add(object, "tpm2", data) != 0) {
         json_free(&data);
         return mu_oom(err);
     }
-    return ctl_print_json(a->output, object, err);
+    return ctl_print_json(path, object, err);
 }
 
 static enum mu_status run_seal(int argc, char **argv, struct mu_error *err)
 {
-    static const struct option options[] = {{"pcr", required_argument, NULL, OPT_PCR},
-                                            {"bank", required_argument, NULL, OPT_BANK},
-                                            {"baseline", required_argument, NULL, OPT_BASELINE},
-                                            {"fence-pcr", required_argument, NULL, OPT_FENCE_PCR},
-                                            {"authorize", required_argument, NULL, OPT_AUTHORIZE},
-                                            {"output", required_argument, NULL, 'o'},
-                                            {"public", required_argument, NULL, OPT_PUBLIC},
-                                            {"private", required_argument, NULL, OPT_PRIVATE},
-                                            {"tcti", required_argument, NULL, OPT_TCTI},
-                                            {0}};
     MU_CLEANUP(secret_free) struct secret secret = {0};
     MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
     MU_CLEANUP(sealed_free) struct sealed sealed = {0};
     MU_CLEANUP(seal_policy_free) struct seal_policy policy = {0};
-    struct arguments a;
+    struct arguments a = {.output = "-", .tcti = getenv("MU_TCTI")};
+    const struct ctl_option options[] = {
+        {"pcr", 0, .text = &a.pcr},
+        {"bank", 0, .text = &a.bank},
+        {"baseline", 0, .text = a.path, .count = &a.baselines, .max = SEAL_STATES_MAX},
+        {"fence-pcr", 0, .text = &a.fence},
+        {"authorize", 0, .text = &a.authorize},
+        {"output", 'o', .text = &a.output},
+        {"public", 0, .text = &a.public_file},
+        {"private", 0, .text = &a.private_file},
+        {"tcti", 0, .text = &a.tcti},
+        {0},
+    };
+    struct request q;
 
-    MU_TRY(parse_arguments(argc, argv, options, &a, err));
-    if (a.file == NULL && isatty(STDIN_FILENO))
+    MU_TRY(ctl_options(argc, argv, options, 0, 1, err));
+    MU_TRY(understand(&a, &q, err));
+    if (optind == argc && isatty(STDIN_FILENO))
         MU_TRY(terminal_ask("Secret: ", &secret, err));
     else
-        MU_TRY(ctl_read_secret(a.file != NULL ? a.file : "-", SEAL_MAX, &secret, err));
+        MU_TRY(ctl_read_secret(optind < argc ? argv[optind] : "-", SEAL_MAX, &secret, err));
     MU_TRY(tpm_open(a.tcti, deadline_in(TPM_SECONDS), &tpm, err));
-    if (a.baselines == 0)
-        MU_TRY(present_state(&a, tpm, err));
-    MU_TRY(tpm2_policy(a.baseline, a.baselines, a.fence_pcr, &policy, err));
+    if (q.baselines == 0)
+        MU_TRY(present_state(&q, tpm, err));
+    MU_TRY(tpm2_policy(q.baseline, q.baselines, q.fence_pcr, &policy, err));
     MU_TRY(sign(a.authorize, &policy, err));
     MU_TRY(tpm_seal(tpm, secret_view(&secret), &policy, &sealed, err));
     if (a.public_file == NULL)
-        return print_sealed(&a, &sealed, &policy, err);
+        return print_sealed(a.output, &q, &sealed, &policy, err);
     MU_TRY(file_write(a.public_file, buffer_view(&sealed.public_area), 0644, err));
     return file_write(a.private_file, buffer_view(&sealed.private_area), 0600, err);
 }
@@ -295,13 +238,11 @@ static enum mu_status run_seal(int argc, char **argv, struct mu_error *err)
 static enum mu_status parse_sealed(json_object *object, struct sealed *ret,
                                    struct seal_policy *ret_policy, struct mu_error *err)
 {
-    static const char *const names[] = {"baselines", "tpm2", NULL};
     struct pcr_values baseline[SEAL_STATES_MAX];
     json_object *list, *data;
     size_t count;
     int fence_pcr;
 
-    MU_TRY(json_only(object, "sealed object", names, MU_CONFIG, err));
     MU_TRY(json_member(object, "baselines", json_type_array, MU_CONFIG, &list, err));
     MU_TRY(json_member(object, "tpm2", json_type_object, MU_CONFIG, &data, err));
     count = json_object_array_length(list);
@@ -326,13 +267,14 @@ static enum mu_status load_json(const char *path, struct sealed *ret,
     return MU_OK;
 }
 
-static enum mu_status load_pair(struct arguments *a, struct tpm *tpm, struct sealed *ret,
-                                struct seal_policy *ret_policy, struct mu_error *err)
+static enum mu_status load_pair(const struct arguments *a, struct request *q, struct tpm *tpm,
+                                struct sealed *ret, struct seal_policy *ret_policy,
+                                struct mu_error *err)
 {
     MU_TRY(file_read(a->public_file, SEAL_PART_MAX, &ret->public_area, err));
     MU_TRY(file_read(a->private_file, SEAL_PART_MAX, &ret->private_area, err));
-    MU_TRY(present_state(a, tpm, err));
-    return tpm2_policy(a->baseline, a->baselines, TPM2_NO_FENCE, ret_policy, err);
+    MU_TRY(present_state(q, tpm, err));
+    return tpm2_policy(q->baseline, q->baselines, TPM2_NO_FENCE, ret_policy, err);
 }
 
 static enum mu_status check_output(const struct arguments *a, struct mu_error *err)
@@ -346,31 +288,37 @@ static enum mu_status check_output(const struct arguments *a, struct mu_error *e
 
 static enum mu_status run_unseal(int argc, char **argv, struct mu_error *err)
 {
-    static const struct option options[] = {{"public", required_argument, NULL, OPT_PUBLIC},
-                                            {"private", required_argument, NULL, OPT_PRIVATE},
-                                            {"pcr", required_argument, NULL, OPT_PCR},
-                                            {"bank", required_argument, NULL, OPT_BANK},
-                                            {"output", required_argument, NULL, 'o'},
-                                            {"force", no_argument, NULL, OPT_FORCE},
-                                            {"tcti", required_argument, NULL, OPT_TCTI},
-                                            {0}};
     MU_CLEANUP(secret_free) struct secret secret = {0};
     MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
     MU_CLEANUP(sealed_free) struct sealed sealed = {0};
     MU_CLEANUP(seal_policy_free) struct seal_policy policy = {0};
-    struct arguments a;
+    struct arguments a = {.file = "-", .output = "-", .tcti = getenv("MU_TCTI")};
+    const struct ctl_option options[] = {
+        {"public", 0, .text = &a.public_file},
+        {"private", 0, .text = &a.private_file},
+        {"pcr", 0, .text = &a.pcr},
+        {"bank", 0, .text = &a.bank},
+        {"output", 'o', .text = &a.output},
+        {"force", 0, .flag = &a.force},
+        {"tcti", 0, .text = &a.tcti},
+        {0},
+    };
+    struct request q;
 
-    MU_TRY(parse_arguments(argc, argv, options, &a, err));
-    if (a.file != NULL && a.public_file != NULL)
+    MU_TRY(ctl_options(argc, argv, options, 0, 1, err));
+    if (optind < argc)
+        a.file = argv[optind];
+    if (optind < argc && a.public_file != NULL)
         return mu_fail(err, MU_USAGE, "FILE, or --public and --private, not both");
-    if (a.public_file == NULL && (a.pcrs != 0 || a.bank != HASH_NONE))
+    if (a.public_file == NULL && (a.pcr != NULL || a.bank != NULL))
         return mu_fail(err, MU_USAGE, "--pcr and --bank are for --public and --private");
+    MU_TRY(understand(&a, &q, err));
     MU_TRY(check_output(&a, err));
     if (a.public_file == NULL)
-        MU_TRY(load_json(a.file != NULL ? a.file : "-", &sealed, &policy, err));
+        MU_TRY(load_json(a.file, &sealed, &policy, err));
     MU_TRY(tpm_open(a.tcti, deadline_in(TPM_SECONDS), &tpm, err));
     if (a.public_file != NULL)
-        MU_TRY(load_pair(&a, tpm, &sealed, &policy, err));
+        MU_TRY(load_pair(&a, &q, tpm, &sealed, &policy, err));
     MU_TRY(tpm_unseal(tpm, &sealed, &policy, &secret, err));
     return file_write(a.output, secret_view(&secret), 0600, err);
 }
