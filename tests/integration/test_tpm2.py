@@ -147,6 +147,41 @@ def test_resign(world, curve):
     refused(unseal(world, world.folder / "forged", check=False), says="the signature does not hold")
 
 
+def test_the_tpm_refuses_an_image_that_trusts_another_builder(world, tmp_path):
+    """The program in it is content with a record that the attacker signed for it (the premise); the TPM is not."""
+    world.tpm.extend(4, b"the attacker's image")
+    key, public = w.make_builder_key(tmp_path)
+    w.muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", world.tpm.tcti, "-o", tmp_path / "evil.json")
+    token = w.export_token(world.volume)
+    record = json.loads(base64.b64decode(token["record"]))
+    record["baselines"] = [{"Measurements": json.loads((tmp_path / "evil.json").read_text())["Measurements"]}]
+    payload = write(tmp_path / "payload", json.dumps(record).encode())
+    signed = write(tmp_path / "signed", b"measured-unlock record 1\0" + payload.read_bytes())
+    token["record"] = base64.b64encode(payload.read_bytes()).decode()
+    token["signature"] = base64.b64encode(w.run("openssl", "dgst", "-sha384", "-sign", key, signed).stdout).decode()
+    number = next(iter(json.loads(w.run("cryptsetup", "luksDump", "--dump-json-metadata", world.volume).stdout)["tokens"]))
+    w.run("cryptsetup", "token", "remove", "--token-id", number, world.volume)
+    w.import_token(world.volume, token)
+    world.configure(builder_key=public)
+    done = world.unlock()
+    assert "PCRs match the baseline signed by the image builder" in done.stderr
+    refused(done, says="TPM: unseal: the policy does not hold")
+    assert world.fence_closed()
+
+
+def test_doctor(world):
+    """Before the fence the key is released and opens the slot, after it the TPM refuses; KMS is not missed."""
+    def findings():
+        done = w.muctl("doctor", "--instance", "--online", "--json", "--tcti", world.tpm.tcti, "--config",
+                       world.config_path, check=False)
+        return {f["name"]: (f["result"], f["detail"]) for f in json.loads(done.stdout)["findings"]}
+    found = findings()
+    assert found["key"][0] == "ok" and "opens key slot" in found["key"][1], found
+    assert {found["kms"][0], found["credentials"][0]} == {"ok"}
+    assert world.unlock().returncode == OK
+    assert findings()["key"][0] == "ok" and "denied, as it must be" in findings()["key"][1]
+
+
 def test_resign_needs_an_authority(world):
     refused(world.enroll(world.volume, "--resign", check=False), says="enroll again", code=CONFIG)
     assert world.unlock().returncode == OK

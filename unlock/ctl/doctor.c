@@ -164,6 +164,14 @@ void doctor_path(const struct doctor *doctor, const char *path, char ret[static 
         ret[0] = '\0'; /* no file has that name */
 }
 
+bool doctor_uses_kms(const struct doctor *doctor)
+{
+    for (size_t i = 0; doctor->configured && i < doctor->config.volumes; i++)
+        if (strcmp(doctor->config.volume[i].provider, "aws-kms") == 0)
+            return true;
+    return !doctor->configured;
+}
+
 void doctor_pcrs(uint32_t mask, char ret[static 96])
 {
     size_t len = 0;

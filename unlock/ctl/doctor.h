@@ -67,6 +67,8 @@ void doctor_fail(struct doctor *doctor, enum mu_status status, const char *name,
 
 /* Where a path of the configuration lies for us: below the root that was given. */
 void doctor_path(const struct doctor *doctor, const char *path, char ret[static DOCTOR_PATH_MAX]);
+/* Some volume's key comes from KMS, or nobody knows yet. */
+bool doctor_uses_kms(const struct doctor *doctor);
 /* "4, 7, 12" */
 void doctor_pcrs(uint32_t mask, char ret[static 96]);
 

@@ -40,6 +40,11 @@ void doctor_check_credentials(struct doctor *doctor)
     const char *from = "the environment (the builder's)";
     enum mu_status status = MU_CONFIG;
 
+    if (!doctor_uses_kms(doctor)) {
+        doctor->credentials = true;
+        doctor_ok(doctor, "credentials", "none are needed: no volume's key comes from KMS");
+        return;
+    }
     if (doctor->role == ROLE_BUILD)
         status = aws_credentials_from_environment(&credentials, &err);
     if (status != MU_OK) {
@@ -126,6 +131,11 @@ void doctor_check_kms(struct doctor *doctor)
         if (!doctor->volume[i].verified)
             continue;
         asked = true;
+        if (strcmp(doctor->volume[i].record.provider, "aws-kms") != 0) {
+            doctor_ok(doctor, "kms", "volume '%s': not asked: its provider is %s",
+                      doctor->config.volume[i].name, doctor->volume[i].record.provider);
+            continue;
+        }
         status = ping(doctor, &doctor->volume[i].record, url, &date, &err);
         if (status == MU_OK) {
             doctor_ok(doctor, "kms", "volume '%s': %s answers, its certificate holds",
@@ -194,7 +204,14 @@ static void check_open(struct doctor *doctor, const struct doctor_volume *volume
                   name, volume->record.keyslot);
 }
 
-/* The fence at work: what KMS now refuses, it would have granted before. */
+/* In KMS's words, and in the TPM's. */
+static bool denied(const struct mu_error *err)
+{
+    return err->status == MU_REFUSE && (strstr(err->text, "AccessDenied") != NULL ||
+                                        strstr(err->text, "the policy does not hold") != NULL);
+}
+
+/* The fence at work: what is now refused would have been granted before. */
 static void check_closed(struct doctor *doctor, const struct doctor_volume *volume,
                          const char *name)
 {
@@ -208,7 +225,7 @@ static void check_closed(struct doctor *doctor, const struct doctor_volume *volu
                     "volume '%s': the fence (PCR %u) is closed and the key was released all the "
                     "same: root on this machine can have it",
                     name, pcr);
-    else if (err.status == MU_REFUSE && strstr(err.text, "AccessDenied") != NULL)
+    else if (denied(&err))
         doctor_ok(doctor, "key",
                   "volume '%s': denied, as it must be on a running instance: the fence (PCR %u) is "
                   "closed. That the key slot opens, only a boot can show",
