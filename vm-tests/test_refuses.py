@@ -66,6 +66,21 @@ def test_initramfs_of_an_attacker(site):
         assert m.booted, "the attack does not work even where KMS demands no PCR 4: " + m.log()
 
 
+def test_shell_in_the_image(site):
+    """An image whose own command line asks for a shell before anything is measured. The premise: without our hook there
+    is one, as root, with an open fence."""
+    asked = {"etc/cmdline.d/99-shell.conf": b"rd.shell=1 rd.break=pre-mount\n"}
+    unhooked = {**asked, "var/lib/dracut/hooks/emergency/00-emergency.sh": b":\n"}
+    for name, files in (("asked", asked), ("unhooked", unhooked)):
+        uki = Uki(site.ukis[image.PLAIN]).append(".initrd", cpio(files)).save(site.workshop.scratch / f"{name}.efi")
+        volume = site.workshop.enroll(site.volume(), uki)
+        with site.boot(uki=uki, volumes={"root": volume}, allow=[uki]) as m:
+            if files is asked:
+                assert_refused(m, "dracut gave up", kms=ANY)
+            else:
+                m.wait_serial("pre-mount:/#")
+
+
 # Tampering with the volume
 
 def flip_signature(metadata):

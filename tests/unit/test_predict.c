@@ -158,7 +158,7 @@ static void stub_version_decides(void **state)
         struct bytes text;
         bool kernel_measured;
     } cases[] = {
-        {".sdmagic", MAGIC("247.3-7"), false},
+        {".data", MAGIC("247.3-7"), false},
         {".sdmagic", MAGIC("251"), false},
         {".sdmagic", MAGIC("252.39-1~deb12u2"), true},
         {".sdmagic", MAGIC("257.13-1~deb13u1"), true},
