@@ -247,7 +247,7 @@ deb rpm: all
 	$(Q)rm -rf $(O)/package/$@*
 	$(Q)$(MAKE) --no-print-directory install DESTDIR='$(abspath $(O))/package/$@' PREFIX=/usr SYSCONFDIR=/etc
 	$(Q)cp $(DEPS)/versions $(O)/package/$@.versions
-	$(Q)packaging/build $@ '$(abspath $(O))/package/$@' '$(abspath $(O))' $(VERSION)
+	$(Q)unlock/packaging/build $@ '$(abspath $(O))/package/$@' '$(abspath $(O))' $(VERSION)
 
 fmt:
 	$(Q)clang-format -i unlock/*/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch]

@@ -8,7 +8,7 @@ import pytest
 import world as w
 
 VERSION = re.search(r"^VERSION := (\S+)$", (w.TOP / "Makefile").read_text(), re.M)[1]
-PACKAGING = w.TOP / "packaging"
+PACKAGING = w.TOP / "unlock/packaging"
 MODULE = "usr/lib/dracut/modules.d/55measured-unlock"
 BOTH = {"usr/bin/muctl", "usr/lib/measured-unlock/measured-unlock", "usr/share/measured-unlock/amazon-roots.pem",
         "usr/share/bash-completion/completions/muctl", "usr/share/doc/measured-unlock/linked-sources",
