@@ -170,7 +170,7 @@ fuzz-coverage: fuzz-build
 
 # The boot program of which any one library call can be made to fail: test_faults.py. Its own tree of objects, since
 # the way to a call is told by frame pointers.
-FAULTS_ARGS := STATIC=0 O=build/faults HARDEN= CFLAGS='-O1 -g -fno-inline -fno-omit-frame-pointer -fno-optimize-sibling-calls'
+FAULTS_ARGS := STATIC=0 O=build/faults HARDEN= CFLAGS='-O1 -g -fno-inline -fno-omit-frame-pointer -fno-optimize-sibling-calls -DMU_UNFILTERED'
 faults-program:
 	$(Q)$(MAKE) --no-print-directory $(FAULTS_ARGS) build/faults/faults
 ifeq ($(O),build/faults)

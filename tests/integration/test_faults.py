@@ -45,7 +45,7 @@ UNREACHED = {
 POLLS = {"curl_multi_perform", "curl_multi_poll"}
 # OpenSSL 3.0 dies by itself there, in its legacy provider, which the static program has not (no-legacy, no-module).
 NOT_OURS = {"../crypto/provider_child.c"}
-EARLY = {"process_harden"}  # the unit that follows a failure closes the fence
+EARLY = {"process_harden", "signals_install", "sandbox_enter"}  # the unit that follows a failure closes the fence
 
 
 def transact(port, command):

@@ -12,7 +12,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #if defined(__x86_64__)
 #define ARCHITECTURE AUDIT_ARCH_X86_64
@@ -111,12 +110,16 @@ static enum mu_status filter_calls(struct mu_error *err)
     const struct sock_fprog program = {COUNT(filter), filter};
 
     write_filter(filter);
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
         return mu_fail(err, MU_CONFIG, "this kernel cannot filter system calls (seccomp): %s",
                        strerror(errno));
     return MU_OK;
 #endif
 }
+
+/* glibc has these and declares them nowhere; capget(2). */
+int capget(cap_user_header_t header, cap_user_data_t data);
+int capset(cap_user_header_t header, const cap_user_data_t data);
 
 /* capabilities(7): two words of 32 bits, as of version 3. */
 static enum mu_status drop_capabilities(struct mu_error *err)
@@ -124,14 +127,14 @@ static enum mu_status drop_capabilities(struct mu_error *err)
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
 
-    if (syscall(SYS_capget, &header, data) != 0)
+    if (capget(&header, data) != 0)
         return mu_fail(err, MU_INTERNAL, "capget: %s", strerror(errno));
     for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
         data[i].permitted &= (uint32_t)(KEPT_CAPABILITIES >> (32 * i));
         data[i].effective &= data[i].permitted;
         data[i].inheritable = 0;
     }
-    if (syscall(SYS_capset, &header, data) != 0)
+    if (capset(&header, data) != 0)
         return mu_fail(err, MU_INTERNAL, "capset: %s", strerror(errno));
     return MU_OK;
 }
