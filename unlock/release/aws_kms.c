@@ -217,6 +217,14 @@ static enum mu_status public_key(EVP_PKEY *key, uint8_t ret[static SPKI_SIZE], s
     return MU_OK;
 }
 
+/* A document holds SHA-384 alone: a fence in other banks would keep nobody out. */
+static enum mu_status get_document(struct provider_session *session, struct tpm *tpm,
+                                   const struct nsm_fields *fields, struct mu_error *err)
+{
+    MU_TRY(fence_require_bank(tpm, session->config->fence_pcr, HASH_SHA384, err));
+    return nsm_attest(tpm, fields, &session->document, err);
+}
+
 static enum mu_status session_attest(struct provider_session *session, struct tpm *tpm,
                                      struct mu_error *err)
 {
@@ -224,13 +232,11 @@ static enum mu_status session_attest(struct provider_session *session, struct tp
     struct nsm_fields fields = {.public_key = {spki, sizeof(spki)}};
     uint64_t start;
 
-    /* A document holds SHA-384 alone: a fence in other banks would keep nobody out. */
-    MU_TRY(fence_require_bank(tpm, session->config->fence_pcr, HASH_SHA384, err));
     MU_TRY(task_wait(&session->make_key, err));
     MU_TRY(public_key(session->key, spki, err));
     start = now_us();
     for (unsigned attempt = 0;; attempt++) {
-        enum mu_status status = nsm_attest(tpm, &fields, &session->document, err);
+        enum mu_status status = get_document(session, tpm, &fields, err);
 
         if (status == MU_OK)
             break;
