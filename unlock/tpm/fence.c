@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "tpm/internal.h"
+
 #define REASON_MAX 1024u
 #define ENSURE_ATTEMPTS 3u
 
@@ -32,7 +34,7 @@ static enum mu_status read_fence(struct tpm *tpm, unsigned pcr, struct fence *re
 
         if ((banks.bank[i].mask & PCR_BIT(pcr)) == 0)
             continue;
-        MU_TRY(tpm_pcr_read(tpm, alg, PCR_BIT(pcr), &values, err));
+        MU_TRY(tpm_pcr_read_allocated(tpm, alg, PCR_BIT(pcr), &values, err));
         fence.alg[fence.count] = alg;
         fence.value[fence.count++] = values.value[pcr];
     }
@@ -45,11 +47,11 @@ static enum mu_status read_fence(struct tpm *tpm, unsigned pcr, struct fence *re
 enum mu_status fence_require_bank(struct tpm *tpm, unsigned pcr, enum hash_alg bank,
                                   struct mu_error *err)
 {
-    struct fence fence;
+    struct tpm_banks banks;
 
-    MU_TRY(read_fence(tpm, pcr, &fence, err));
-    for (size_t i = 0; i < fence.count; i++)
-        if (fence.alg[i] == bank)
+    MU_TRY(tpm_banks(tpm, &banks, err));
+    for (size_t i = 0; i < banks.count; i++)
+        if (banks.bank[i].alg == bank && (banks.bank[i].mask & PCR_BIT(pcr)) != 0)
             return MU_OK;
     return mu_fail(err, MU_CONFIG, "TPM: the fence, PCR %u, is not allocated in bank %s", pcr,
                    hash_name(bank));

@@ -49,6 +49,10 @@ void tpm_reconnect(struct tpm *tpm);
 enum mu_status tpm_property(struct tpm *tpm, TPM2_PT property, uint32_t *ret,
                             struct mu_error *err) MU_MUST_CHECK;
 
+/* tpm_pcr_read() for PCRs that tpm_banks() has just listed. */
+enum mu_status tpm_pcr_read_allocated(struct tpm *tpm, enum hash_alg bank, uint32_t mask,
+                                      struct pcr_values *ret, struct mu_error *err) MU_MUST_CHECK;
+
 /* What came back: the code, and what follows the header (TPM 2.0 Part 1, 18.5). */
 struct tpm_response {
     TSS2_RC rc;

@@ -161,12 +161,9 @@ static enum mu_status read_all(struct tpm *tpm, struct pcr_values *to, bool *ret
     return MU_OK;
 }
 
-enum mu_status tpm_pcr_read(struct tpm *tpm, enum hash_alg bank, uint32_t mask,
-                            struct pcr_values *ret, struct mu_error *err)
+enum mu_status tpm_pcr_read_allocated(struct tpm *tpm, enum hash_alg bank, uint32_t mask,
+                                      struct pcr_values *ret, struct mu_error *err)
 {
-    if (mask == 0 || mask >= PCR_BIT(PCR_COUNT))
-        return mu_fail(err, MU_INTERNAL, "PCR mask 0x%x", mask);
-    MU_TRY(check_allocated(tpm, bank, mask, err));
     for (unsigned i = 0; i < READ_ATTEMPTS; i++) {
         struct pcr_values values = {.bank = bank, .mask = mask};
         bool moved;
@@ -178,6 +175,15 @@ enum mu_status tpm_pcr_read(struct tpm *tpm, enum hash_alg bank, uint32_t mask,
         }
     }
     return mu_fail(err, MU_RETRY, "TPM: the PCRs keep changing while they are read");
+}
+
+enum mu_status tpm_pcr_read(struct tpm *tpm, enum hash_alg bank, uint32_t mask,
+                            struct pcr_values *ret, struct mu_error *err)
+{
+    if (mask == 0 || mask >= PCR_BIT(PCR_COUNT))
+        return mu_fail(err, MU_INTERNAL, "PCR mask 0x%x", mask);
+    MU_TRY(check_allocated(tpm, bank, mask, err));
+    return tpm_pcr_read_allocated(tpm, bank, mask, ret, err);
 }
 
 enum mu_status tpm_pcr_event(struct tpm *tpm, unsigned pcr, struct bytes data, struct mu_error *err)
