@@ -6,6 +6,7 @@
 
 #include <openssl/crypto.h>
 
+#include "base/trace.h"
 #include "release/credentials.h"
 #include "release/http.h"
 
@@ -21,7 +22,8 @@ struct imds {
     const char *base;
     struct deadline deadline;
     unsigned attempt;
-    bool answered; /* the last request, if only with an error */
+    bool answered;  /* the last request, if only with an error */
+    uint64_t start; /* 0 once there was a first answer */
     unsigned forbidden;
     uint8_t token[TOKEN_MAX];
     size_t token_len;
@@ -61,6 +63,9 @@ static enum mu_status request(struct imds *imds, const char *method, const char 
     imds->answered = false;
     MU_TRY(http_perform(imds->http, &r, ret, err));
     imds->answered = true;
+    if (imds->start != 0)
+        trace_step("network", imds->start);
+    imds->start = 0;
     return MU_OK;
 }
 
@@ -203,7 +208,8 @@ static enum mu_status retried(const char *base, struct deadline deadline,
                               enum mu_status (*fetch)(struct imds *, void *, struct mu_error *),
                               void *ret, struct mu_error *err)
 {
-    MU_CLEANUP(imds_wipe) struct imds imds = {.base = base, .deadline = deadline};
+    MU_CLEANUP(imds_wipe)
+    struct imds imds = {.base = base, .deadline = deadline, .start = now_us()};
     enum mu_status status;
 
     if (strncmp(base, "http://", 7) != 0)
