@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What each way adds to an initramfs, in files and in compressed bytes."""
+"""What each way adds to an initramfs, in files and in compressed bytes: the files that a run opens, or
+the packages that these files belong to."""
 import re
 import subprocess
 from pathlib import Path
@@ -10,6 +11,9 @@ OPENED = re.compile(r'(?:openat\(AT_FDCWD, |open\(|execve\()"(/[^"]+)"')
 BASE = ("/usr/bin/sh", "/usr/bin/cat", "/usr/bin/mount", "/usr/bin/udevadm", "/usr/lib/systemd/systemd")
 # The tests' TPM is behind a socket, a machine's is a device.
 INSTEAD = {"libtss2-tcti-swtpm.so": "libtss2-tcti-device.so"}
+# Of a package, an image has no use for these.
+READING = tuple(f"/usr/share/{d}/" for d in ("doc", "man", "info", "locale", "lintian", "bash-completion", "doc-base"))
+BYTECODE = re.compile(r"__pycache__/(.*)\.cpython-\d+\.pyc$")
 
 
 def libraries(program):
@@ -42,6 +46,35 @@ def as_on_a_machine(path):
         if path.name.startswith(name):
             return Path(str(path).replace(name, other)).resolve(strict=True)
     return path
+
+
+def owners(files):
+    """-> path: its Debian package; bytecode, which no package has, belongs to its source's"""
+    source = {p: Path(BYTECODE.sub(r"\1.py", str(p))) for p in files}
+    names = {str(p) for p in source.values()}
+    names |= {n.removeprefix("/usr") for n in names}  # dpkg keeps the path of before /usr was merged
+    text = subprocess.run(["dpkg", "-S", *sorted(names)], capture_output=True, text=True).stdout
+    found = {}
+    for line in text.splitlines():
+        package, _, path = line.partition(": ")
+        if not line.startswith("diversion "):
+            found[path if path.startswith("/usr") else "/usr" + path] = package.split(",")[0]
+    return {p: found[str(s)] for p, s in source.items() if str(s) in found}
+
+
+def of_package(package):
+    text = subprocess.run(["dpkg", "-L", package], capture_output=True, text=True, check=True).stdout
+    listed = {Path(line) for line in text.splitlines() if not line.startswith(READING)}
+    return {p.resolve() for p in listed if p.is_file()}
+
+
+def whole_packages(files):
+    """-> packages, and all files of them. Of a package that a dracut image has anyway (of the base), and of
+    files that no package has, only the files that were opened."""
+    owner = owners(files)
+    packages = set(owner.values()) - set(owners(base_files()).values())
+    single = {p for p in files if owner.get(p) not in packages}
+    return sorted(packages), single.union(*(of_package(p) for p in packages)) - base_files()
 
 
 def ours(program):
