@@ -319,10 +319,11 @@ EXTEND = bytes.fromhex("8002000000210000013c0000000e00000009400000090000000000" 
 
 
 class Tap:
-    """Between a program and the TPM (swtpm's two ports): keeps what passes, and can put a command before Unseal."""
+    """Between a program and the TPM (swtpm's two ports): keeps what passes, can put a command before Unseal, and
+    can lose the connection at a command, once."""
 
-    def __init__(self, port, before_unseal=None):
-        first, self.seen = w.two_free_ports(), bytearray()
+    def __init__(self, port, before_unseal=None, cut=None):
+        first, self.seen, self.cut = w.two_free_ports(), bytearray(), cut
         self.before_unseal, self.unwanted = before_unseal, 0
         self.tcti = f"swtpm:host=127.0.0.1,port={first}"
         self.listeners = [socket.create_server(("127.0.0.1", first + i)) for i in (0, 1)]
@@ -340,6 +341,9 @@ class Tap:
         with contextlib.suppress(OSError):
             while data := source.recv(4096):
                 self.seen += data
+                if self.cut and data[6:10] == self.cut:
+                    self.cut = None
+                    break
                 if self.before_unseal and data[6:10] == UNSEAL:
                     self.unwanted += 1
                     target.sendall(self.before_unseal)
@@ -349,6 +353,8 @@ class Tap:
                     self.unwanted -= 1
                     continue
                 target.sendall(data)
+        with contextlib.suppress(OSError):
+            source.shutdown(socket.SHUT_RDWR)
             target.shutdown(socket.SHUT_WR)
 
     def close(self):
@@ -365,6 +371,22 @@ def test_nothing_in_clear_on_the_bus(world, tmp_path, tools):
     theirs_unseal(tools, tmp_path, seal_pair(world, tmp_path), tcti=tap.tcti)
     assert SECRET in tap.seen
     tap.close()
+
+
+@pytest.mark.parametrize("command", [0x131, 0x176, 0x157, 0x17b, 0x165],
+                         ids=["CreatePrimary", "StartAuthSession", "Load", "GetRandom", "FlushContext"])
+def test_connection_is_lost(world, command):
+    """Before the key it is asked for again; after it the fence is closed over a new connection. (Later than Load, the
+    TPM is full: here is no resource manager that would flush what the lost connection held.)"""
+    tap = Tap(world.tpm.port, cut=command.to_bytes(4, "big"))
+    world.config_path.write_text(world.config_path.read_text().replace(world.tpm.tcti, tap.tcti))
+    done = world.unlock()
+    tap.close()
+    assert tap.cut is None and done.returncode == OK, done.stderr
+    world.tpm.tool("tpm2_flushcontext", "-t")
+    world.tpm.tool("tpm2_flushcontext", "-s")
+    world.tpm.tool("tpm2_flushcontext", "-l")
+    assert world.fence_closed()
 
 
 # tpm2-tools

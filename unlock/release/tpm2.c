@@ -27,16 +27,24 @@ enum mu_status tpm2_policy(const struct pcr_values *baselines, size_t count, int
 
 /* ---- JSON ---- */
 
+static enum mu_status decode(const char *text, const char *name, struct buffer *ret,
+                             struct mu_error *err)
+{
+    enum mu_status status = text != NULL ? base64_decode(text, SEAL_PART_MAX, ret, err) : MU_CONFIG;
+
+    if (status == MU_CONFIG)
+        return mu_fail(err, MU_REFUSE, "\"%s\" is not base64 of at most %d bytes", name,
+                       SEAL_PART_MAX);
+    return status;
+}
+
 static enum mu_status take_base64(json_object *data, const char *name, struct buffer *ret,
                                   struct mu_error *err)
 {
     const char *text;
 
     MU_TRY(json_string(data, name, (size_t)2 * SEAL_PART_MAX, MU_REFUSE, &text, err));
-    if (base64_decode(text, SEAL_PART_MAX, ret, err) != MU_OK)
-        return mu_fail(err, MU_REFUSE, "\"%s\" is not base64 of at most %d bytes", name,
-                       SEAL_PART_MAX);
-    return MU_OK;
+    return decode(text, name, ret, err);
 }
 
 static enum mu_status take_signatures(json_object *data, struct seal_policy *policy,
@@ -52,9 +60,7 @@ static enum mu_status take_signatures(json_object *data, struct seal_policy *pol
     for (size_t i = 0; i < policy->states; i++) {
         const char *text = json_object_get_string(json_object_array_get_idx(list, i));
 
-        if (text == NULL || base64_decode(text, SEAL_PART_MAX, &policy->signature[i], err) != MU_OK)
-            return mu_fail(err, MU_REFUSE, "signature %zu is not base64 of at most %d bytes", i + 1,
-                           SEAL_PART_MAX);
+        MU_TRY(decode(text, "signatures", &policy->signature[i], err));
     }
     return MU_OK;
 }

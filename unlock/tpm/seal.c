@@ -34,10 +34,18 @@ static void visit_end(struct visit *visit)
 {
     ESYS_TR *const handles[] = {&visit->session, &visit->object, &visit->authority, &visit->parent};
 
-    /* After a failure of the transport there may be no connection, and nothing to flush. */
-    for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
-        if (*handles[i] != ESYS_TR_NONE && visit->tpm->esys != NULL)
-            (void)Esys_FlushContext(visit->tpm->esys, *handles[i]);
+    for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++) {
+        unsigned attempt = 0;
+        TSS2_RC rc = TSS2_RC_SUCCESS;
+
+        do
+            if (*handles[i] != ESYS_TR_NONE && visit->tpm->esys != NULL)
+                rc = Esys_FlushContext(visit->tpm->esys, *handles[i]);
+        while (tpm_again(visit->tpm, rc, &attempt));
+        /* The transport failed, now or before: on a new connection nothing of this is known. */
+        if (rc != TSS2_RC_SUCCESS && tpm_rc_base(rc) == 0)
+            return;
+    }
 }
 
 static struct visit visit_begin(struct tpm *tpm)
@@ -360,6 +368,8 @@ static enum mu_status unseal(struct visit *visit, struct secret *ret, struct mu_
     TPM2B_SENSITIVE_DATA *data = NULL;
     TPM2B_DIGEST *noise = NULL;
     enum mu_status status;
+    unsigned attempt = 0;
+    TSS2_RC rc;
 
     TPM_TRY(visit->tpm, err, "unseal",
             Esys_Unseal(visit->tpm->esys, visit->object, visit->session, ESYS_TR_NONE, ESYS_TR_NONE,
@@ -368,8 +378,10 @@ static enum mu_status unseal(struct visit *visit, struct secret *ret, struct mu_
     OPENSSL_cleanse(data, sizeof(*data));
     Esys_Free(data);
     /* tpm2-tss deciphered it inside the buffer for responses: the next one takes its place. */
-    if (Esys_GetRandom(visit->tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, 48, &noise) ==
-        TSS2_RC_SUCCESS)
+    do
+        rc = Esys_GetRandom(visit->tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, 48, &noise);
+    while (tpm_again(visit->tpm, rc, &attempt));
+    if (rc == TSS2_RC_SUCCESS)
         Esys_Free(noise);
     return status;
 }
