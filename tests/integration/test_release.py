@@ -127,7 +127,7 @@ def test_nothing_listens(machine):
         start = time.monotonic()
         machine.failed(RETRY, nowhere, verb="credentials", imds=f"http://{nowhere}", timeout=2)
         machine.failed(RETRY, nowhere, kms_endpoint=f"https://{nowhere}", timeout=2)
-        assert 4 <= time.monotonic() - start < 10
+        assert 4 <= time.monotonic() - start < 20
 
 
 def test_imds_comes_up_late(machine):
@@ -140,7 +140,7 @@ def test_imds_comes_up_late(machine):
     try:
         start = time.monotonic()
         assert machine.run("credentials", imds=f"http://127.0.0.1:{late}").returncode == OK
-        assert 1 <= time.monotonic() - start < 4
+        assert 1 <= time.monotonic() - start < 12
     finally:
         relay.terminate()
         relay.wait()
@@ -222,7 +222,7 @@ def test_deadline_ends_the_retries(machine):
     machine.aws.fault("kms", "error", "ThrottlingException", operation="Decrypt")
     start = time.monotonic()
     machine.failed(RETRY, "ThrottlingException", timeout=3)
-    assert 2 < time.monotonic() - start < 8
+    assert 2 < time.monotonic() - start < 15
     assert 2 < len(machine.aws.decrypts()) < 20
 
 
@@ -230,7 +230,7 @@ def test_slow_answer_is_given_up_at_the_deadline(machine):
     machine.aws.fault("kms", "delay", "20", operation="Decrypt")
     start = time.monotonic()
     machine.failed(RETRY, machine.defaults["kms_endpoint"], timeout=3)
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 15
 
 
 def test_expired_credentials_are_renewed(machine):
