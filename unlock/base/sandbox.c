@@ -119,7 +119,7 @@ static enum mu_status filter_calls(struct mu_error *err)
 
 /* glibc has these and declares them nowhere; capget(2). */
 int capget(cap_user_header_t header, cap_user_data_t data);
-int capset(cap_user_header_t header, const cap_user_data_t data);
+int capset(cap_user_header_t header, const struct __user_cap_data_struct *data);
 
 /* capabilities(7): two words of 32 bits, as of version 3. */
 static enum mu_status drop_capabilities(struct mu_error *err)
