@@ -138,7 +138,7 @@ static enum mu_status set_pending(const struct enrolment *e, struct mu_error *er
 static enum mu_status add_keyslot(const struct enrolment *e, struct mu_error *err)
 {
     static const struct crypt_pbkdf_type pbkdf = {.type = CRYPT_KDF_PBKDF2,
-                                                  .hash = "sha512",
+                                                  .hash = "sha256",
                                                   .iterations = PBKDF2_ITERATIONS,
                                                   .flags = CRYPT_PBKDF_NO_BENCHMARK};
     struct crypt_device *cd = e->session.cd;
