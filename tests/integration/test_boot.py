@@ -3,7 +3,6 @@
 import base64
 import json
 import shutil
-import signal
 import time
 
 import event_log
@@ -345,14 +344,7 @@ def test_left_over_nv_indexes_are_removed(world):
     assert world.unlock().returncode == OK
     assert indexes() == before
     world.tpm.reboot()
-    fault = world.tpm.folder / "fault"
-    world.tpm.fault("slow", "--value", "3", "--count", "1")
-    killed = w.subprocess.Popen([w.UNLOCK, "unlock", "--config", world.config_path, "--no-activate"],
-                                stderr=w.subprocess.DEVNULL)
-    while fault.exists() and killed.poll() is None:  # it is gone as soon as the index holds the request
-        time.sleep(0.05)
-    killed.kill()
-    assert killed.wait() == -signal.SIGKILL
+    world.tpm.kill_while_it_attests(w.UNLOCK, "unlock", "--config", world.config_path, "--no-activate")
     assert indexes() != before
     world.tpm.reboot()
     assert world.unlock().returncode == OK

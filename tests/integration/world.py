@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
@@ -106,6 +108,15 @@ class NitroTpm(Service):
 
     def fault(self, name, *options):
         run(self.COMMAND, "fault", "--dir", self.folder, name, *options)
+
+    def kill_while_it_attests(self, *command, **popen):
+        """The emulator takes a fault that is for one answer as soon as the request is in the NV index."""
+        self.fault("slow", "--value", "3", "--count", "1")
+        process = subprocess.Popen([str(c) for c in command], stderr=subprocess.DEVNULL, **popen)
+        while (self.folder / "fault").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
 
 
 def key_policy(pcr4):
