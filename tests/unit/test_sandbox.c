@@ -24,6 +24,7 @@
 #define NOT_ENTERED 99
 
 typedef int act(void);
+static bool loads_libraries;
 
 /* The wait status of a child that does it, after sandbox_enter or without. */
 static int child(act *what, bool sandboxed)
@@ -34,7 +35,7 @@ static int child(act *what, bool sandboxed)
 
     if (pid == 0) {
         (void)signal(SIGSYS, SIG_DFL); /* cmocka has a handler of its own */
-        if (sandboxed && sandbox_enter(&err) != MU_OK) {
+        if (sandboxed && sandbox_enter(loads_libraries, &err) != MU_OK) {
             (void)fprintf(stderr, "%s\n", err.text);
             _exit(NOT_ENTERED);
         }
@@ -129,6 +130,18 @@ static void test_what_is_not(void **state)
         assert_int_equal(status, 0);
 #endif
     }
+}
+
+static void test_libraries_may_be_loaded(void **state)
+{
+    (void)state;
+    loads_libraries = true;
+    assert_int_equal(child(map_code, true), 0);
+    assert_int_equal(child(make_code, true), 0);
+#ifndef MU_UNFILTERED
+    assert_int_not_equal(child(run_a_program, true), 0);
+#endif
+    loads_libraries = false;
 }
 
 static void test_privileges(void **state)
@@ -227,8 +240,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_stays_allowed), cmocka_unit_test(test_what_is_not),
-        cmocka_unit_test(test_privileges),         cmocka_unit_test(test_a_crash_wipes),
-        cmocka_unit_test(test_too_many_secrets),   cmocka_unit_test(test_a_signal_stops),
+        cmocka_unit_test(test_privileges),         cmocka_unit_test(test_libraries_may_be_loaded),
+        cmocka_unit_test(test_a_crash_wipes),      cmocka_unit_test(test_too_many_secrets),
+        cmocka_unit_test(test_a_signal_stops),
     };
 
     return cmocka_run_group_tests_name("sandbox", tests, NULL, NULL);

@@ -80,7 +80,7 @@ _Static_assert(ALLOWED + MAPPING < 250, "a jump of the filter is one byte");
  * mapping calls' argument, test it, forbid, allow. Jumps count from the next instruction. */
 #define LENGTH (3 + ALLOWED + MAPPING + 6)
 
-static void write_filter(struct sock_filter *to)
+static void write_filter(struct sock_filter *to, bool loads_libraries)
 {
     size_t left = ALLOWED + MAPPING;
 
@@ -94,22 +94,23 @@ static void write_filter(struct sock_filter *to)
     *to++ = RETURN(SECCOMP_RET_TRAP);
     *to++ = RETURN(SECCOMP_RET_ALLOW);
     *to++ = LOAD(FIELD(args[2])); /* the low half: both architectures are little-endian */
-    *to++ = IF(BPF_JSET, PROT_EXEC, 0, 1);
+    *to++ = IF(BPF_JSET, loads_libraries ? 0 : PROT_EXEC, 0, 1);
     *to++ = RETURN(SECCOMP_RET_TRAP);
     *to = RETURN(SECCOMP_RET_ALLOW);
 }
 
-static enum mu_status filter_calls(struct mu_error *err)
+static enum mu_status filter_calls(bool loads_libraries, struct mu_error *err)
 {
 #ifdef MU_UNFILTERED /* sanitizers and valgrind need calls of their own */
     (void)write_filter;
+    (void)loads_libraries;
     (void)err;
     return MU_OK;
 #else
     struct sock_filter filter[LENGTH];
     const struct sock_fprog program = {COUNT(filter), filter};
 
-    write_filter(filter);
+    write_filter(filter, loads_libraries);
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
         return mu_fail(err, MU_CONFIG, "this kernel cannot filter system calls (seccomp): %s",
                        strerror(errno));
@@ -139,10 +140,10 @@ static enum mu_status drop_capabilities(struct mu_error *err)
     return MU_OK;
 }
 
-enum mu_status sandbox_enter(struct mu_error *err)
+enum mu_status sandbox_enter(bool loads_libraries, struct mu_error *err)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return mu_fail(err, MU_INTERNAL, "PR_SET_NO_NEW_PRIVS: %s", strerror(errno));
     MU_TRY(drop_capabilities(err));
-    return filter_calls(err);
+    return filter_calls(loads_libraries, err);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "base/log.h"
 #include "base/sandbox.h"
@@ -94,6 +95,12 @@ static enum mu_status run(const struct arguments *args, struct mu_error *err)
     return mu_fail(err, MU_USAGE, "unknown verb '%s'; see --help", args->verb);
 }
 
+/* An interpreter was needed, as in `make STATIC=0`: name lookup then loads libraries, too. */
+static bool is_dynamic(void)
+{
+    return getauxval(AT_BASE) != 0;
+}
+
 int main(int argc, char **argv)
 {
     struct mu_error err = {0};
@@ -105,7 +112,7 @@ int main(int argc, char **argv)
     if (status == MU_OK)
         status = signals_install(&err);
     if (status == MU_OK)
-        status = sandbox_enter(&err);
+        status = sandbox_enter(is_dynamic(), &err);
     if (status == MU_OK)
         status = parse(argc, argv, &args, &err);
     if (status == MU_OK)
