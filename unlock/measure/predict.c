@@ -148,7 +148,7 @@ static enum mu_status inspect(struct bytes file, struct image *ret, struct mu_er
 
     MU_TRY(pe_section(file, ".linux", &image.kernel, err));
     MU_TRY(pe_section(file, ".sdmagic", &magic, err));
-    if (magic.len == 0) /* systemd 249 and older have it among their data */
+    if (magic.len == 0 && image.kernel.len > 0) /* systemd-stub 249 and older: among its data */
         MU_TRY(pe_section(file, ".data", &magic, err));
     MU_TRY(pe_section(file, ".sbat", &sbat, err));
     image.stub = number_after(magic, "LoaderInfo: systemd-stub ");

@@ -11,7 +11,7 @@ from . import base, cache, console, steps
 
 GUEST = Path(__file__).resolve().parent.parent / "guest"
 SYSTEMD, PLAIN = "systemd", "plain"
-CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off lsm=capability init=/usr/sbin/guest-init"
+CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check lsm=capability init=/usr/sbin/guest-init"
 OMIT = {SYSTEMD: [], PLAIN: ["systemd", "systemd-initrd", "dracut-systemd", "systemd-ask-password"]}
 
 # $work/root is the base, and stays as it is.

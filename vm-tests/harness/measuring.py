@@ -13,7 +13,7 @@ from .uki import cpio
 OVMF = Path("/usr/share/OVMF")
 BUSYBOX = Path("/bin/busybox")
 TIMEOUT = 240
-CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off"
+CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check"
 PLACE = "EFI/BOOT/BOOTX64.EFI"
 
 INIT = """#!/bin/busybox sh
