@@ -132,18 +132,9 @@ def attackers_volume(world, folder, key):
     return volume
 
 
-def released_key(world):
-    import kms
-    record = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)[w.PROVIDER]
-
-    class Key:
-        material = (world.aws.folder / f"key-{w.KEY_ID}").read_bytes()
-    return kms.unseal(Key, base64.b64decode(record["ciphertext"]), record["encryption_context"])
-
-
 def test_volume_substitution(world, tmp_path):
     """By one who once learned the released key: his own file system behind the genuine record."""
-    world.configure({"root": attackers_volume(world, tmp_path, released_key(world))})
+    world.configure({"root": attackers_volume(world, tmp_path, world.released_key())})
     pair(world, "identity", says="volume identity differs")
 
 
@@ -166,7 +157,7 @@ def test_second_disk_of_the_same_name(world, tmp_path):
     done = unlock(world, "identity,record,signature")
     assert done.returncode == REFUSE and "does not open key slot" in done.stderr  # KMS's key is not his
     link.unlink()
-    link.symlink_to(attackers_volume(world, tmp_path, released_key(world)))
+    link.symlink_to(attackers_volume(world, tmp_path, world.released_key()))
     again(world)
     pair(world, "identity", says="volume identity differs")
 
@@ -267,7 +258,7 @@ def test_replayed_document(world, tmp_path):
     key, recorded = document(world, tmp_path)
     assert unlock(world).returncode == OK  # the fence is closed from here on
     answer = decrypt(world, recorded)
-    assert emulator.open_cms(answer, key, tmp_path) == released_key(world)  # the premise: who has the key of it
+    assert emulator.open_cms(answer, key, tmp_path) == world.released_key()  # the premise: who has the key of it
     other, _ = emulator.rsa_key()
     with pytest.raises(Exception):
         emulator.open_cms(answer, other, tmp_path)
@@ -302,4 +293,4 @@ def test_second_allow(world, policy):
     assert "oops" in {f["statement"] for f in json.loads(done.stdout)["findings"]}
     policy["Statement"] = [s for s in policy["Statement"] if s["Effect"] == "Allow"]
     put_policy(world, policy)
-    assert without_document()["Plaintext"] == released_key(world)  # the premise
+    assert without_document()["Plaintext"] == world.released_key()  # the premise

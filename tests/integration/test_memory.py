@@ -1,27 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is to be found in the memory of measured-unlock, and what it gives up."""
-import base64
 import contextlib
-import json
 import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-import kms
 import pytest
 import world as w
 
 CAP_IPC_LOCK, CAP_DAC_OVERRIDE, CAP_SYS_ADMIN, CAP_MKNOD = 14, 1, 21, 27
-
-
-def released_key(world):
-    record = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)[w.PROVIDER]
-
-    class Key:
-        material = (world.aws.folder / f"key-{w.KEY_ID}").read_bytes()
-    return kms.unseal(Key, base64.b64decode(record["ciphertext"]), record["encryption_context"])
 
 
 def volume_key(world, folder):
@@ -60,7 +49,7 @@ def traced(world, *inject):
 
 def test_the_memory_holds_no_key_at_the_end(world, tmp_path):
     """The premise is in the same run: while the fence is being closed, the volume key is there to be found."""
-    keys = {"released": released_key(world), "volume": volume_key(world, tmp_path)}
+    keys = {"released": world.released_key(), "volume": volume_key(world, tmp_path)}
     process, pid = traced(world, "write:delay_enter=400ms", "exit_group:delay_enter=6s")
     early, late = set(), None
     while process.poll() is None:

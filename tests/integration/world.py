@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Everything one boot needs, on this host: a NitroTPM, KMS and IMDS, an encrypted volume, an image builder."""
+import base64
 import contextlib
 import json
 import os
@@ -249,6 +250,15 @@ class World:
     def unlock(self, *options, program=UNLOCK, **popen):
         return unfold(run(program, "unlock", "--config", self.config_path, "--no-activate", *options, check=False,
                           text=True, timeout=120 * PATIENCE, **popen))
+
+    def released_key(self):
+        """What KMS releases for the volume, out of the emulator's own key material."""
+        import kms
+        record = json.loads(muctl("record", "show", self.volume, "--json").stdout)[PROVIDER]
+
+        class Key:
+            material = (self.aws.folder / f"key-{KEY_ID}").read_bytes()
+        return kms.unseal(Key, base64.b64decode(record["ciphertext"]), record["encryption_context"])
 
     def report(self):
         return json.loads(self.report_path.read_text())
