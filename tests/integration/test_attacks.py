@@ -294,3 +294,24 @@ def test_second_allow(world, policy):
     policy["Statement"] = [s for s in policy["Statement"] if s["Effect"] == "Allow"]
     put_policy(world, policy)
     assert without_document()["Plaintext"] == world.released_key()  # the premise
+
+
+CREDENTIALS = "/latest/meta-data/iam/security-credentials/"
+
+
+def test_user_data_is_never_asked_for(world):
+    """What IMDS is asked for in a boot: a token, and the role's credentials."""
+    assert unlock(world).returncode == OK
+    asked = {r["operation"] for r in world.aws.log()[world.aws.seen:] if r["service"] == "imds"}
+    assert asked == {"/latest/api/token", CREDENTIALS, CREDENTIALS + w.ROLE}
+
+
+def test_credentials_of_somebody_else(world):
+    """Who can answer for IMDS can hand out credentials of his own. The premise is test_the_weak_program_is_the_real_one."""
+    keys = {"Code": "Success", "Type": "AWS-HMAC", "Expiration": "2036-01-01T00:00:00Z", "Token": "somebodys-token",
+            "AccessKeyId": w.BUILDER["access_key"], "SecretAccessKey": w.BUILDER["secret"]}
+    world.aws.fault("imds", "body", json.dumps(keys), operation=CREDENTIALS + w.ROLE)
+    done = unlock(world)
+    assert done.returncode == REFUSE, done.stderr
+    assert world.fence_closed()
+    assert [r["status"] for r in world.aws.decrypts()] in ([400], [403])
