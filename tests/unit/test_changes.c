@@ -334,7 +334,7 @@ static void variables_are_named(void **state)
 static struct eventlog many_commands(const char *last)
 {
     struct made_log made = made_log_new();
-    char command[16];
+    char command[24];
 
     for (int i = 0; i < 100; i++) {
         (void)snprintf(command, sizeof(command), "command %d", i);
