@@ -15,6 +15,8 @@ WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-pro
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection
 MODULES := libcryptsetup devmapper libcurl tss2-esys tss2-tctildr tss2-tcti-device tss2-tcti-swtpm tss2-rc \
            tss2-mu libcbor json-c openssl
+# Of muctl alone, for unlock/verifier/.
+CTL_MODULES := $(if $(filter 0,$(STATIC)),libmicrohttpd sqlite3 libpq)
 ifdef CI
 WARN    += -Werror
 endif
@@ -38,8 +40,9 @@ endif
 ifeq ($(STATIC)$(wildcard $(DEPS)),1)
 $(error The static libraries are not built: run 'make deps' first, or 'make STATIC=0')
 endif
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES))
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES) $(CTL_MODULES))
 PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(MODULES))
+CTL_LIBS   := $(shell $(PKG_CONFIG) --libs $(CTL_MODULES) $(MODULES))
 endif
 
 ALL_CFLAGS  = -std=gnu17 -fPIE -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -pthread $(WARN) $(HARDEN) \
@@ -52,6 +55,7 @@ say = @$(if $(filter 1,$(V)),true,printf '  %-7s %s\n' $(1) $(2))
 
 LIB_SRC  := $(wildcard $(addprefix unlock/,$(addsuffix /*.c,base tpm measure attest release volume)))
 BOOT_SRC := $(wildcard unlock/boot/*.c)
+VERIFIER_SRC := $(wildcard unlock/verifier/*.c)
 CTL_SRC  := $(wildcard unlock/ctl/*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_LIB := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
@@ -74,7 +78,8 @@ help:
 	@echo 'V=1 shows the commands.'
 
 $(O)/measured-unlock: $(call object,$(BOOT_SRC)) $(O)/libmu.a
-$(O)/muctl: $(call object,$(CTL_SRC)) $(O)/libmu.a
+$(O)/muctl: $(call object,$(CTL_SRC)) $(O)/libverifier.a $(O)/libmu.a
+$(O)/muctl: private PKG_LIBS := $(CTL_LIBS)
 $(O)/measured-unlock $(O)/muctl:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@.debug $^ $(PKG_LIBS)
@@ -86,6 +91,8 @@ $(O)/measured-unlock.spdx.json: $(O)/measured-unlock $(O)/muctl unlock/deps/sbom
 	$(Q)mv $@.part $@
 
 $(O)/libmu.a: $(call object,$(LIB_SRC))
+$(O)/libverifier.a: $(call object,$(VERIFIER_SRC))
+$(O)/libmu.a $(O)/libverifier.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
@@ -97,16 +104,16 @@ $(O)/%.o: %.c $(O)/flags
 # Objects are made again when the compiler or its flags change.
 $(O)/flags: FORCE
 	@mkdir -p $(O)
-	@echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(PKG_LIBS))' | cmp -s - $@ || \
-	    echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(PKG_LIBS))' > $@
+	@echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(CTL_LIBS))' | cmp -s - $@ || \
+	    echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(CTL_LIBS))' > $@
 
-$(O)/unit/%: $(O)/tests/unit/%.o $(call object,$(UNIT_LIB)) $(O)/libmu.a
+$(O)/unit/%: $(O)/tests/unit/%.o $(call object,$(UNIT_LIB)) $(O)/libverifier.a $(O)/libmu.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(PKG_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CTL_LIBS)
 $(O)/tests/unit/%.o: INCLUDE := -Itests/unit
 
--include $(patsubst %.o,%.d,$(call object,$(LIB_SRC) $(BOOT_SRC) $(CTL_SRC) $(UNIT_SRC) $(UNIT_LIB)))
+-include $(patsubst %.o,%.d,$(call object,$(LIB_SRC) $(VERIFIER_SRC) $(BOOT_SRC) $(CTL_SRC) $(UNIT_SRC) $(UNIT_LIB)))
 
 units: $(UNIT)
 
@@ -115,7 +122,7 @@ $(O)/%.tidy: %.c .clang-tidy $(wildcard unlock/*/*.h) $(O)/flags
 	$(Q)mkdir -p $(dir $@)
 	$(Q)clang-tidy --quiet $< -- $(ALL_CFLAGS) -DMU_ANALYZE 2>$@.log || { cat $@.log >&2; exit 1; }
 	$(Q)touch $@
-tidy: $(patsubst %.c,$(O)/%.tidy,$(LIB_SRC) $(BOOT_SRC) $(CTL_SRC))
+tidy: $(patsubst %.c,$(O)/%.tidy,$(LIB_SRC) $(VERIFIER_SRC) $(BOOT_SRC) $(CTL_SRC))
 
 # Drives the providers for tests/integration/test_release.py.
 $(O)/integration/release_driver: $(O)/tests/integration/release_driver.o $(O)/libmu.a
@@ -144,9 +151,9 @@ fuzz-make   = +$(Q)$(MAKE) --no-print-directory STATIC=0 O=build/fuzz CC=clang H
 $(O)/libfuzz.a: $(call object,$(FUZZ_LIB))
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
-$(O)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libfuzz.a $(O)/libmu.a
+$(O)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libfuzz.a $(O)/libverifier.a $(O)/libmu.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CTL_LIBS)
 $(O)/fuzz_initramfs: $(O)/unlock/ctl/initramfs.o
 $(O)/tests/fuzz/%.o: INCLUDE := -Itests/unit -Itests/fuzz
 # What waits between attempts returns at once; answers come from the input.
