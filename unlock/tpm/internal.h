@@ -45,6 +45,17 @@ enum mu_status tpm_fail(struct mu_error *err, TSS2_RC rc, const char *what);
 
 void tpm_reconnect(struct tpm *tpm);
 
+/* TPM2_GetCapability (TPM 2.0 Part 3, 30.2): `count` entries from `first` on, to be freed by
+ * Esys_Free(). ret_more, may be NULL: whether the TPM has more of them. */
+struct tpm_capability {
+    TPM2_CAP capability;
+    uint32_t first, count;
+    const char *what; /* for the message */
+};
+enum mu_status tpm_get_capability(struct tpm *tpm, const struct tpm_capability *wanted,
+                                  TPMI_YES_NO *ret_more, TPMS_CAPABILITY_DATA **ret,
+                                  struct mu_error *err) MU_MUST_CHECK;
+
 /* One value of TPM2_CAP_TPM_PROPERTIES; 0 if the TPM does not report it. */
 enum mu_status tpm_property(struct tpm *tpm, TPM2_PT property, uint32_t *ret,
                             struct mu_error *err) MU_MUST_CHECK;

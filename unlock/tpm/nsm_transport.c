@@ -96,17 +96,11 @@ static enum mu_status list_slots(struct tpm *tpm, uint64_t *ret_used, struct mu_
     uint64_t used = 0;
 
     while (more == TPM2_YES && next < SLOT_FIRST + SLOTS) {
+        const struct tpm_capability wanted = {TPM2_CAP_HANDLES, next, SLOTS, "list NV indexes"};
         TPMS_CAPABILITY_DATA *data = NULL;
-        unsigned attempt = 0;
         uint32_t count;
-        TSS2_RC rc;
 
-        do
-            rc = Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                    TPM2_CAP_HANDLES, next, SLOTS, &more, &data);
-        while (tpm_again(tpm, rc, &attempt));
-        if (rc != TSS2_RC_SUCCESS)
-            return tpm_fail(err, rc, "list NV indexes");
+        MU_TRY(tpm_get_capability(tpm, &wanted, &more, &data, err));
         count = data->data.handles.count;
         for (uint32_t i = 0; i < count; i++) {
             uint32_t handle = data->data.handles.handle[i];
@@ -424,16 +418,10 @@ static enum mu_status fail_request(struct tpm *tpm, TSS2_RC rc, struct mu_error 
 /* Part 2, 8.9, TPMA_CC: bits 0 to 15 are the command index, bit 29 says that it is a vendor's. */
 enum mu_status tpm_nsm_listed(struct tpm *tpm, bool *ret, struct mu_error *err)
 {
+    const struct tpm_capability wanted = {TPM2_CAP_COMMANDS, CC_NSM_REQUEST, 1, "list commands"};
     TPMS_CAPABILITY_DATA *data = NULL;
-    unsigned attempt = 0;
-    TSS2_RC rc;
 
-    do
-        rc = Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                TPM2_CAP_COMMANDS, CC_NSM_REQUEST, 1, NULL, &data);
-    while (tpm_again(tpm, rc, &attempt));
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "list commands");
+    MU_TRY(tpm_get_capability(tpm, &wanted, NULL, &data, err));
     *ret = data->data.command.count >= 1 &&
            (data->data.command.commandAttributes[0] & 0x2000ffffu) == CC_NSM_REQUEST;
     Esys_Free(data);

@@ -20,18 +20,12 @@ static uint32_t selection_mask(const TPMS_PCR_SELECTION *selection)
 
 enum mu_status tpm_banks(struct tpm *tpm, struct tpm_banks *ret, struct mu_error *err)
 {
+    const struct tpm_capability wanted = {TPM2_CAP_PCRS, 0, 1, "list the PCR banks"};
     TPMS_CAPABILITY_DATA *data = NULL;
     struct tpm_banks banks = {0};
-    unsigned attempt = 0;
     uint32_t count;
-    TSS2_RC rc;
 
-    do
-        rc = Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_PCRS,
-                                0, 1, NULL, &data);
-    while (tpm_again(tpm, rc, &attempt));
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "list the PCR banks");
+    MU_TRY(tpm_get_capability(tpm, &wanted, NULL, &data, err));
     count = data->data.assignedPCR.count;
     for (; banks.count < count && banks.count < TPM_BANKS_MAX; banks.count++) {
         const TPMS_PCR_SELECTION *from = &data->data.assignedPCR.pcrSelections[banks.count];

@@ -179,19 +179,27 @@ enum mu_status tpm_open(const char *tcti, struct deadline deadline, struct tpm *
     return MU_OK;
 }
 
-enum mu_status tpm_property(struct tpm *tpm, TPM2_PT property, uint32_t *ret, struct mu_error *err)
+enum mu_status tpm_get_capability(struct tpm *tpm, const struct tpm_capability *wanted,
+                                  TPMI_YES_NO *ret_more, TPMS_CAPABILITY_DATA **ret,
+                                  struct mu_error *err)
 {
-    TPMS_CAPABILITY_DATA *data = NULL;
-    const TPML_TAGGED_TPM_PROPERTY *list;
     unsigned attempt = 0;
     TSS2_RC rc;
 
     do
         rc = Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                TPM2_CAP_TPM_PROPERTIES, property, 1, NULL, &data);
+                                wanted->capability, wanted->first, wanted->count, ret_more, ret);
     while (tpm_again(tpm, rc, &attempt));
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "read a property");
+    return rc == TSS2_RC_SUCCESS ? MU_OK : tpm_fail(err, rc, wanted->what);
+}
+
+enum mu_status tpm_property(struct tpm *tpm, TPM2_PT property, uint32_t *ret, struct mu_error *err)
+{
+    const struct tpm_capability wanted = {TPM2_CAP_TPM_PROPERTIES, property, 1, "read a property"};
+    TPMS_CAPABILITY_DATA *data = NULL;
+    const TPML_TAGGED_TPM_PROPERTY *list;
+
+    MU_TRY(tpm_get_capability(tpm, &wanted, NULL, &data, err));
     list = &data->data.tpmProperties;
     *ret = list->count >= 1 && list->tpmProperty[0].property == property
                ? list->tpmProperty[0].value
