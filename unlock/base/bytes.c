@@ -258,3 +258,37 @@ enum mu_status base64_decode(const char *from, size_t max, struct buffer *ret, s
     out = (struct buffer){0};
     return MU_OK;
 }
+
+enum mu_status base64url_encode(struct bytes from, char **ret, struct mu_error *err)
+{
+    char *text;
+
+    MU_TRY(base64_encode(from, &text, err));
+    text[strcspn(text, "=")] = '\0';
+    for (char *c = text; *c != '\0'; c++)
+        *c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
+    *ret = text;
+    return MU_OK;
+}
+
+enum mu_status base64url_decode(struct bytes from, size_t max, enum mu_status status,
+                                struct buffer *ret, struct mu_error *err)
+{
+    static const char plain[] = "+/=", safe[] = "-_";
+    MU_CLEANUP(buffer_free) struct buffer text = {0};
+    size_t padded = (from.len + 3) / 4 * 4;
+
+    MU_TRY(buffer_alloc(&text, padded + 1, err));
+    memset(text.data, '=', padded);
+    text.data[padded] = '\0';
+    for (size_t i = 0; i < from.len; i++) {
+        const char *in_safe = from.data[i] != '\0' ? strchr(safe, from.data[i]) : NULL;
+
+        if (from.data[i] == '\0' || strchr(plain, from.data[i]) != NULL)
+            return mu_fail(err, status, "not base64url");
+        text.data[i] = in_safe != NULL ? (uint8_t)plain[in_safe - safe] : from.data[i];
+    }
+    if (base64_decode((const char *)text.data, max, ret, err) != MU_OK)
+        return mu_fail(err, status, "not base64url of at most %zu bytes", max);
+    return MU_OK;
+}

@@ -78,5 +78,11 @@ bool hex_decode(const char *from, uint8_t *to, size_t len);
 enum mu_status base64_encode(struct bytes from, char **ret, struct mu_error *err) MU_MUST_CHECK;
 enum mu_status base64_decode(const char *from, size_t max, struct buffer *ret,
                              struct mu_error *err) MU_MUST_CHECK;
+/* The alphabet safe in URLs, without padding (RFC 4648, 5; RFC 7515, 2). Each text of some bytes is
+ * the only one: whatever else is refused with class `status`, as is what has more than max bytes.
+ */
+enum mu_status base64url_encode(struct bytes from, char **ret, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status base64url_decode(struct bytes from, size_t max, enum mu_status status,
+                                struct buffer *ret, struct mu_error *err) MU_MUST_CHECK;
 
 #endif

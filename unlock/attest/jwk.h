@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_ATTEST_JWK_H
+#define MU_ATTEST_JWK_H
+
+#include <openssl/evp.h>
+
+#include "base/json.h"
+
+#define JWK_THUMBPRINT_SIZE 44 /* SHA-256 as base64url, and a zero byte */
+
+/* The two curves of JOSE that are accepted (RFC 7518, 3.4 and 6.2.1.1). */
+struct jwk_curve {
+    const char *group; /* OpenSSL's name */
+    const char *crv, *alg;
+    size_t size; /* of a coordinate, in bytes */
+    const EVP_MD *(*digest)(void);
+};
+
+/* NULL if the key is on neither. */
+const struct jwk_curve *jwk_curve_of(EVP_PKEY *key);
+
+void jwk_key_free(EVP_PKEY **key);
+
+/* {"crv", "kty", "x", "y"}: what RFC 7638, 3.2 hashes, in that order. MU_REFUSE for other keys. */
+enum mu_status jwk_from_key(EVP_PKEY *key, json_object **ret, struct mu_error *err) MU_MUST_CHECK;
+/* Exactly those members, and a point of the curve. MU_REFUSE. */
+enum mu_status jwk_to_key(json_object *jwk, EVP_PKEY **ret, struct mu_error *err) MU_MUST_CHECK;
+/* RFC 7638, with SHA-256. */
+enum mu_status jwk_thumbprint(EVP_PKEY *key, char ret[static JWK_THUMBPRINT_SIZE],
+                              struct mu_error *err) MU_MUST_CHECK;
+
+#endif
