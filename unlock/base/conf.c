@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/conf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+
+#define FILE_MAX 65536u
+#define VALUE_MAX 1024u
+#define NAME_MAX_LENGTH 64u
+
+const char *const conf_flags[] = {"no", "yes", NULL};
+
+/* Where the parser stands. */
+struct parser {
+    const char *path;
+    unsigned line;
+    const struct conf_schema *schema;
+    char *target;
+    const struct conf_section *section; /* NULL before the first one */
+    char *into;                         /* the structure that its keys go to */
+    uint64_t seen_sections;             /* bit i: sections[i] */
+    uint64_t seen_keys;                 /* bit i: keys[i], of the current section */
+};
+#define BIT(i) ((uint64_t)1 << (i))
+
+static char **string_at(char *structure, size_t offset)
+{
+    return (char **)(void *)(structure + offset);
+}
+
+static size_t *count_of(const struct conf_section *section, char *target)
+{
+    return (size_t *)(void *)(target + section->count);
+}
+
+static void free_section(const struct conf_schema *schema, const struct conf_section *section,
+                         char *structure)
+{
+    for (size_t i = 0; i < schema->key_count; i++) {
+        const struct conf_key *key = &schema->keys[i];
+
+        if (key->kind < KIND_NUMBER && strcmp(key->section, section->name) == 0)
+            string_free(string_at(structure, key->offset));
+    }
+}
+
+void conf_free(const struct conf_schema *schema, void *target)
+{
+    for (size_t i = 0; i < schema->section_count; i++) {
+        const struct conf_section *section = &schema->sections[i];
+        char *structure = (char *)target + section->offset;
+
+        if (section->size == 0) {
+            free_section(schema, section, structure);
+            continue;
+        }
+        for (size_t n = *count_of(section, target); n > 0; n--, structure += section->size) {
+            string_free(string_at(structure, 0));
+            free_section(schema, section, structure);
+        }
+        *count_of(section, target) = 0;
+    }
+}
+
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* A device-mapper name that is also a safe file name; "control" is device-mapper's own. */
+static bool is_name(const char *text)
+{
+    size_t len = strlen(text);
+
+    return len >= 1 && len <= NAME_MAX_LENGTH &&
+           strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") ==
+               len &&
+           strcmp(text, ".") != 0 && strcmp(text, "..") != 0 && strcmp(text, "control") != 0;
+}
+
+static bool is_device(const char *text)
+{
+    static const char *const prefixes[] = {"/", "UUID=", "PARTUUID=", "PARTLABEL=", "LABEL="};
+
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+        if (starts_with(text, prefixes[i]))
+            return text[strlen(prefixes[i])] != '\0';
+    return false;
+}
+
+/* NULL if the value may stand there; else what it must be. */
+static const char *text_rule(enum conf_kind kind, const char *value)
+{
+    switch (kind) {
+    case KIND_PATH:
+        return value[0] == '/' ? NULL : "must be an absolute path";
+    case KIND_URL:
+        return starts_with(value, "http://") || starts_with(value, "https://")
+                   ? NULL
+                   : "must be a URL with http:// or https://";
+    case KIND_TCTI:
+        return starts_with(value, "device:/") || starts_with(value, "swtpm:")
+                   ? NULL
+                   : "must be device:PATH or swtpm:host=H,port=N";
+    case KIND_DEVICE:
+        return is_device(value)
+                   ? NULL
+                   : "must be an absolute path, UUID=, PARTUUID=, PARTLABEL= or LABEL=";
+    case KIND_NAME:
+        return is_name(value) ? NULL : "must be 1 to 64 of A-Z a-z 0-9 _ . -, and not \"control\"";
+    case KIND_ARN:
+        return starts_with(value, "arn:") && strstr(value, ":key/") != NULL
+                   ? NULL
+                   : "must be the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID";
+    default:
+        return NULL;
+    }
+}
+
+static enum mu_status set_text(const struct parser *p, const struct conf_key *key,
+                               const char *value, struct mu_error *err)
+{
+    char **field = string_at(p->into, key->offset);
+    const char *rule = text_rule(key->kind, value);
+    char *copy;
+
+    if (rule != NULL)
+        return mu_fail(err, MU_CONFIG, "%s:%u: %s %s", p->path, p->line, key->name, rule);
+    copy = strdup(value);
+    if (copy == NULL)
+        return mu_oom(err);
+    free(*field);
+    *field = copy;
+    return MU_OK;
+}
+
+static enum mu_status set_number(const struct parser *p, const struct conf_key *key,
+                                 const char *value, struct mu_error *err)
+{
+    void *field = p->into + key->offset;
+    size_t len = strlen(value);
+    unsigned long number;
+
+    number = len > 10 || strspn(value, "0123456789") != len ? 0 : strtoul(value, NULL, 10);
+    if (number < key->min || number > key->max)
+        return mu_fail(err, MU_CONFIG, "%s:%u: %s must be a number from %u to %u", p->path, p->line,
+                       key->name, key->min, key->max);
+    if (key->kind == KIND_VERSION)
+        *(int64_t *)field = (int64_t)number;
+    else
+        *(unsigned *)field = (unsigned)number;
+    return MU_OK;
+}
+
+static enum mu_status set_word(const struct parser *p, const struct conf_key *key,
+                               const char *value, struct mu_error *err)
+{
+    void *field = p->into + key->offset;
+    unsigned i = 0;
+
+    while (key->words[i] != NULL && strcmp(key->words[i], value) != 0)
+        i++;
+    if (key->words[i] == NULL)
+        return mu_fail(err, MU_CONFIG, "%s:%u: %s must be %s, %s%s%s", p->path, p->line, key->name,
+                       key->words[0], key->words[1], key->words[2] ? " or " : "",
+                       key->words[2] ? key->words[2] : "");
+    if (key->kind == KIND_FLAG)
+        *(bool *)field = i != 0;
+    else
+        *(unsigned *)field = i; /* an enum */
+    return MU_OK;
+}
+static enum mu_status begin_named(struct parser *p, const struct conf_section *section,
+                                  const char *name, struct mu_error *err)
+{
+    size_t *count = count_of(section, p->target);
+    char *first = p->target + section->offset;
+    char *into = first + *count * section->size;
+
+    if (!is_name(name))
+        return mu_fail(err, MU_CONFIG, "%s:%u: %s name %s", p->path, p->line, section->name,
+                       text_rule(KIND_NAME, ""));
+    for (size_t i = 0; i < *count; i++)
+        if (strcmp(*string_at(first + i * section->size, 0), name) == 0)
+            return mu_fail(err, MU_CONFIG, "%s:%u: %s %s is there twice", p->path, p->line,
+                           section->name, name);
+    if (*count == section->max)
+        return mu_fail(err, MU_CONFIG, "%s:%u: more than %zu %ss", p->path, p->line, section->max,
+                       section->name);
+    *string_at(into, 0) = strdup(name);
+    if (*string_at(into, 0) == NULL)
+        return mu_oom(err);
+    ++*count;
+    p->into = into;
+    return MU_OK;
+}
+
+static enum mu_status begin_plain(struct parser *p, const struct conf_section *section, size_t bit,
+                                  struct mu_error *err)
+{
+    if ((p->seen_sections & BIT(bit)) != 0)
+        return mu_fail(err, MU_CONFIG, "%s:%u: section [%s] is there twice", p->path, p->line,
+                       section->name);
+    p->seen_sections |= BIT(bit);
+    p->into = p->target + section->offset;
+    return MU_OK;
+}
+
+/* `line` is "[...]" without the brackets. */
+static enum mu_status begin_section(struct parser *p, const char *line, struct mu_error *err)
+{
+    size_t len = strcspn(line, " ");
+
+    p->seen_keys = 0;
+    for (size_t i = 0; i < p->schema->section_count; i++) {
+        const struct conf_section *section = &p->schema->sections[i];
+
+        if (strlen(section->name) != len || strncmp(section->name, line, len) != 0 ||
+            (section->size != 0) != (line[len] == ' '))
+            continue;
+        p->section = section;
+        return section->size != 0 ? begin_named(p, section, line + len + 1, err)
+                                  : begin_plain(p, section, i, err);
+    }
+    return mu_fail(err, MU_CONFIG, "%s:%u: unknown section [%.64s]", p->path, p->line, line);
+}
+
+static enum mu_status set_key(struct parser *p, const char *name, const char *value,
+                              struct mu_error *err)
+{
+    const struct conf_key *keys = p->schema->keys;
+    size_t i = 0;
+
+    if (p->section == NULL)
+        return mu_fail(err, MU_CONFIG, "%s:%u: \"%.64s\" stands before the first section", p->path,
+                       p->line, name);
+    while (i < p->schema->key_count &&
+           (strcmp(keys[i].section, p->section->name) != 0 || strcmp(keys[i].name, name) != 0))
+        i++;
+    if (i == p->schema->key_count)
+        return mu_fail(err, MU_CONFIG, "%s:%u: unknown key \"%.64s\" in section [%s]", p->path,
+                       p->line, name, p->section->name);
+    if ((p->seen_keys & BIT(i)) != 0)
+        return mu_fail(err, MU_CONFIG, "%s:%u: %s is there twice", p->path, p->line, name);
+    p->seen_keys |= BIT(i);
+    if (value[0] == '\0' || strlen(value) > VALUE_MAX)
+        return mu_fail(err, MU_CONFIG, "%s:%u: %s must have 1 to %u characters", p->path, p->line,
+                       name, VALUE_MAX);
+    switch (keys[i].kind) {
+    case KIND_NUMBER:
+    case KIND_VERSION:
+        return set_number(p, &keys[i], value, err);
+    case KIND_FLAG:
+    case KIND_WORD:
+        return set_word(p, &keys[i], value, err);
+    default:
+        return set_text(p, &keys[i], value, err);
+    }
+}
+
+/* Cuts blanks off both ends, in place. */
+static char *trim(char *text)
+{
+    size_t len;
+
+    text += strspn(text, " \t");
+    for (len = strlen(text); len > 0 && strchr(" \t", text[len - 1]) != NULL; len--)
+        ;
+    text[len] = '\0';
+    return text;
+}
+
+static enum mu_status parse_line(struct parser *p, char *line, struct mu_error *err)
+{
+    char *equals;
+    size_t len;
+
+    for (const char *c = line; *c != '\0'; c++)
+        if ((*c >= 0 && *c < 0x20 && *c != '\t') || *c == 0x7f)
+            return mu_fail(err, MU_CONFIG, "%s:%u: control character", p->path, p->line);
+    line = trim(line);
+    len = strlen(line);
+    if (len == 0 || line[0] == '#')
+        return MU_OK;
+    if (line[0] == '[' && line[len - 1] == ']') {
+        line[len - 1] = '\0';
+        return begin_section(p, trim(line + 1), err);
+    }
+    equals = strchr(line, '=');
+    if (line[0] == '[' || equals == NULL)
+        return mu_fail(err, MU_CONFIG, "%s:%u: neither \"[section]\" nor \"key = value\"", p->path,
+                       p->line);
+    *equals = '\0';
+    return set_key(p, trim(line), trim(equals + 1), err);
+}
+
+enum mu_status conf_load(const char *path, const struct conf_schema *schema, void *target,
+                         struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer file = {0};
+    struct parser p = {.path = path, .schema = schema, .target = target};
+    char *next;
+
+    MU_TRY(file_read(path, FILE_MAX, &file, err));
+    if (memchr(file.data, 0, file.len) != NULL)
+        return mu_fail(err, MU_CONFIG, "%s: zero byte: not a text file", path);
+    next = (char *)file.data;
+    while (next != NULL) {
+        char *line = strsep(&next, "\n");
+
+        p.line++;
+        MU_TRY(parse_line(&p, line, err));
+    }
+    return MU_OK;
+}
