@@ -13,7 +13,7 @@ endif
 CFLAGS  ?= -Os -g
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection
-MODULES := libcryptsetup devmapper libcurl tss2-esys tss2-tctildr tss2-tcti-device tss2-tcti-swtpm tss2-rc \
+MODULES := libcryptsetup devmapper libcurl tss2-esys tss2-sys tss2-tctildr tss2-tcti-device tss2-tcti-swtpm tss2-rc \
            tss2-mu libcbor json-c openssl
 # Of muctl alone, for unlock/verifier/.
 CTL_MODULES := $(if $(filter 0,$(STATIC)),libmicrohttpd sqlite3 libpq)

@@ -107,7 +107,7 @@ REPLACE(TSS2_RC, Tss2_Tcti_Device_Init, (TSS2_TCTI_CONTEXT * tcti, size_t *size,
 
 static bool is_tpm(const char *path)
 {
-    return strcmp(path, "/dev/tpmrm0") == 0;
+    return strcmp(path, "/dev/tpmrm0") == 0 || strcmp(path, "/dev/tpm0") == 0;
 }
 
 REPLACE(int, access, (const char *path, int mode))

@@ -3,6 +3,7 @@
 fence, never a secret in memory that was given back, never a crash, always a class that fits (tests/faults/table)."""
 import base64
 import collections
+import contextlib
 import hashlib
 import json
 import os
@@ -32,7 +33,7 @@ HARMLESS = {
     "aws_credentials_from_imds": "retried until the deadline", "area_remove": "the next attestation removes it",
     "sync_folder_of": "durability of the report", "lock_device": "attestation is retried",
 }
-# What no boot here comes to, and why.
+# What none of the boots here comes to, and why.
 UNREACHED = {
     "Esys_NV_ReadPublic": "only with an NV index of somebody else", "Esys_TR_Close": "as above",
     "Esys_TR_FromTPMPublic": "as above", "Tss2_MU_TPMS_NV_PUBLIC_Marshal": "as above",
@@ -40,12 +41,6 @@ UNREACHED = {
     "Tss2_Tcti_Swtpm_Init": "the TPM is the device here", "clock_nanosleep": "nothing is waited for",
     "d2i_X509": "explains a mismatch", "json_object_to_json_string": "as above", "unlink": "only after another failure",
     "ioctl": "the volume is a file", "mlockall": "only where the limit may be raised",
-    **dict.fromkeys("""
-        Esys_CreatePrimary Esys_FlushContext Esys_GetRandom Esys_Load Esys_LoadExternal
-        Esys_PolicyAuthorize Esys_PolicyOR Esys_PolicyPCR Esys_StartAuthSession Esys_TRSess_SetAttributes
-        Esys_TR_GetName Esys_Unseal Esys_VerifySignature Tss2_MU_TPM2B_PRIVATE_Unmarshal Tss2_MU_TPM2B_PUBLIC_Unmarshal
-        Tss2_MU_TPMT_SIGNATURE_Unmarshal
-    """.split(), "provider tpm2; this boot's is aws-kms"),
 }
 # How often these are called depends on when packets arrive.
 POLLS = {"curl_multi_perform", "curl_multi_poll"}
@@ -109,24 +104,26 @@ def rsa_windows(key):
 class Machine:
     """A world whose boot program is the one that fails."""
 
+    tcti = ""  # the default, a device, which the harness makes swtpm
+
     def __init__(self, world):
         self.world, self.folder = world, world.folder
         world.fresh()
         world.configure(timeout=5)
         path = world.config_path
-        path.write_text(re.sub("tcti = .*", "", path.read_text()))  # the device, which the harness makes swtpm
+        path.write_text(re.sub("tcti = .*", self.tcti, path.read_text()))
         self.tpm = Tpm(int(world.tpm.port))
         self.key_file, self.secrets_file, self.log_file = (self.folder / n for n in ("rsa.der", "secrets", "fault.log"))
         key = rsa.generate_private_key(65537, 2048)
         self.key_file.write_bytes(key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()))
-        volume_key = self.volume_key()
+        volume_key, released_key = self.volume_key(), self.released_key()
+        w.run("cryptsetup", "open", "--test-passphrase", "--key-file", "-", world.volume, input=released_key)
         self.secrets_file.write_text("".join([
-            *rsa_windows(key), *windows("released-key", self.released_key()), *windows("volume-key", volume_key),
+            *rsa_windows(key), *windows("released-key", released_key), *windows("volume-key", volume_key),
             *windows("volume-key", volume_key[WINDOW:-WINDOW])]))
         segment = json.loads(w.run("cryptsetup", "luksDump", "--dump-json-metadata", world.volume).stdout)["segments"]["0"]
         self.table = f"{os.path.getsize(world.volume) // 512} {int(segment['offset']) // 512}"
-        self.requests = self.folder / "aws/requests.jsonl"
 
     def volume_key(self):
         path = self.folder / "volume.key"
@@ -140,10 +137,8 @@ class Machine:
         import kms
         record = json.loads(w.muctl("record", "show", self.world.volume, "--json").stdout)[w.PROVIDER]
         material = (self.folder / f"aws/key-{w.KEY_ID}").read_bytes()
-        key = kms.unseal(SimpleNamespace(material=material), base64.b64decode(record["ciphertext"]),
-                         record["encryption_context"])
-        w.run("cryptsetup", "open", "--test-passphrase", "--key-file", "-", self.world.volume, input=key)
-        return key
+        return kms.unseal(SimpleNamespace(material=material), base64.b64decode(record["ciphertext"]),
+                          record["encryption_context"])
 
     def boot(self, fault=None, **more):
         """-> exit code (negative: signal, None: hangs), lines of the log, standard error"""
@@ -154,7 +149,7 @@ class Machine:
                        **more}
         if fault is not None:
             environment["FAULT"] = fault
-        self.asked_before = self.requests.stat().st_size
+        self.note_requests()
         try:
             done = subprocess.run([FAULTS, "unlock", "--config", self.world.config_path], env=environment, text=True,
                                   stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S)
@@ -162,10 +157,31 @@ class Machine:
             return None, [], (stuck.stderr or b"").decode()
         return done.returncode, self.log_file.read_text().splitlines(), done.stderr
 
-    def kms_was_asked(self):
-        with open(self.requests, encoding="utf-8") as f:
+    def note_requests(self):
+        self.asked_before = (self.folder / "aws/requests.jsonl").stat().st_size
+
+    def key_was_asked_for(self):
+        with open(self.folder / "aws/requests.jsonl", encoding="utf-8") as f:
             f.seek(self.asked_before)
             return '"Decrypt"' in f.read()
+
+
+class TpmMachine(Machine):
+    """Its key is sealed to the TPM, which has no resource manager."""
+
+    tcti = "tcti = device:/dev/tpm0"
+
+    def released_key(self):
+        record = json.loads(w.muctl("record", "show", self.world.volume, "--json").stdout)
+        sealed = self.folder / "sealed.json"
+        sealed.write_text(json.dumps({"tpm2": record["tpm2"], "baselines": record["baselines"]}))
+        return w.run(w.MUCTL, "unseal", "--tcti", self.world.tpm.tcti, sealed).stdout
+
+    def note_requests(self):
+        """Nobody notes them."""
+
+    def key_was_asked_for(self):
+        return True
 
 
 Row = collections.namedtuple("Row", "symbol value after classes name")
@@ -205,20 +221,22 @@ def occurrences(call):
     return range(1, 2 if call.symbol in ("<openssl-memory>", "<curl-memory>") else call.times + 1)
 
 
-def plan(machine):
-    """Every failure of every call of a boot in which nothing fails."""
+def calls_of(machine):
+    """Of a boot in which nothing fails."""
     code, lines, errors = machine.boot()
     assert code == 0, errors
     assert machine.tpm.fence_closed()
     assert [l for l in lines if l.startswith("activate")] == ["activate root 64 fence=closed"]
     assert [l for l in lines if l.startswith("leak")] == []
-    calls = sorted(read_calls(lines))
+    return sorted(read_calls(lines))
+
+
+def faults_of(calls):
+    """Every failure of every call."""
     names = name_frames(calls)
-    rows = read_rows()
-    faults = [Fault(row, number, call, nth, [names[f] for f in call.frames] or [call.text])
-              for call in calls if call.text.partition(":")[0] not in NOT_OURS for number, row in enumerate(rows) if row.symbol == call.symbol
-              for nth in occurrences(call)]
-    return calls, faults
+    return [Fault(row, number, call, nth, [names[f] for f in call.frames] or [call.text])
+            for call in calls if call.text.partition(":")[0] not in NOT_OURS
+            for number, row in enumerate(read_rows()) if row.symbol == call.symbol for nth in occurrences(call)]
 
 
 def tried(machine, fault):
@@ -241,7 +259,7 @@ def tried(machine, fault):
         return "says that it unlocked, and did not"
     if code != 0 and len(activated) != len(deactivated) and not fault.row.after:
         return f"failed, and left a volume mapped: {errors}"
-    if not closed and (machine.kms_was_asked() or not EARLY & set(fault.functions)):
+    if not closed and (machine.key_was_asked_for() or not EARLY & set(fault.functions)):
         return f"exit {code}, and the fence is open: {errors}"
     return "; ".join(leaks) or None
 
@@ -260,10 +278,33 @@ def machine(settled_world):
     return Machine(settled_world)
 
 
-def test_all_is_reached(machine):
-    calls, _ = plan(machine)
-    never = {row.symbol for row in read_rows()} - {call.symbol for call in calls}
-    assert never <= UNREACHED.keys()
+class EitherOf(w.TpmWorld):
+    """Sealed for two baselines."""
+
+    def enroll(self, volume, *options, **more):
+        other = json.loads(self.complete.read_text())
+        other["Measurements"]["PCR4"] = "ab" * 48
+        path = self.folder / "other.json"
+        path.write_text(json.dumps(other))
+        return super().enroll(volume, "--baseline", path, *options, **more)
+
+
+class Authorized(w.TpmWorld):
+    """Sealed for whatever the builder signs."""
+
+    def enroll(self, volume, *options, **more):
+        return super().enroll(volume, "--authorize", self.signing_key, *options, **more)
+
+
+@contextlib.contextmanager
+def tpm_machine(kind, folder):
+    folder.mkdir()
+    world = kind(folder)
+    try:
+        world.settle()
+        yield TpmMachine(world)
+    finally:
+        world.stop()
 
 
 def test_what_is_not_wiped_is_seen(machine):
@@ -278,11 +319,30 @@ def test_what_is_not_wiped_is_seen(machine):
     assert {l.split()[2] for l in lines if l.startswith("leak uuid")} >= {"freed"}
 
 
+def check_all(machine, faults):
+    wrong = [f"{describe(f)}: {problem}" for f in faults if (problem := tried(machine, f))]
+    assert not wrong, f"{len(wrong)} of {len(faults)}:\n" + "\n".join(wrong)
+
+
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_each_call_fails_once(machine, shard):
-    _, faults = plan(machine)
-    wrong = [f"{describe(f)}: {problem}" for f in faults[shard::SHARDS] if (problem := tried(machine, f))]
-    assert not wrong, f"{len(wrong)} of {len(faults[shard::SHARDS])}:\n" + "\n".join(wrong)
+    check_all(machine, faults_of(calls_of(machine))[shard::SHARDS])
+
+
+@pytest.mark.parametrize("kind", [EitherOf, Authorized])
+def test_each_call_of_provider_tpm2_fails_once(machine, tmp_path, kind):
+    """Those that a boot by KMS does not make from the same place."""
+    places = {(call.symbol, call.path) for call in calls_of(machine)}
+    with tpm_machine(kind, tmp_path / "tpm") as other:
+        check_all(other, faults_of([c for c in calls_of(other) if (c.symbol, c.path) not in places]))
+
+
+def test_all_is_reached(machine, tmp_path):
+    called = {call.symbol for call in calls_of(machine)}
+    for kind in (EitherOf, Authorized):
+        with tpm_machine(kind, tmp_path / kind.__name__) as other:
+            called |= {call.symbol for call in calls_of(other)}
+    assert {row.symbol for row in read_rows()} - called <= UNREACHED.keys()
 
 
 def twin(machine, folder):

@@ -20,6 +20,7 @@ struct tpm {
     ESYS_CONTEXT *esys; /* NULL while there is no connection */
     char *where;
     const char *managed_path; /* set while talking through the resource manager */
+    bool lost;                /* a connection was, with whatever it had loaded into the TPM */
     struct deadline deadline;
     tpm_connect *connect;
 };

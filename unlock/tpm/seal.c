@@ -5,6 +5,7 @@
 
 #include <openssl/crypto.h>
 #include <tss2/tss2_mu.h>
+#include <tss2/tss2_sys.h>
 
 #include "tpm/internal.h"
 
@@ -48,8 +49,54 @@ static void visit_end(struct visit *visit)
     }
 }
 
+static void esys_free(void *memory)
+{
+    void **pointer = memory;
+
+    Esys_Free(*pointer);
+    *pointer = NULL;
+}
+
+/* TPM2_FlushContext (Part 3, 28.4) of what ESYS knows nothing of. */
+static void flush(struct tpm *tpm, uint32_t handle)
+{
+    struct tpm_response response;
+    struct mu_error ignored;
+    uint8_t command[14];
+    struct writer w = writer_into(command, sizeof(command));
+
+    writer_be16(&w, TPM2_ST_NO_SESSIONS);
+    writer_be32(&w, sizeof(command));
+    writer_be32(&w, TPM2_CC_FlushContext);
+    writer_be32(&w, handle);
+    if (tpm_transceive(tpm, (struct bytes){command, w.len}, "flush", &response, &ignored) != MU_OK)
+        tpm->lost = true;
+}
+
+/* The resource manager flushes what a lost connection had loaded; without it nobody does, and two
+ * of three places for objects stay taken. */
+static void flush_lost(struct tpm *tpm)
+{
+    static const uint32_t first[] = {TPM2_TRANSIENT_FIRST, TPM2_LOADED_SESSION_FIRST};
+    struct mu_error ignored;
+
+    if (!tpm->lost || tpm->managed_path != NULL)
+        return;
+    tpm->lost = false;
+    for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
+        const struct tpm_capability wanted = {TPM2_CAP_HANDLES, first[i], 16, "list handles"};
+        MU_CLEANUP(esys_free) TPMS_CAPABILITY_DATA *data = NULL;
+
+        if (tpm_get_capability(tpm, &wanted, NULL, &data, &ignored) != MU_OK)
+            return;
+        for (uint32_t n = 0; n < data->data.handles.count; n++)
+            flush(tpm, data->data.handles.handle[n]);
+    }
+}
+
 static struct visit visit_begin(struct tpm *tpm)
 {
+    flush_lost(tpm);
     return (struct visit){tpm, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE};
 }
 
@@ -72,14 +119,6 @@ static enum mu_status fail(struct mu_error *err, TSS2_RC rc, const char *what)
         if (rc_ != TSS2_RC_SUCCESS)                                                                \
             return fail((err), rc_, (what));                                                       \
     } while (0)
-
-static void esys_free(void *memory)
-{
-    void **pointer = memory;
-
-    Esys_Free(*pointer);
-    *pointer = NULL;
-}
 
 static enum mu_status check_parent(struct visit *visit, struct buffer *name, bool sealing,
                                    struct mu_error *err)
@@ -363,26 +402,30 @@ static enum mu_status take_secret(const TPM2B_SENSITIVE_DATA *data, struct secre
     return MU_OK;
 }
 
+/* tpm2-tss deciphers an answer inside its own buffer. */
+static void wipe_answer(ESYS_CONTEXT *esys)
+{
+    TSS2_SYS_CONTEXT *sys = NULL;
+    const uint8_t *answer;
+    size_t size;
+
+    if (Esys_GetSysContext(esys, &sys) == TSS2_RC_SUCCESS &&
+        Tss2_Sys_GetRpBuffer(sys, &size, &answer) == TSS2_RC_SUCCESS)
+        OPENSSL_cleanse((void *)(uintptr_t)answer, size);
+}
+
 static enum mu_status unseal(struct visit *visit, struct secret *ret, struct mu_error *err)
 {
     TPM2B_SENSITIVE_DATA *data = NULL;
-    TPM2B_DIGEST *noise = NULL;
     enum mu_status status;
-    unsigned attempt = 0;
-    TSS2_RC rc;
 
     TPM_TRY(visit->tpm, err, "unseal",
             Esys_Unseal(visit->tpm->esys, visit->object, visit->session, ESYS_TR_NONE, ESYS_TR_NONE,
                         &data));
+    wipe_answer(visit->tpm->esys);
     status = take_secret(data, ret, err);
     OPENSSL_cleanse(data, sizeof(*data));
     Esys_Free(data);
-    /* tpm2-tss deciphered it inside the buffer for responses: the next one takes its place. */
-    do
-        rc = Esys_GetRandom(visit->tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, 48, &noise);
-    while (tpm_again(visit->tpm, rc, &attempt));
-    if (rc == TSS2_RC_SUCCESS)
-        Esys_Free(noise);
     return status;
 }
 

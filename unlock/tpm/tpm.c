@@ -115,6 +115,7 @@ void tpm_reconnect(struct tpm *tpm)
 {
     struct mu_error ignored = {0};
 
+    tpm->lost = true;
     detach(tpm);
     (void)attach(tpm, &ignored);
 }
