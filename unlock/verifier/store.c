@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "verifier/store_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SCHEMA 1
+#define DETAIL_MAX 1024
+
+#define NEWER(column)                                                                              \
+#column " = CASE WHEN excluded.last_seen >= instance.last_seen THEN excluded." #column         \
+            " ELSE instance." #column " END, "
+#define LATER(time, column)                                                                        \
+#column " = CASE WHEN excluded." #time " > instance." #time " THEN excluded." #column          \
+            " ELSE instance." #column " END"
+#define INSTANCE_COLUMNS                                                                           \
+    "id, first_seen, last_seen, ok, baseline, baseline_version, state, detail, address, "          \
+    "last_good, good_baseline, good_version, mismatch_at, mismatch"
+#define INSTANCE_SELECT                                                                            \
+    "SELECT " INSTANCE_COLUMNS ", announced, announced_mismatch, announced_at FROM instance "
+#define EVENT_COLUMNS                                                                              \
+    "id, kind, at_ms, instance_id, last_seen, last_good, baseline, baseline_version, state, "      \
+    "detail, address"
+#define UNDELIVERED "FROM event WHERE id > (SELECT delivered FROM sink WHERE name = $1)"
+
+/* In the words that both databases share. */
+static const char *const sql[STATEMENTS] = {
+    [STATEMENT_COMMIT] = "COMMIT",
+    [STATEMENT_ROLLBACK] = "ROLLBACK",
+    [STATEMENT_MAKE_META] =
+        "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
+    [STATEMENT_MAKE_INSTANCE] =
+        "CREATE TABLE instance (id TEXT PRIMARY KEY, first_seen BIGINT NOT NULL, "
+        "last_seen BIGINT NOT NULL, ok BIGINT NOT NULL, baseline TEXT NOT NULL, "
+        "baseline_version TEXT NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL, "
+        "address TEXT NOT NULL, last_good BIGINT NOT NULL, good_baseline TEXT NOT NULL, "
+        "good_version TEXT NOT NULL, mismatch_at BIGINT NOT NULL, mismatch TEXT NOT NULL, "
+        "announced TEXT NOT NULL DEFAULT 'new', announced_mismatch BIGINT NOT NULL DEFAULT 0, "
+        "announced_at BIGINT NOT NULL DEFAULT 0)",
+    [STATEMENT_MAKE_EVENT] =
+        "CREATE TABLE event (id BIGINT PRIMARY KEY, kind TEXT NOT NULL, at_ms BIGINT NOT NULL, "
+        "instance_id TEXT NOT NULL, last_seen BIGINT NOT NULL, last_good BIGINT NOT NULL, "
+        "baseline TEXT NOT NULL, baseline_version TEXT NOT NULL, state TEXT NOT NULL, "
+        "detail TEXT NOT NULL, address TEXT NOT NULL)",
+    [STATEMENT_MAKE_SINK] = "CREATE TABLE sink (name TEXT PRIMARY KEY, delivered BIGINT NOT NULL)",
+    [STATEMENT_FIRST_META] = "INSERT INTO meta (name, value) VALUES ('schema', 1), ('event', 0)",
+    [STATEMENT_META] = "SELECT value FROM meta WHERE name = 'schema'",
+    [STATEMENT_RECORD] =
+        "INSERT INTO instance (" INSTANCE_COLUMNS ") "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
+        "ON CONFLICT (id) DO UPDATE SET " NEWER(ok) NEWER(baseline) NEWER(baseline_version)
+            NEWER(state) NEWER(detail) NEWER(address) NEWER(last_seen)
+                LATER(last_good, good_baseline) ", " LATER(last_good, good_version) ", " LATER(
+                    last_good, last_good) ", " LATER(mismatch_at, mismatch) ", " LATER(mismatch_at,
+                                                                                       mismatch_at),
+    [STATEMENT_INSTANCES] = INSTANCE_SELECT "ORDER BY id",
+    [STATEMENT_INSTANCE] = INSTANCE_SELECT "WHERE id = $1",
+    [STATEMENT_ANNOUNCE] = "UPDATE instance SET announced = $1, announced_mismatch = $2, "
+                           "announced_at = $3 WHERE id = $4 AND announced = $5",
+    [STATEMENT_EVENT_ID] = "UPDATE meta SET value = value + 1 WHERE name = 'event' RETURNING value",
+    [STATEMENT_EVENT] =
+        "INSERT INTO event (" EVENT_COLUMNS ") SELECT CAST($1 AS BIGINT), CAST($2 AS TEXT), "
+        "CAST($3 AS BIGINT), id, last_seen, last_good, baseline, baseline_version, state, "
+        "CASE CAST($2 AS TEXT) WHEN 'mismatch' THEN mismatch ELSE '' END, address "
+        "FROM instance WHERE id = $4",
+    [STATEMENT_SINK_ADD] =
+        "INSERT INTO sink (name, delivered) SELECT CAST($1 AS TEXT), value FROM meta "
+        "WHERE name = 'event' ON CONFLICT (name) DO NOTHING",
+    [STATEMENT_EVENT_NEXT] = "SELECT " EVENT_COLUMNS " " UNDELIVERED " ORDER BY id LIMIT 1",
+    [STATEMENT_EVENT_DONE] = "UPDATE sink SET delivered = $1 WHERE name = $2 AND delivered < $3",
+    [STATEMENT_WAITING] = "SELECT count(*) " UNDELIVERED,
+    [STATEMENT_FORGET] = "DELETE FROM instance WHERE id = $1",
+    [STATEMENT_EXPIRE_INSTANCES] =
+        "DELETE FROM instance WHERE announced = 'missing' AND last_seen < $1",
+    [STATEMENT_EXPIRE_EVENTS] = "DELETE FROM event WHERE at_ms < $1",
+};
+
+static const struct store_driver *const drivers[] = {&store_sqlite, &store_postgresql};
+
+struct store_number store_number(int64_t value)
+{
+    struct store_number number;
+
+    (void)snprintf(number.text, sizeof(number.text), "%" PRId64, value);
+    return number;
+}
+
+int64_t store_parse(const char *text)
+{
+    return text == NULL ? 0 : strtoll(text, NULL, 10);
+}
+
+enum mu_status store_read_number(const char *const *column, void *context, struct mu_error *err)
+{
+    (void)err;
+    *(int64_t *)context = store_parse(column[0]);
+    return MU_OK;
+}
+
+enum mu_status store_query(struct store *store, enum store_statement statement,
+                           const char *const *values, size_t count, store_row row, void *context,
+                           size_t *ret_changed, struct mu_error *err)
+{
+    struct store_query query = {statement, sql[statement], values, count, row, context};
+
+    if (statement == STATEMENT_BEGIN)
+        query.sql = store->driver->begin;
+    if (statement == STATEMENT_LOCK_SCHEMA)
+        query.sql = store->driver->lock_schema;
+    return store->driver->run(store->connection, &query, ret_changed, err);
+}
+
+enum mu_status store_run(struct store *store, enum store_statement statement,
+                         const char *const *values, size_t count, store_row row, void *context,
+                         size_t *ret_changed, struct mu_error *err)
+{
+    enum mu_status status;
+
+    (void)pthread_mutex_lock(&store->mutex);
+    status = store_query(store, statement, values, count, row, context, ret_changed, err);
+    (void)pthread_mutex_unlock(&store->mutex);
+    return status;
+}
+
+static enum mu_status transact(struct store *store,
+                               enum mu_status (*work)(struct store *, void *, struct mu_error *),
+                               void *context, struct mu_error *err)
+{
+    struct mu_error ignored;
+    enum mu_status status;
+
+    MU_TRY(store_query(store, STATEMENT_BEGIN, NULL, 0, NULL, NULL, NULL, err));
+    status = work(store, context, err);
+    if (status == MU_OK)
+        status = store_query(store, STATEMENT_COMMIT, NULL, 0, NULL, NULL, NULL, err);
+    if (status != MU_OK &&
+        store_query(store, STATEMENT_ROLLBACK, NULL, 0, NULL, NULL, NULL, &ignored) != MU_OK)
+        return status; /* the connection is lost, and what it had not committed with it */
+    return status;
+}
+
+enum mu_status store_transaction(struct store *store,
+                                 enum mu_status (*work)(struct store *, void *, struct mu_error *),
+                                 void *context, struct mu_error *err)
+{
+    enum mu_status status;
+
+    (void)pthread_mutex_lock(&store->mutex);
+    status = transact(store, work, context, err);
+    (void)pthread_mutex_unlock(&store->mutex);
+    return status;
+}
+
+static enum mu_status make_schema(struct store *store, void *context, struct mu_error *err)
+{
+    static const enum store_statement make[] = {STATEMENT_FIRST_META, STATEMENT_MAKE_INSTANCE,
+                                                STATEMENT_MAKE_EVENT, STATEMENT_MAKE_SINK};
+    const char *where = context;
+    int64_t version = 0;
+
+    MU_TRY(store_query(store, STATEMENT_LOCK_SCHEMA, NULL, 0, NULL, NULL, NULL, err));
+    MU_TRY(store_query(store, STATEMENT_MAKE_META, NULL, 0, NULL, NULL, NULL, err));
+    MU_TRY(store_query(store, STATEMENT_META, NULL, 0, store_read_number, &version, NULL, err));
+    if (version == SCHEMA)
+        return MU_OK;
+    if (version != 0)
+        return mu_fail(err, MU_CONFIG,
+                       "store %s has schema %" PRId64 ", this muctl knows %d: use the muctl that "
+                       "made it, or begin a new store",
+                       where, version, SCHEMA);
+    for (size_t i = 0; i < sizeof(make) / sizeof(make[0]); i++)
+        MU_TRY(store_query(store, make[i], NULL, 0, NULL, NULL, NULL, err));
+    return MU_OK;
+}
+
+static enum mu_status open_by_prefix(struct store *store, const char *where, struct mu_error *err)
+{
+    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++) {
+        size_t len = strlen(drivers[i]->prefix);
+
+        if (strncmp(where, drivers[i]->prefix, len) != 0 || where[len] == '\0')
+            continue;
+        store->driver = drivers[i];
+        return drivers[i]->open(where + len, &store->connection, err);
+    }
+    /* Not quoted: there may be a password in it. */
+    return mu_fail(err, MU_CONFIG, "a store is sqlite:PATH or postgresql:CONNINFO");
+}
+
+enum mu_status store_open(const char *where, struct store **ret, struct mu_error *err)
+{
+    MU_CLEANUP(store_close) struct store *store = calloc(1, sizeof(*store));
+
+    if (store == NULL || pthread_mutex_init(&store->mutex, NULL) != 0)
+        return mu_oom(err);
+    store->has_mutex = true;
+    MU_TRY(open_by_prefix(store, where, err));
+    MU_TRY(store_transaction(store, make_schema,
+                             (void *)(uintptr_t)(store->driver == &store_sqlite
+                                                     ? where + strlen(store_sqlite.prefix)
+                                                     : "in PostgreSQL"),
+                             err));
+    *ret = store;
+    store = NULL;
+    return MU_OK;
+}
+
+void store_close(struct store **store)
+{
+    if (*store == NULL)
+        return;
+    if ((*store)->connection != NULL)
+        (*store)->driver->close((*store)->connection);
+    if ((*store)->has_mutex)
+        (void)pthread_mutex_destroy(&(*store)->mutex);
+    free(*store);
+    *store = NULL;
+}
+
+static const char *text_or_nothing(const char *text)
+{
+    return text == NULL ? "" : text;
+}
+
+enum mu_status store_record(struct store *store, const struct attestation *attestation,
+                            struct mu_error *err)
+{
+    const char *baseline = text_or_nothing(attestation->baseline);
+    const char *version = text_or_nothing(attestation->baseline_version);
+    struct store_number at = store_number((int64_t)attestation->at_ms);
+    bool ok = attestation->ok;
+    char detail[DETAIL_MAX];
+    const char *values[] = {attestation->instance_id,
+                            at.text,
+                            at.text,
+                            ok ? "1" : "0",
+                            baseline,
+                            version,
+                            text_or_nothing(attestation->state),
+                            ok ? "" : detail,
+                            text_or_nothing(attestation->address),
+                            ok ? at.text : "0",
+                            ok ? baseline : "",
+                            ok ? version : "",
+                            ok ? "0" : at.text,
+                            ok ? "" : detail};
+
+    (void)snprintf(detail, sizeof(detail), "%s", text_or_nothing(attestation->detail));
+    return store_run(store, STATEMENT_RECORD, values, sizeof(values) / sizeof(values[0]), NULL,
+                     NULL, NULL, err);
+}
+
+static const char *const announced_names[] = {"new", "ok", "mismatch", "missing"};
+
+const char *announced_name(enum announced announced)
+{
+    return announced_names[announced];
+}
+
+static enum announced announced_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof(announced_names) / sizeof(announced_names[0]); i++)
+        if (strcmp(name, announced_names[i]) == 0)
+            return (enum announced)i;
+    return ANNOUNCED_NOTHING;
+}
+
+struct visitor {
+    instance_visit visit;
+    void *context;
+};
+
+static enum mu_status visit_row(const char *const *column, void *context, struct mu_error *err)
+{
+    const struct visitor *visitor = context;
+    const struct instance instance = {
+        .id = column[0],
+        .first_seen = store_parse(column[1]),
+        .last_seen = store_parse(column[2]),
+        .ok = store_parse(column[3]) != 0,
+        .baseline = column[4],
+        .baseline_version = column[5],
+        .state = column[6],
+        .detail = column[7],
+        .address = column[8],
+        .last_good = store_parse(column[9]),
+        .good_baseline = column[10],
+        .good_version = column[11],
+        .mismatch_at = store_parse(column[12]),
+        .mismatch = column[13],
+        .announced = announced_of(column[14]),
+        .announced_mismatch = store_parse(column[15]),
+        .announced_at = store_parse(column[16]),
+    };
+
+    return visitor->visit(&instance, visitor->context, err);
+}
+
+enum mu_status store_instances(struct store *store, const char *id, instance_visit visit,
+                               void *context, struct mu_error *err)
+{
+    struct visitor visitor = {visit, context};
+
+    return store_run(store, id == NULL ? STATEMENT_INSTANCES : STATEMENT_INSTANCE, &id,
+                     id == NULL ? 0 : 1, visit_row, &visitor, NULL, err);
+}
+
+enum mu_status store_forget(struct store *store, const char *id, bool *ret_known,
+                            struct mu_error *err)
+{
+    size_t gone = 0;
+
+    MU_TRY(store_run(store, STATEMENT_FORGET, &id, 1, NULL, NULL, &gone, err));
+    *ret_known = gone > 0;
+    return MU_OK;
+}
+
+enum mu_status store_expire(struct store *store, int64_t seen_ms, int64_t event_ms,
+                            size_t *ret_instances, struct mu_error *err)
+{
+    struct store_number seen = store_number(seen_ms), event = store_number(event_ms);
+
+    MU_TRY(store_run(store, STATEMENT_EXPIRE_EVENTS, (const char *[]){event.text}, 1, NULL, NULL,
+                     NULL, err));
+    return store_run(store, STATEMENT_EXPIRE_INSTANCES, (const char *[]){seen.text}, 1, NULL, NULL,
+                     ret_instances, err);
+}

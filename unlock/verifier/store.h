@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_VERIFIER_STORE_H
+#define MU_VERIFIER_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* What is known about each instance of a fleet, in SQLite or PostgreSQL. Verifiers write, one watch
+ * reads and keeps in the same place what it has announced; all at once, each with its own
+ * connection, which any number of threads may use. Times are milliseconds since 1970. MU_RETRY: the
+ * database is busy or not reachable now; MU_CONFIG: it cannot be used as it is. */
+struct store;
+
+/* "sqlite:PATH", made if it is not there, or "postgresql:CONNINFO" (libpq 34.1.1). */
+enum mu_status store_open(const char *where, struct store **ret,
+                          struct mu_error *err) MU_MUST_CHECK;
+void store_close(struct store **store);
+
+/* A document whose chain, signature and nonce hold, and what its PCRs say. Every text but
+ * instance_id may be NULL. */
+struct attestation {
+    const char *instance_id;
+    uint64_t at_ms;
+    bool ok;
+    const char *baseline, *baseline_version; /* that matched, or that it was compared with */
+    const char *state;                       /* "boot", "running" */
+    const char *detail;                      /* unless ok: what differs from the baseline */
+    const char *address;                     /* of the sender */
+};
+/* One that is older than what is known does not change the present state. */
+enum mu_status store_record(struct store *store, const struct attestation *attestation,
+                            struct mu_error *err) MU_MUST_CHECK;
+
+/* What the watch has told the world about an instance. */
+enum announced { ANNOUNCED_NOTHING, ANNOUNCED_OK, ANNOUNCED_MISMATCH, ANNOUNCED_MISSING };
+/* "new", "ok", "mismatch", "missing" */
+const char *announced_name(enum announced announced);
+
+/* Texts are "" where nothing is known, times 0. */
+struct instance {
+    const char *id;
+    int64_t first_seen, last_seen;
+    bool ok; /* the last one */
+    const char *baseline, *baseline_version, *state, *detail, *address;
+    int64_t last_good;
+    const char *good_baseline, *good_version;
+    int64_t mismatch_at; /* the last that did not match, also if a good one followed */
+    const char *mismatch;
+    enum announced announced;
+    int64_t announced_mismatch; /* mismatch_at as it was then */
+    int64_t announced_at;
+};
+/* Each instance in order of its id, or the one with `id` (NULL: all). What visit gets is valid
+ * within the call, in which it must not use the store. */
+typedef enum mu_status (*instance_visit)(const struct instance *instance, void *context,
+                                         struct mu_error *err);
+enum mu_status store_instances(struct store *store, const char *id, instance_visit visit,
+                               void *context, struct mu_error *err) MU_MUST_CHECK;
+
+enum event_kind { EVENT_FIRST_SEEN, EVENT_MISMATCH, EVENT_MISSING, EVENT_RECOVERED, EVENT_KINDS };
+/* "first-seen", "mismatch", "missing", "recovered" */
+const char *event_kind_name(enum event_kind kind);
+
+/* From one announced state to the next, with the events that tell of it. */
+#define TRANSITION_EVENTS 4
+struct transition {
+    char instance_id[64];
+    enum announced from, to;
+    int64_t mismatch_at, at_ms;
+    enum event_kind event[TRANSITION_EVENTS];
+    size_t events;
+};
+/* All or none, in one transaction. A transition whose `from` is no longer what was announced is
+ * left out (another watch was first): *ret_events counts the events that were made. */
+enum mu_status store_announce(struct store *store, const struct transition *transition,
+                              size_t count, size_t *ret_events, struct mu_error *err) MU_MUST_CHECK;
+
+/* Events are kept until every place that they go to (a sink, by its name) has had them. */
+struct event {
+    int64_t id; /* unique in this store, growing; the same when it is sent again */
+    enum event_kind kind;
+    int64_t at_ms, last_seen, last_good;
+    char *instance_id, *baseline, *baseline_version, *state, *detail, *address;
+};
+void event_free(struct event *event);
+/* A sink that was not there begins with the events to come. */
+enum mu_status store_sink_add(struct store *store, const char *sink,
+                              struct mu_error *err) MU_MUST_CHECK;
+/* The oldest that the sink has not had; id 0: there is none. */
+enum mu_status store_event_next(struct store *store, const char *sink, struct event *ret,
+                                struct mu_error *err) MU_MUST_CHECK;
+enum mu_status store_event_done(struct store *store, const char *sink, int64_t id,
+                                struct mu_error *err) MU_MUST_CHECK;
+enum mu_status store_events_waiting(struct store *store, const char *sink, int64_t *ret,
+                                    struct mu_error *err) MU_MUST_CHECK;
+
+/* Everything about an instance, but events on their way; *ret_known false: there is no such. */
+enum mu_status store_forget(struct store *store, const char *id, bool *ret_known,
+                            struct mu_error *err) MU_MUST_CHECK;
+/* Those announced as missing that were last seen before `seen_ms`, and all events from before
+ * `event_ms`. */
+enum mu_status store_expire(struct store *store, int64_t seen_ms, int64_t event_ms,
+                            size_t *ret_instances, struct mu_error *err) MU_MUST_CHECK;
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_VERIFIER_STORE_DRIVER_H
+#define MU_VERIFIER_STORE_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+/* The little that a database has to do for store.c: run prepared statements. Numbers go both ways
+ * as decimal text, NULL is SQL's. */
+
+enum store_statement {
+    STATEMENT_BEGIN,
+    STATEMENT_COMMIT,
+    STATEMENT_ROLLBACK,
+    STATEMENT_LOCK_SCHEMA,
+    STATEMENT_MAKE_META,
+    STATEMENT_MAKE_INSTANCE,
+    STATEMENT_MAKE_EVENT,
+    STATEMENT_MAKE_SINK,
+    STATEMENT_FIRST_META,
+    STATEMENT_META,
+    STATEMENT_RECORD,
+    STATEMENT_INSTANCES,
+    STATEMENT_INSTANCE,
+    STATEMENT_ANNOUNCE,
+    STATEMENT_EVENT_ID,
+    STATEMENT_EVENT,
+    STATEMENT_SINK_ADD,
+    STATEMENT_EVENT_NEXT,
+    STATEMENT_EVENT_DONE,
+    STATEMENT_WAITING,
+    STATEMENT_FORGET,
+    STATEMENT_EXPIRE_INSTANCES,
+    STATEMENT_EXPIRE_EVENTS,
+    STATEMENTS,
+};
+
+#define STORE_COLUMNS_MAX 20
+
+typedef enum mu_status (*store_row)(const char *const *column, void *context, struct mu_error *err);
+
+/* A statement to run: `values` has as many as the SQL has parameters $1, $2, ..., which appear in
+ * this order in it. */
+struct store_query {
+    enum store_statement statement;
+    const char *sql;
+    const char *const *values;
+    size_t count;
+    store_row row; /* NULL: rows are of no interest */
+    void *context;
+};
+
+struct store_driver {
+    const char *prefix; /* of the place: "sqlite:" */
+    const char *begin, *lock_schema;
+    enum mu_status (*open)(const char *where, void **ret, struct mu_error *err);
+    void (*close)(void *connection);
+    enum mu_status (*run)(void *connection, const struct store_query *query, size_t *ret_changed,
+                          struct mu_error *err);
+};
+
+extern const struct store_driver store_sqlite, store_postgresql;
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "verifier/store_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kind_names[EVENT_KINDS] = {"first-seen", "mismatch", "missing",
+                                                    "recovered"};
+
+const char *event_kind_name(enum event_kind kind)
+{
+    return kind_names[kind];
+}
+
+struct batch {
+    const struct transition *transition;
+    size_t count, events;
+};
+
+static enum mu_status add_event(struct store *store, const struct transition *transition,
+                                enum event_kind kind, struct mu_error *err)
+{
+    struct store_number id, at = store_number(transition->at_ms);
+    int64_t number = 0;
+
+    MU_TRY(store_query(store, STATEMENT_EVENT_ID, NULL, 0, store_read_number, &number, NULL, err));
+    id = store_number(number);
+    return store_query(
+        store, STATEMENT_EVENT,
+        (const char *[]){id.text, kind_names[kind], at.text, transition->instance_id}, 4, NULL,
+        NULL, NULL, err);
+}
+
+static enum mu_status announce_one(struct store *store, const struct transition *transition,
+                                   size_t *events, struct mu_error *err)
+{
+    struct store_number at = store_number(transition->at_ms);
+    struct store_number mismatch = store_number(transition->mismatch_at);
+    size_t changed = 0;
+
+    MU_TRY(store_query(store, STATEMENT_ANNOUNCE,
+                       (const char *[]){announced_name(transition->to), mismatch.text, at.text,
+                                        transition->instance_id, announced_name(transition->from)},
+                       5, NULL, NULL, &changed, err));
+    if (changed == 0)
+        return MU_OK;
+    for (size_t i = 0; i < transition->events; i++)
+        MU_TRY(add_event(store, transition, transition->event[i], err));
+    *events += transition->events;
+    return MU_OK;
+}
+
+static enum mu_status announce_all(struct store *store, void *context, struct mu_error *err)
+{
+    struct batch *batch = context;
+
+    for (size_t i = 0; i < batch->count; i++)
+        MU_TRY(announce_one(store, &batch->transition[i], &batch->events, err));
+    return MU_OK;
+}
+
+enum mu_status store_announce(struct store *store, const struct transition *transition,
+                              size_t count, size_t *ret_events, struct mu_error *err)
+{
+    struct batch batch = {transition, count, 0};
+
+    MU_TRY(store_transaction(store, announce_all, &batch, err));
+    *ret_events = batch.events;
+    return MU_OK;
+}
+
+void event_free(struct event *event)
+{
+    char *const text[] = {event->instance_id, event->baseline, event->baseline_version,
+                          event->state,       event->detail,   event->address};
+
+    for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++)
+        free(text[i]);
+    *event = (struct event){0};
+}
+
+static enum mu_status read_event(const char *const *column, void *context, struct mu_error *err)
+{
+    struct event *event = context;
+    char **const text[] = {&event->instance_id, &event->baseline, &event->baseline_version,
+                           &event->state,       &event->detail,   &event->address};
+    static const unsigned from[] = {3, 6, 7, 8, 9, 10};
+
+    for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++) {
+        *text[i] = strdup(column[from[i]]);
+        if (*text[i] == NULL)
+            return mu_oom(err);
+    }
+    event->at_ms = store_parse(column[2]);
+    event->last_seen = store_parse(column[4]);
+    event->last_good = store_parse(column[5]);
+    for (size_t i = 0; i < EVENT_KINDS; i++) {
+        if (strcmp(kind_names[i], column[1]) != 0)
+            continue;
+        event->kind = (enum event_kind)i;
+        event->id = store_parse(column[0]);
+        return MU_OK;
+    }
+    return mu_fail(err, MU_CONFIG, "store: event %s is of the unknown kind '%.32s'", column[0],
+                   column[1]);
+}
+
+enum mu_status store_event_next(struct store *store, const char *sink, struct event *ret,
+                                struct mu_error *err)
+{
+    MU_CLEANUP(event_free) struct event event = {0};
+
+    MU_TRY(store_run(store, STATEMENT_EVENT_NEXT, &sink, 1, read_event, &event, NULL, err));
+    *ret = event;
+    event = (struct event){0};
+    return MU_OK;
+}
+
+enum mu_status store_sink_add(struct store *store, const char *sink, struct mu_error *err)
+{
+    return store_run(store, STATEMENT_SINK_ADD, &sink, 1, NULL, NULL, NULL, err);
+}
+
+enum mu_status store_event_done(struct store *store, const char *sink, int64_t id,
+                                struct mu_error *err)
+{
+    struct store_number number = store_number(id);
+
+    return store_run(store, STATEMENT_EVENT_DONE, (const char *[]){number.text, sink, number.text},
+                     3, NULL, NULL, NULL, err);
+}
+
+enum mu_status store_events_waiting(struct store *store, const char *sink, int64_t *ret,
+                                    struct mu_error *err)
+{
+    return store_run(store, STATEMENT_WAITING, &sink, 1, store_read_number, ret, NULL, err);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "verifier/store_driver.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libpq-fe.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+#define RECONNECT_US 1000000u
+#define SCHEMA_LOCK "4711066"
+
+struct connection {
+    PGconn *db;
+    bool prepared[STATEMENTS];
+    bool in_transaction;
+    uint64_t tried_us; /* when it last connected, or tried to */
+};
+
+static void close_connection(void *opened)
+{
+    struct connection *connection = opened;
+
+    PQfinish(connection->db);
+    free(connection);
+}
+
+static void connection_free(struct connection **connection)
+{
+    if (*connection != NULL)
+        close_connection(*connection);
+}
+
+static void result_free(PGresult **result)
+{
+    PQclear(*result);
+}
+
+static void drop_notice(void *context, const char *message)
+{
+    (void)context;
+    (void)message;
+}
+
+/* libpq's messages are lines; they name host and user, no password. */
+static enum mu_status fail(const struct connection *connection, enum mu_status status,
+                           const char *text, struct mu_error *err)
+{
+    char line[512];
+    size_t len;
+
+    (void)snprintf(line, sizeof(line), "%s", text != NULL ? text : PQerrorMessage(connection->db));
+    for (len = strlen(line); len > 0 && line[len - 1] == '\n'; len--)
+        ;
+    line[len] = '\0';
+    for (char *c = line; *c != '\0'; c++)
+        if (*c == '\n')
+            *c = ' ';
+    return mu_fail(err, status, "store in PostgreSQL: %s", line);
+}
+
+/* Commits need not wait for the disk: what is lost with the server's last moment comes again. */
+static PGconn *connect_to(const char *conninfo)
+{
+    static const char *const name[] = {"connect_timeout", "tcp_user_timeout", "application_name",
+                                       "options",         "dbname",           NULL};
+    const char *const value[] = {
+        "5",
+        "10000",
+        "muctl",
+        "-c synchronous_commit=off -c statement_timeout=10s "
+        "-c client_min_messages=warning",
+        conninfo,
+        NULL,
+    };
+
+    return PQconnectdbParams(name, value, 1);
+}
+
+static void options_free(PQconninfoOption **options)
+{
+    PQconninfoFree(*options);
+}
+
+static void libpq_free(char **text)
+{
+    PQfreemem(*text);
+}
+
+static enum mu_status check_conninfo(const char *conninfo, struct mu_error *err)
+{
+    MU_CLEANUP(libpq_free) char *message = NULL;
+    MU_CLEANUP(options_free) PQconninfoOption *options = PQconninfoParse(conninfo, &message);
+
+    return options != NULL ? MU_OK
+                           : mu_fail(err, MU_CONFIG, "store in PostgreSQL: %.300s",
+                                     message != NULL ? message : "out of memory");
+}
+
+static enum mu_status open_connection(const char *where, void **ret, struct mu_error *err)
+{
+    MU_CLEANUP(connection_free) struct connection *connection = calloc(1, sizeof(*connection));
+    MU_CLEANUP(string_free) char *conninfo = NULL;
+
+    if (connection == NULL)
+        return mu_oom(err);
+    /* Of a URI the prefix is a part. */
+    if (asprintf(&conninfo, "%s%s", strncmp(where, "//", 2) == 0 ? "postgresql:" : "", where) < 0) {
+        conninfo = NULL;
+        return mu_oom(err);
+    }
+    MU_TRY(check_conninfo(conninfo, err));
+    connection->db = connect_to(conninfo);
+    if (connection->db == NULL)
+        return mu_oom(err);
+    connection->tried_us = now_us();
+    if (PQstatus(connection->db) != CONNECTION_OK)
+        return fail(connection, MU_RETRY, NULL, err);
+    (void)PQsetNoticeProcessor(connection->db, drop_notice, NULL);
+    *ret = connection;
+    connection = NULL;
+    return MU_OK;
+}
+
+/* A lost connection is made again, once a second at most, and never within a transaction, whose
+ * first half went with it. */
+static enum mu_status reconnect(struct connection *connection, struct mu_error *err)
+{
+    if (PQstatus(connection->db) == CONNECTION_OK)
+        return MU_OK;
+    if (connection->in_transaction || now_us() - connection->tried_us < RECONNECT_US)
+        return fail(connection, MU_RETRY, "not connected", err);
+    PQreset(connection->db);
+    connection->tried_us = now_us();
+    memset(connection->prepared, 0, sizeof(connection->prepared));
+    return PQstatus(connection->db) == CONNECTION_OK ? MU_OK
+                                                     : fail(connection, MU_RETRY, NULL, err);
+}
+
+/* Classes of SQLSTATE (PostgreSQL, appendix A). */
+static enum mu_status class_of(const struct connection *connection, const PGresult *result)
+{
+    static const char *const passing[] = {"08", "40", "53", "55", "57"};
+    static const char *const unusable[] = {"25", "28", "3D", "3F", "42"};
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    if (PQstatus(connection->db) != CONNECTION_OK)
+        return MU_RETRY;
+    for (size_t i = 0; state != NULL && i < sizeof(passing) / sizeof(passing[0]); i++) {
+        if (strncmp(state, passing[i], 2) == 0)
+            return MU_RETRY;
+        if (strncmp(state, unusable[i], 2) == 0)
+            return MU_CONFIG;
+    }
+    return MU_INTERNAL;
+}
+
+static enum mu_status check(struct connection *connection, const PGresult *result,
+                            struct mu_error *err)
+{
+    ExecStatusType status = PQresultStatus(result);
+
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
+        return MU_OK;
+    return fail(connection, class_of(connection, result), NULL, err);
+}
+
+static enum mu_status prepare(struct connection *connection, const struct store_query *query,
+                              const char *name, struct mu_error *err)
+{
+    MU_CLEANUP(result_free) PGresult *result = NULL;
+
+    if (connection->prepared[query->statement])
+        return MU_OK;
+    result = PQprepare(connection->db, name, query->sql, 0, NULL);
+    MU_TRY(check(connection, result, err));
+    connection->prepared[query->statement] = true;
+    return MU_OK;
+}
+
+static enum mu_status give_rows(const PGresult *result, const struct store_query *query,
+                                struct mu_error *err)
+{
+    int columns = PQnfields(result);
+
+    for (int row = 0; query->row != NULL && row < PQntuples(result); row++) {
+        const char *column[STORE_COLUMNS_MAX] = {0};
+
+        for (int i = 0; i < columns && i < STORE_COLUMNS_MAX; i++)
+            column[i] = PQgetisnull(result, row, i) ? NULL : PQgetvalue(result, row, i);
+        MU_TRY(query->row(column, query->context, err));
+    }
+    return MU_OK;
+}
+
+static enum mu_status run(void *opened, const struct store_query *query, size_t *ret_changed,
+                          struct mu_error *err)
+{
+    MU_CLEANUP(result_free) PGresult *result = NULL;
+    struct connection *connection = opened;
+    char name[16];
+
+    if (query->statement == STATEMENT_ROLLBACK)
+        connection->in_transaction = false;
+    (void)snprintf(name, sizeof(name), "mu%d", (int)query->statement);
+    MU_TRY(reconnect(connection, err));
+    MU_TRY(prepare(connection, query, name, err));
+    result = PQexecPrepared(connection->db, name, (int)query->count, query->values, NULL, NULL, 0);
+    MU_TRY(check(connection, result, err));
+    if (query->statement == STATEMENT_BEGIN)
+        connection->in_transaction = true;
+    if (query->statement == STATEMENT_COMMIT)
+        connection->in_transaction = false;
+    if (ret_changed != NULL)
+        *ret_changed = strtoul(PQcmdTuples(result), NULL, 10);
+    return give_rows(result, query, err);
+}
+
+const struct store_driver store_postgresql = {
+    .prefix = "postgresql:",
+    .begin = "BEGIN",
+    .lock_schema = "SELECT pg_advisory_xact_lock(" SCHEMA_LOCK ")",
+    .open = open_connection,
+    .close = close_connection,
+    .run = run,
+};

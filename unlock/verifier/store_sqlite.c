@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "verifier/store_driver.h"
+
+#include <stdlib.h>
+
+#include <sqlite3.h>
+
+#define BUSY_MS 5000
+
+struct connection {
+    sqlite3 *db;
+    sqlite3_stmt *prepared[STATEMENTS];
+};
+
+static void close_connection(void *opened)
+{
+    struct connection *connection = opened;
+
+    for (size_t i = 0; i < STATEMENTS; i++)
+        (void)sqlite3_finalize(connection->prepared[i]);
+    (void)sqlite3_close(connection->db);
+    free(connection);
+}
+
+static void connection_free(struct connection **connection)
+{
+    if (*connection != NULL)
+        close_connection(*connection);
+}
+
+static enum mu_status class_of(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return MU_RETRY;
+    case SQLITE_NOMEM:
+    case SQLITE_ERROR:
+    case SQLITE_MISUSE:
+    case SQLITE_RANGE:
+        return MU_INTERNAL;
+    default:
+        return MU_CONFIG;
+    }
+}
+
+static enum mu_status fail(const struct connection *connection, int rc, struct mu_error *err)
+{
+    const char *path = sqlite3_db_filename(connection->db, "main");
+
+    return mu_fail(err, class_of(rc), "store %s: %s", path != NULL ? path : "",
+                   sqlite3_errmsg(connection->db));
+}
+
+/* WAL: readers do not wait for the writer. NORMAL: what was committed in the last moment before a
+ * power cut may be lost, the file is whole. */
+static int prepare_file(sqlite3 *db)
+{
+    static const char *const pragmas[] = {"PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL",
+                                          "PRAGMA trusted_schema=OFF"};
+    int rc = sqlite3_busy_timeout(db, BUSY_MS);
+
+    for (size_t i = 0; rc == SQLITE_OK && i < sizeof(pragmas) / sizeof(pragmas[0]); i++)
+        rc = sqlite3_exec(db, pragmas[i], NULL, NULL, NULL);
+    return rc;
+}
+
+static enum mu_status open_connection(const char *where, void **ret, struct mu_error *err)
+{
+    MU_CLEANUP(connection_free) struct connection *connection = calloc(1, sizeof(*connection));
+    int rc;
+
+    if (connection == NULL)
+        return mu_oom(err);
+    rc = sqlite3_open_v2(where, &connection->db,
+                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, NULL);
+    if (connection->db == NULL)
+        return mu_oom(err);
+    if (rc == SQLITE_OK)
+        rc = prepare_file(connection->db);
+    if (rc != SQLITE_OK)
+        return mu_fail(err, class_of(rc), "store %s: %s", where, sqlite3_errmsg(connection->db));
+    *ret = connection;
+    connection = NULL;
+    return MU_OK;
+}
+
+static int bind_all(sqlite3_stmt *statement, const struct store_query *query)
+{
+    int rc = SQLITE_OK;
+
+    for (size_t i = 0; rc == SQLITE_OK && i < query->count; i++)
+        rc = sqlite3_bind_text(statement, (int)i + 1, query->values[i], -1, SQLITE_STATIC);
+    return rc;
+}
+
+static enum mu_status give_row(sqlite3_stmt *statement, const struct store_query *query,
+                               struct mu_error *err)
+{
+    const char *column[STORE_COLUMNS_MAX] = {0};
+    int columns = sqlite3_column_count(statement);
+
+    if (query->row == NULL)
+        return MU_OK;
+    for (int i = 0; i < columns && i < STORE_COLUMNS_MAX; i++)
+        column[i] = (const char *)sqlite3_column_text(statement, i);
+    return query->row(column, query->context, err);
+}
+
+static enum mu_status step_all(struct connection *connection, sqlite3_stmt *statement,
+                               const struct store_query *query, struct mu_error *err)
+{
+    int rc;
+
+    while ((rc = sqlite3_step(statement)) == SQLITE_ROW)
+        MU_TRY(give_row(statement, query, err));
+    return rc == SQLITE_DONE ? MU_OK : fail(connection, rc, err);
+}
+
+static enum mu_status run(void *opened, const struct store_query *query, size_t *ret_changed,
+                          struct mu_error *err)
+{
+    struct connection *connection = opened;
+    sqlite3_stmt **statement = &connection->prepared[query->statement];
+    enum mu_status status;
+    int rc = SQLITE_OK;
+
+    if (*statement == NULL)
+        rc = sqlite3_prepare_v3(connection->db, query->sql, -1, SQLITE_PREPARE_PERSISTENT,
+                                statement, NULL);
+    if (rc == SQLITE_OK)
+        rc = bind_all(*statement, query);
+    if (rc != SQLITE_OK)
+        return fail(connection, rc, err);
+    status = step_all(connection, *statement, query, err);
+    if (status == MU_OK && ret_changed != NULL)
+        *ret_changed = (size_t)sqlite3_changes(connection->db);
+    (void)sqlite3_reset(*statement);
+    (void)sqlite3_clear_bindings(*statement);
+    return status;
+}
+
+const struct store_driver store_sqlite = {
+    .prefix = "sqlite:",
+    .begin = "BEGIN IMMEDIATE",
+    .lock_schema = "SELECT 1",
+    .open = open_connection,
+    .close = close_connection,
+    .run = run,
+};
