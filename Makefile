@@ -55,7 +55,8 @@ say = @$(if $(filter 1,$(V)),true,printf '  %-7s %s\n' $(1) $(2))
 
 LIB_SRC  := $(wildcard $(addprefix unlock/,$(addsuffix /*.c,base tpm measure attest release volume)))
 BOOT_SRC := $(wildcard unlock/boot/*.c)
-VERIFIER_SRC := $(wildcard unlock/verifier/*.c)
+# The static libraries have no libpq yet, and muctl does not use the store yet.
+VERIFIER_SRC := $(filter-out $(if $(filter 1,$(STATIC)),%/store_postgresql.c),$(wildcard unlock/verifier/*.c))
 CTL_SRC  := $(wildcard unlock/ctl/*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_LIB := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
