@@ -132,7 +132,7 @@ $(O)/integration/release_driver: $(O)/tests/integration/release_driver.o $(O)/li
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
 # The real objects without some of the defences, for tests/integration/test_attacks.py.
-WEAKENED := $(shell sed -n -e 's/^WRAP.\([a-z_]*\),.*/\1/p' -e 's/^const char .__wrap_\([a-z_]*\).*;/\1/p' tests/attacks/weak.c)
+WEAKENED := $(shell sed -n -e 's/^WRAP.\([a-z_]*\),.*/\1/p' -e 's/^[a-z_ ]*[ *]__wrap_\([a-z_]*\).*;/\1/p' tests/attacks/weak.c)
 $(O)/attacks/weak: $(O)/tests/attacks/weak.o $(call object,$(BOOT_SRC)) $(O)/libmu.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)

@@ -2,15 +2,21 @@
 /* measured-unlock without the defences that MU_WITHOUT names ("header,identity"), for the premises
  * in tests/integration/test_attacks.py. The same objects as the real program, linked with ld
  * --wrap: nothing of this is in them. MU_SWAP_IN names a file that replaces the volume after the
- * header was checked and before libcryptsetup is given it. */
+ * header was checked and before libcryptsetup is given it. MU_DIE_AT=N is a power cut at the N-th
+ * write or flush: before it, or with MU_TORN=BYTES when so much of it is written; MU_LOST=N is a
+ * write that the device never saw. */
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "measure/baseline.h"
 #include "measure/signature.h"
 #include "tpm/fence.h"
+#include "volume/blank.h"
 #include "volume/crypt.h"
 #include "volume/volume.h"
 
@@ -137,4 +143,67 @@ const char *__wrap_crypt_get_cipher_mode(struct crypt_device *cd);
 const char *__wrap_crypt_get_cipher_mode(struct crypt_device *cd)
 {
     return without("second-opinion") ? "xts-plain64" : __real_crypt_get_cipher_mode(cd);
+}
+
+WRAP(record_check_mac,
+     (const struct record *record, const struct secret *key, struct mu_error *err))
+{
+    return without("mac") ? MU_OK : __real_record_check_mac(record, key, err);
+}
+
+/* An attacker who has the disk for the moment between the check and the first write is not assumed;
+ * this is the program that does not look. */
+WRAP(blank_open,
+     (const char *path, struct deadline deadline, struct blank *ret, struct mu_error *err))
+{
+    enum mu_status status = __real_blank_open(path, deadline, ret, err);
+
+    if (status != MU_REFUSE || !without("blank"))
+        return status;
+    *ret = (struct blank){
+        .fd = open(path, O_RDWR | O_CLOEXEC), .size = VOLUME_MAX_BYTES, .state = BLANK_EMPTY};
+    return MU_OK;
+}
+
+/* ---- power cuts ---- */
+
+ssize_t __real_pwrite(int fd, const void *from, size_t len, off_t offset);
+ssize_t __wrap_pwrite(int fd, const void *from, size_t len, off_t offset);
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+static long number_in(const char *name)
+{
+    const char *text = getenv(name);
+
+    return text != NULL ? strtol(text, NULL, 10) : 0;
+}
+
+static long calls; /* of pwrite and fsync */
+
+static void power_cut(void)
+{
+    (void)raise(SIGKILL);
+}
+
+ssize_t __wrap_pwrite(int fd, const void *from, size_t len, off_t offset)
+{
+    long torn = number_in("MU_TORN");
+
+    calls++;
+    if (calls == number_in("MU_LOST"))
+        return (ssize_t)len;
+    if (calls == number_in("MU_DIE_AT")) {
+        if (torn > 0)
+            (void)__real_pwrite(fd, from, (size_t)torn < len ? (size_t)torn : len, offset);
+        power_cut();
+    }
+    return __real_pwrite(fd, from, len, offset);
+}
+
+int __wrap_fsync(int fd)
+{
+    if (++calls == number_in("MU_DIE_AT"))
+        power_cut();
+    return __real_fsync(fd);
 }

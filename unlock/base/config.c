@@ -7,6 +7,7 @@
 #include "base/conf.h"
 
 static const char *const actions[] = {"poweroff", "reboot", "halt", NULL};
+static const char *const creations[] = {"no", "blank", NULL};
 static const char *const fallbacks[] = {"none", "passphrase", "shell", NULL};
 
 #define IN_CONFIG(field) offsetof(struct config, field)
@@ -33,6 +34,8 @@ static const struct conf_key keys[] = {
     {"volume", "mapping", KIND_NAME, IN_VOLUME(mapping), 0, 0, NULL},
     {"volume", "provider", KIND_NAME, IN_VOLUME(provider), 0, 0, NULL},
     {"volume", "discard", KIND_FLAG, IN_VOLUME(discard), 0, 0, conf_flags},
+    {"volume", "create", KIND_WORD, IN_VOLUME(create), 0, 0, creations},
+    {"volume", "key_arn", KIND_ARN, IN_VOLUME(key_arn), 0, 0, NULL},
 };
 
 static const struct conf_section sections[] = {
@@ -47,6 +50,7 @@ static const struct conf_section sections[] = {
 static const struct conf_schema schema = {sections, COUNT(sections), keys, COUNT(keys)};
 _Static_assert(COUNT(keys) <= CONF_KEYS_MAX, "conf_load counts that many");
 _Static_assert(sizeof(enum refusal_action) == sizeof(unsigned), "enums are stored as unsigned");
+_Static_assert(sizeof(enum volume_create) == sizeof(unsigned), "enums are stored as unsigned");
 _Static_assert(sizeof(enum refusal_fallback) == sizeof(unsigned), "enums are stored as unsigned");
 
 static const struct {
@@ -82,6 +86,18 @@ static enum mu_status set_defaults(struct config *config, struct mu_error *err)
     return MU_OK;
 }
 
+static enum mu_status check_create(const struct volume_config *volume, const char *path,
+                                   struct mu_error *err)
+{
+    if ((volume->create == CREATE_BLANK) != (volume->key_arn != NULL))
+        return mu_fail(err, MU_CONFIG, "%s: volume %s: create = blank and key_arn go together",
+                       path, volume->name);
+    if (volume->create == CREATE_BLANK && strcmp(volume->provider, "aws-kms") != 0)
+        return mu_fail(err, MU_CONFIG, "%s: volume %s: create = blank needs the provider aws-kms",
+                       path, volume->name);
+    return MU_OK;
+}
+
 static enum mu_status finish_volumes(struct config *config, const char *path, struct mu_error *err)
 {
     if (config->volumes == 0)
@@ -95,6 +111,7 @@ static enum mu_status finish_volumes(struct config *config, const char *path, st
             return mu_oom(err);
         if (volume->provider == NULL && (volume->provider = strdup("aws-kms")) == NULL)
             return mu_oom(err);
+        MU_TRY(check_create(volume, path, err));
         for (size_t j = 0; j < i; j++)
             if (strcmp(config->volume[j].mapping, volume->mapping) == 0)
                 return mu_fail(err, MU_CONFIG, "%s: volumes %s and %s have the same mapping %s",

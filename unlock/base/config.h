@@ -16,14 +16,17 @@
 #define CONFIG_VOLUMES_MAX 8
 
 enum refusal_action { ACTION_POWEROFF, ACTION_REBOOT, ACTION_HALT };
+enum volume_create { CREATE_NO, CREATE_BLANK };
 enum refusal_fallback { FALLBACK_NONE, FALLBACK_PASSPHRASE, FALLBACK_SHELL };
 
 struct volume_config {
-    char *name;    /* [volume NAME]; also the dm name unless mapping is given */
-    char *device;  /* /dev/..., UUID=..., PARTUUID=..., PARTLABEL=..., LABEL=... */
+    char *name;     /* [volume NAME]; also the dm name unless mapping is given */
+    char *device;   /* /dev/..., UUID=..., PARTUUID=..., PARTLABEL=..., LABEL=... */
     char *provider; /* how its key is released; default "aws-kms"; the record must say the same */
-    char *mapping; /* /dev/mapper/<mapping> */
+    char *mapping;  /* /dev/mapper/<mapping> */
     bool discard;
+    enum volume_create create; /* a blank device is made into a volume (docs/data-volumes.md)... */
+    char *key_arn; /* ...under this KMS key; set if and only if create is CREATE_BLANK */
 };
 
 struct config {

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/trace.h"
+#include "boot/make.h"
 #include "boot/report.h"
 #include "measure/changes.h"
 #include "measure/signature.h"
@@ -22,6 +23,8 @@
 #define PROVIDERS_MAX 4
 
 struct volume {
+    struct blank blank; /* open: the volume is to be made */
+    bool created;
     struct luks_header header;
     struct record record;
     struct secret volume_key;
@@ -99,42 +102,69 @@ static enum mu_status start_sessions(struct boot *boot, struct mu_error *err)
     return MU_OK;
 }
 
+static bool to_be_made(const struct volume *volume)
+{
+    return volume->blank.fd >= 0;
+}
+
 static enum mu_status read_header(struct boot *boot, const struct volume_config *config,
-                                  struct luks_header *ret, struct mu_error *err)
+                                  struct volume *volume, struct mu_error *err)
 {
     MU_CLEANUP(string_free) char *device = NULL;
 
     MU_TRY(volume_find_device(config->device, boot->deadline, &device, err));
-    return luks_header_load(device, ret, err);
+    if (config->create == CREATE_BLANK)
+        MU_TRY(blank_open(device, boot->deadline, &volume->blank, err));
+    if (!to_be_made(volume))
+        return luks_header_load(device, &volume->header, err);
+    volume->header.device = device; /* the only member that is known */
+    device = NULL;
+    return MU_OK;
+}
+
+/* Who signed it, or may have made it; that it is this volume's. */
+static enum mu_status read_record(const struct boot *boot, const struct volume_config *config,
+                                  struct volume *volume, struct mu_error *err)
+{
+    int64_t minimum = boot->config.minimum_record_version;
+    json_object *token;
+
+    MU_TRY(luks_header_record_token(&volume->header, &token, err));
+    if (config->create == CREATE_BLANK && record_token_by_instance(token)) {
+        MU_TRY(make_parse_record(config, token, &volume->record, err));
+        minimum = volume->record.version; /* it counts the builder's records */
+    } else {
+        MU_TRY(record_parse_token(token, boot->builder_key, &volume->record, err));
+    }
+    MU_TRY(record_check(&volume->record, volume->header.uuid, minimum, err));
+    if (strcmp(volume->record.provider, config->provider) != 0)
+        return mu_fail(err, MU_REFUSE, "the record's provider is '%s', this image allows '%s'",
+                       volume->record.provider, config->provider);
+    return MU_OK;
 }
 
 static enum mu_status load_volume(struct boot *boot, const struct volume_config *config,
                                   struct volume *volume, struct mu_error *err)
 {
     struct session *session;
-    json_object *token;
     enum mu_status status;
     unsigned attempt = 0;
     uint64_t start = now_us();
 
     do
-        status = read_header(boot, config, &volume->header, err);
+        status = read_header(boot, config, volume, err);
     while (again(boot, status, &attempt));
     MU_TRY(status);
     trace_step("device", start);
+    if (to_be_made(volume))
+        return MU_OK;
 
     start = now_us();
     MU_TRY(luks_header_check(&volume->header, NULL, err));
     trace_step("header", start);
 
     start = now_us();
-    MU_TRY(luks_header_record_token(&volume->header, &token, err));
-    MU_TRY(record_parse_token(token, boot->builder_key, &volume->record, err));
-    MU_TRY(record_check(&volume->record, volume->header.uuid, boot->config.minimum_record_version,
-                        err));
-    if (strcmp(volume->record.provider, config->provider) != 0)
-        return mu_fail(err, MU_REFUSE, "the record's provider is '%s', this image allows '%s'",
-                       volume->record.provider, config->provider);
+    MU_TRY(read_record(boot, config, volume, err));
     trace_step("record", start);
 
     MU_TRY(session_of(boot, config->provider, &session, err));
@@ -264,13 +294,21 @@ static enum mu_status compare_signed(struct boot *boot, const struct record *rec
 static enum mu_status check_signed_baselines(struct boot *boot, struct mu_error *err)
 {
     uint64_t start = now_us();
+    size_t compared = 0;
 
     for (size_t i = 0; i < boot->config.volumes; i++) {
-        if (compare_signed(boot, &boot->volume[i].record, err) != MU_OK)
+        const struct volume *volume = &boot->volume[i];
+
+        if (to_be_made(volume) || volume->record.by_instance)
+            continue;
+        if (compare_signed(boot, &volume->record, err) != MU_OK)
             return mu_context(err, "volume '%s'", boot->config.volume[i].name);
+        compared++;
     }
     trace_step("baseline", start);
-    log_line("PCRs match the baseline signed by the image builder");
+    log_line(compared > 0 ? "PCRs match the baseline signed by the image builder"
+                          : "no volume has a baseline signed by the image builder: KMS alone "
+                            "compares what this image does not");
     return MU_OK;
 }
 
@@ -281,17 +319,43 @@ static enum mu_status attest(struct boot *boot, struct mu_error *err)
     return MU_OK;
 }
 
+static enum mu_status make_volume(struct boot *boot, const struct volume_config *config,
+                                  struct volume *volume, struct secret *ret_key,
+                                  struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *device = volume->header.device;
+    struct session *session;
+
+    volume->header = (struct luks_header){.memfd = -1};
+    MU_TRY(session_of(boot, config->provider, &session, err));
+    MU_TRY(make_blank_volume(config, session->provider, session->state, device, &volume->blank,
+                             &volume->record, ret_key, err));
+    volume->created = true;
+    MU_TRY(luks_header_load(device, &volume->header, err));
+    MU_TRY(luks_header_check(&volume->header, NULL, err));
+    return luks_header_load_keyslot(&volume->header, volume->record.keyslot, err);
+}
+
+static enum mu_status get_key(struct boot *boot, const struct volume_config *config,
+                              struct volume *volume, struct secret *ret_key, struct mu_error *err)
+{
+    struct session *session;
+
+    if (to_be_made(volume))
+        return make_volume(boot, config, volume, ret_key, err);
+    MU_TRY(session_of(boot, config->provider, &session, err));
+    MU_TRY(session->provider->release(session->state, &volume->record, ret_key, err));
+    log_line("key of volume '%s' released by %s", config->name, config->provider);
+    return volume->record.by_instance ? record_check_mac(&volume->record, ret_key, err) : MU_OK;
+}
+
 static enum mu_status open_volume(struct boot *boot, const struct volume_config *config,
                                   struct volume *volume, struct mu_error *err)
 {
     MU_CLEANUP(secret_free) struct secret key = {0};
-    struct session *session;
     uint64_t start;
 
-    MU_TRY(session_of(boot, config->provider, &session, err));
-    MU_TRY(session->provider->release(session->state, &volume->record, &key, err));
-    log_line("key of volume '%s' released by %s", config->name, config->provider);
-
+    MU_TRY(get_key(boot, config, volume, &key, err));
     start = now_us();
     MU_TRY(volume_open_keyslot(&volume->header, volume->record.keyslot, &key, &volume->volume_key,
                                err));
@@ -308,13 +372,21 @@ static enum mu_status open_volume(struct boot *boot, const struct volume_config 
     return MU_OK;
 }
 
-static enum mu_status open_volumes(struct boot *boot, struct mu_error *err)
+static enum mu_status open_those(struct boot *boot, bool made, struct mu_error *err)
 {
     for (size_t i = 0; i < boot->config.volumes; i++) {
-        if (open_volume(boot, &boot->config.volume[i], &boot->volume[i], err) != MU_OK)
+        if (to_be_made(&boot->volume[i]) == made && boot->volume[i].volume_key.data == NULL &&
+            open_volume(boot, &boot->config.volume[i], &boot->volume[i], err) != MU_OK)
             return mu_context(err, "volume '%s'", boot->config.volume[i].name);
     }
     return MU_OK;
+}
+
+/* Nothing is written before all that is there has opened. */
+static enum mu_status open_volumes(struct boot *boot, struct mu_error *err)
+{
+    MU_TRY(open_those(boot, false, err));
+    return open_those(boot, true, err);
 }
 
 static enum mu_status close_fence(struct boot *boot, struct mu_error *err)
@@ -399,9 +471,9 @@ static void write_report(const struct boot *boot, const struct mu_error *failure
     struct mu_error err = {0};
 
     for (size_t i = 0; i < count; i++)
-        volumes[i] =
-            (struct report_volume){boot->config.volume[i].name, boot->config.volume[i].mapping,
-                                   &boot->volume[i].header, &boot->volume[i].record};
+        volumes[i] = (struct report_volume){boot->config.volume[i].name,
+                                            boot->config.volume[i].mapping, &boot->volume[i].header,
+                                            &boot->volume[i].record, boot->volume[i].created};
     if (report_write(path, failure, volumes, count, &err) != MU_OK)
         log_line("no report: %s", err.text);
 }
@@ -420,6 +492,7 @@ static void stop_waiting(struct boot *boot)
 static void wipe(struct boot *boot)
 {
     for (size_t i = 0; i < CONFIG_VOLUMES_MAX; i++) {
+        blank_close(&boot->volume[i].blank);
         secret_free(&boot->volume[i].volume_key);
         luks_header_free(&boot->volume[i].header);
         record_free(&boot->volume[i].record);
@@ -433,7 +506,7 @@ static void boot_init(struct boot *boot)
 {
     memset(boot, 0, sizeof(*boot));
     for (size_t i = 0; i < CONFIG_VOLUMES_MAX; i++)
-        boot->volume[i].header.memfd = -1;
+        boot->volume[i].header.memfd = boot->volume[i].blank.fd = -1;
 }
 
 enum mu_status boot_unlock(const char *config_path, bool activate, struct mu_error *err)

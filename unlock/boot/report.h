@@ -10,6 +10,7 @@ struct report_volume {
     const char *mapping;
     const struct luks_header *header;
     const struct record *record;
+    bool created; /* in this boot */
 };
 
 /* {"result":"unlocked","volumes":[...],"steps":[{"name","start_us","end_us"}]}; times in

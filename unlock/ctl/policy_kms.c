@@ -29,6 +29,8 @@ static const char help[] =
     "repeated\n"
     "  --volume-uuid UUID     only for this volume; may be repeated\n"
     "  --context NAME=VALUE   the same for volume-uuid or volume-identity ('muctl record show')\n"
+    "  --data-volumes         the instances may also make volumes of their own on blank devices\n"
+    "                         ('create = blank'): GenerateDataKey, on the same conditions\n"
     "  --fence-pcr N          the fence PCR of the image's configuration (default 15)\n"
     "  -o, --output FILE      default standard output\n"
     "\n"
@@ -57,6 +59,7 @@ struct request {
     struct policy_names principals, admins, builders, uuids, identities;
     struct pcr_values baseline[BASELINES_MAX];
     size_t baselines;
+    bool data_volumes;
     unsigned fence_pcr;
     const char *output;
 };
@@ -130,23 +133,27 @@ static json_object *add_statement(json_object *list, const char *sid, const char
     return statement;
 }
 
-/* Both names that measured-unlock sends, no others, and the values that are known. Condition keys
- * ignore case, the values of EncryptionContextKeys do not. */
-static bool put_context(json_object *equals, json_object *condition, const struct request *q)
+/* The names that measured-unlock sends, no others, and the values that are known. Condition keys
+ * ignore case, the values of EncryptionContextKeys do not. What an instance had made says so, and
+ * what volume that is nobody knows before. */
+static bool put_context(json_object *equals, json_object *condition, const struct request *q,
+                        bool by_instance)
 {
-    static const char *const names[] = {"volume-uuid", "volume-identity"};
+    static const char *const names[] = {"volume-uuid", "volume-identity", "made-by"};
     const struct policy_names *const values[] = {&q->uuids, &q->identities};
     json_object *all = put_object(condition, "ForAllValues:StringEquals");
     json_object *null = put_object(condition, "Null");
     char key[64];
 
-    if (all == NULL || null == NULL || !put_texts(all, CONTEXT_KEYS, names, 2) ||
-        !put_text(null, CONTEXT_KEYS, "false"))
+    if (all == NULL || null == NULL || !put_texts(all, CONTEXT_KEYS, names, by_instance ? 3 : 2) ||
+        !put_text(null, CONTEXT_KEYS, "false") ||
+        (by_instance && !put_text(equals, CONTEXT_KEY "made-by", "instance")))
         return false;
     for (size_t i = 0; i < 2; i++) {
         (void)snprintf(key, sizeof(key), CONTEXT_KEY "%s", names[i]);
-        if (values[i]->count == 0 ? !put_text(null, key, "false")
-                                  : !put_texts(equals, key, values[i]->name, values[i]->count))
+        if (by_instance || values[i]->count == 0
+                ? !put_text(null, key, "false")
+                : !put_texts(equals, key, values[i]->name, values[i]->count))
             return false;
     }
     return true;
@@ -183,10 +190,13 @@ static bool put_pcr(json_object *equals, const struct pcr_values *baseline, size
 }
 
 static bool add_release(json_object *list, const struct request *q,
-                        const struct pcr_values *baseline, size_t count, const char *sid)
+                        const struct pcr_values *baseline, size_t count, bool by_instance,
+                        const char *sid)
 {
+    static const char *const actions[] = {"kms:Decrypt", "kms:GenerateDataKey"};
     static const struct pcr_values zero = {.bank = HASH_SHA384};
-    json_object *statement = add_statement(list, sid, "Allow", &q->principals, use, 1);
+    json_object *statement =
+        add_statement(list, sid, "Allow", &q->principals, actions, by_instance ? 2 : 1);
     json_object *condition = statement != NULL ? put_object(statement, "Condition") : NULL;
     json_object *equals = condition != NULL ? put_object(condition, "StringEquals") : NULL;
 
@@ -198,7 +208,7 @@ static bool add_release(json_object *list, const struct request *q,
         if (pcr == q->fence_pcr && !put_pcr(equals, &zero, 1, pcr))
             return false;
     }
-    return put_context(equals, condition, q);
+    return put_context(equals, condition, q, by_instance);
 }
 
 static bool add_builder(json_object *list, const struct request *q)
@@ -211,7 +221,7 @@ static bool add_builder(json_object *list, const struct request *q)
     statement = add_statement(list, "EncryptForEnrolment", "Allow", &q->builders, encrypt, 1);
     condition = statement != NULL ? put_object(statement, "Condition") : NULL;
     equals = condition != NULL ? put_object(condition, "StringEquals") : NULL;
-    if (equals == NULL || !put_context(equals, condition, q))
+    if (equals == NULL || !put_context(equals, condition, q, false))
         return false;
     if (json_object_object_length(equals) == 0)
         json_object_object_del(condition, "StringEquals");
@@ -249,20 +259,37 @@ static bool differ_in_one(const struct pcr_values *baseline, size_t count)
     return (differ & (differ - 1)) == 0;
 }
 
-static bool add_releases(json_object *list, const struct request *q)
+static bool add_releases(json_object *list, const struct request *q, bool by_instance,
+                         const char *name)
 {
     char sid[48];
 
     if (q->baselines == 0)
         return true;
     if (differ_in_one(q->baseline, q->baselines))
-        return add_release(list, q, q->baseline, q->baselines, "ReleaseToMeasuredBoot");
+        return add_release(list, q, q->baseline, q->baselines, by_instance, name);
     for (size_t i = 0; i < q->baselines; i++) {
-        (void)snprintf(sid, sizeof(sid), "ReleaseToMeasuredBoot%zu", i + 1);
-        if (!add_release(list, q, &q->baseline[i], 1, sid))
+        (void)snprintf(sid, sizeof(sid), "%s%zu", name, i + 1);
+        if (!add_release(list, q, &q->baseline[i], 1, by_instance, sid))
             return false;
     }
     return true;
+}
+
+/* Volumes of their own, and that nobody else ever makes one for them, whatever is added to the
+ * policy later: a ciphertext with made-by comes from GenerateDataKey alone. */
+static bool add_data_volumes(json_object *list, const struct request *q)
+{
+    static const char *const encrypt[] = {"kms:Encrypt"};
+    json_object *statement, *condition, *null;
+
+    if (!q->data_volumes)
+        return true;
+    statement = add_statement(list, "RefuseForgedVolumes", "Deny", NULL, encrypt, 1);
+    condition = statement != NULL ? put_object(statement, "Condition") : NULL;
+    null = condition != NULL ? put_object(condition, "Null") : NULL;
+    return null != NULL && put_text(null, CONTEXT_KEY "made-by", "false") &&
+           add_releases(list, q, true, "MakeAndReleaseDataVolumes");
 }
 
 static enum mu_status make_policy(const struct request *q, json_object **ret, struct mu_error *err)
@@ -278,7 +305,8 @@ static enum mu_status make_policy(const struct request *q, json_object **ret, st
     if (!put(policy, "Statement", list) ||
         add_statement(list, "AdministerWithoutUse", "Allow", &q->admins, administration,
                       sizeof(administration) / sizeof(administration[0])) == NULL ||
-        !add_builder(list, q) || !add_releases(list, q) || !add_deny(list, q))
+        !add_builder(list, q) || !add_releases(list, q, false, "ReleaseToMeasuredBoot") ||
+        !add_data_volumes(list, q) || !add_deny(list, q))
         return mu_oom(err);
     *ret = policy;
     policy = NULL;
@@ -326,6 +354,9 @@ static enum mu_status take_option(struct request *q, struct policy_names *baseli
         return policy_add_uuid(&q->uuids, optarg, err);
     case 'c':
         return take_context(q, optarg, err);
+    case 'd':
+        q->data_volumes = true;
+        return MU_OK;
     case 'f':
         return policy_fence_pcr(optarg, &q->fence_pcr, err);
     default:
@@ -336,15 +367,12 @@ static enum mu_status take_option(struct request *q, struct policy_names *baseli
 
 static enum mu_status parse(int argc, char **argv, struct request *q, struct mu_error *err)
 {
-    static const struct option options[] = {{"baseline", required_argument, NULL, 'b'},
-                                            {"principal", required_argument, NULL, 'p'},
-                                            {"admin", required_argument, NULL, 'a'},
-                                            {"builder", required_argument, NULL, 'e'},
-                                            {"volume-uuid", required_argument, NULL, 'u'},
-                                            {"context", required_argument, NULL, 'c'},
-                                            {"fence-pcr", required_argument, NULL, 'f'},
-                                            {"output", required_argument, NULL, 'o'},
-                                            {0}};
+    static const struct option options[] = {
+        {"baseline", required_argument, NULL, 'b'},    {"principal", required_argument, NULL, 'p'},
+        {"admin", required_argument, NULL, 'a'},       {"builder", required_argument, NULL, 'e'},
+        {"volume-uuid", required_argument, NULL, 'u'}, {"context", required_argument, NULL, 'c'},
+        {"data-volumes", no_argument, NULL, 'd'},      {"fence-pcr", required_argument, NULL, 'f'},
+        {"output", required_argument, NULL, 'o'},      {0}};
     struct policy_names baselines = {0};
     int option;
 

@@ -11,15 +11,17 @@
 
 static const char help[] =
     "Shows the enrolment record in the LUKS2 header of a volume, and whether its signature holds.\n"
-    "Exit code 2 when it does not, or when the record is another volume's.\n"
+    "Exit code 2 when it does not, or when the record is another volume's. The record of a volume\n"
+    "that an instance made ('create = blank') has no signature: KMS's key authenticates it.\n"
     "\n"
     "  --key PEM   the image builder's public key; without it the signature is not checked\n"
-    "  --json      report: the record's members, and \"ok\", \"signature\", \"detail\"\n"
+    "  --json      report: the record's members, and \"ok\", \"made_by\", \"signature\", "
+    "\"detail\"\n"
     "\n"
     "Example: muctl record show /dev/nvme1n1p2 --key /etc/measured-unlock/builder.pem\n";
 
-enum { SIGNATURE_GOOD, SIGNATURE_BAD, SIGNATURE_NOT_CHECKED };
-static const char *const words[] = {"good", "bad", "not-checked"};
+enum { SIGNATURE_GOOD, SIGNATURE_BAD, SIGNATURE_NOT_CHECKED, SIGNATURE_NONE };
+static const char *const words[] = {"good", "bad", "not-checked", "none"};
 
 static bool add_string(json_object *object, const char *name, const char *text)
 {
@@ -38,6 +40,8 @@ static enum mu_status print_json(const struct record *record, int signature,
         object = json_object_new_object();
     if (object == NULL ||
         json_object_object_add(object, "ok", json_object_new_boolean(why->status == MU_OK)) != 0 ||
+        (record != NULL &&
+         !add_string(object, "made_by", record->by_instance ? "instance" : "builder")) ||
         !add_string(object, "signature", words[signature]) ||
         !add_string(object, "detail", why->text))
         return mu_oom(err);
@@ -52,13 +56,15 @@ static enum mu_status print_text(const struct record *record, int signature, str
     if (record->provider_data == NULL)
         return mu_fail(err, MU_INTERNAL, "record without provider data");
     hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
-    (void)printf("signature        %s\n"
+    (void)printf("made by          %s\n"
+                 "signature        %s\n"
                  "record version   %lld\n"
                  "created          %s\n"
                  "volume UUID      %s\n"
                  "volume identity  %s\n"
                  "key slot         %d\n"
                  "provider         %s %s\n",
+                 record->by_instance ? "the instance itself" : "the image builder",
                  words[signature], (long long)record->version, record->created, record->volume_uuid,
                  identity, record->keyslot, record->provider,
                  json_object_to_json_string_ext(record->provider_data, TEXT_FLAGS));
@@ -93,7 +99,9 @@ static enum mu_status load(const char *device, const char *key_path, struct reco
     MU_TRY(luks_header_load(device, &header, err));
     MU_TRY(luks_header_record_token(&header, &token, err));
     MU_TRY(record_parse_token_unverified(token, &record, err));
-    if (key != NULL)
+    if (record.by_instance)
+        signature = SIGNATURE_NONE;
+    else if (key != NULL)
         signature = record_parse_token(token, key, &verified, why) == MU_OK ? SIGNATURE_GOOD
                                                                             : SIGNATURE_BAD;
     if (signature != SIGNATURE_BAD && record_check(&record, header.uuid, 1, why) != MU_OK)

@@ -17,6 +17,10 @@
 #include "tpm/fence.h"
 
 #define RSA_BITS 2048
+/* In the encryption context of a key that an instance had made, and of no other: nobody who may
+ * Encrypt for enrolment can make such a ciphertext (docs/key-policy.md). */
+#define MADE_BY "made-by"
+#define INSTANCE "instance"
 #define SPKI_SIZE 294 /* an RSA-2048 SubjectPublicKeyInfo, what KMS wants as recipient */
 
 /* Work on a thread of its own; waiting for it is joining. */
@@ -162,7 +166,8 @@ static enum mu_status parse_data(const struct record *record, struct record_data
                                  struct mu_error *err)
 {
     static const char *const members[] = {"key_arn", "ciphertext", "encryption_context", NULL};
-    static const char *const context[] = {"volume-uuid", "volume-identity", NULL};
+    const char *const context[] = {"volume-uuid", "volume-identity",
+                                   record->by_instance ? MADE_BY : NULL, NULL};
     char identity[2 * VOLUME_IDENTITY_SIZE + 1];
     json_object *data = record->provider_data;
 
@@ -176,6 +181,8 @@ static enum mu_status parse_data(const struct record *record, struct record_data
     MU_TRY(
         json_only(ret->encryption_context, "record: encryption_context", context, MU_REFUSE, err));
     MU_TRY(context_is(ret->encryption_context, "volume-uuid", record->volume_uuid, err));
+    if (record->by_instance)
+        MU_TRY(context_is(ret->encryption_context, MADE_BY, INSTANCE, err));
     return context_is(ret->encryption_context, "volume-identity", identity, err);
 }
 
@@ -188,24 +195,34 @@ static struct link *find_link(struct provider_session *session, const char *regi
     return NULL;
 }
 
-static enum mu_status session_prepare(struct provider_session *session, const struct record *record,
-                                      struct mu_error *err)
+static enum mu_status link_to(struct provider_session *session, const char *key_arn,
+                              struct link **ret, struct mu_error *err)
 {
-    struct record_data data;
     char region[64], partition[32];
     struct link *link;
 
-    MU_TRY(parse_data(record, &data, err));
-    MU_TRY(kms_parse_key_arn(data.key_arn, region, partition, err));
-    if (find_link(session, region) != NULL)
+    MU_TRY(kms_parse_key_arn(key_arn, region, partition, err));
+    *ret = find_link(session, region);
+    if (*ret != NULL)
         return MU_OK;
     if (session->links == CONFIG_VOLUMES_MAX)
         return mu_fail(err, MU_CONFIG, "more than %d regions", CONFIG_VOLUMES_MAX);
     link = &session->link[session->links];
     (void)snprintf(link->region, sizeof(link->region), "%s", region);
-    MU_TRY(kms_open(session->config, data.key_arn, session->deadline, &link->kms, err));
+    MU_TRY(kms_open(session->config, key_arn, session->deadline, &link->kms, err));
     session->links++;
+    *ret = link;
     return task_start(&link->connect, connect_kms, link, err);
+}
+
+static enum mu_status session_prepare(struct provider_session *session, const struct record *record,
+                                      struct mu_error *err)
+{
+    struct record_data data;
+    struct link *unused;
+
+    MU_TRY(parse_data(record, &data, err));
+    return link_to(session, data.key_arn, &unused, err);
 }
 
 static enum mu_status public_key(EVP_PKEY *key, uint8_t ret[static SPKI_SIZE], struct mu_error *err)
@@ -249,12 +266,17 @@ static enum mu_status session_attest(struct provider_session *session, struct tp
 }
 
 /* Credentials that have expired are fetched anew: IMDS may go on handing them out for a while. */
-static enum mu_status decrypt(struct provider_session *session, struct kms *kms,
-                              const struct kms_decrypt_request *request, struct buffer *ret,
+static enum mu_status ask_kms(struct provider_session *session, struct kms *kms,
+                              const struct kms_decrypt_request *request,
+                              struct buffer *ret_ciphertext, struct buffer *ret_wrapped,
                               struct mu_error *err)
 {
     for (unsigned attempt = 0;; attempt++) {
-        enum mu_status status = kms_decrypt(kms, &session->credentials, request, ret, err);
+        enum mu_status status =
+            request->ciphertext != NULL
+                ? kms_decrypt(kms, &session->credentials, request, ret_wrapped, err)
+                : kms_generate(kms, &session->credentials, request, ret_ciphertext, ret_wrapped,
+                               err);
 
         if (!kms_credentials_expired(kms) || !backoff_sleep(attempt, 50, 5000, session->deadline))
             return status;
@@ -264,31 +286,81 @@ static enum mu_status decrypt(struct provider_session *session, struct kms *kms,
     }
 }
 
-static enum mu_status session_release(struct provider_session *session, const struct record *record,
-                                      struct secret *ret_key, struct mu_error *err)
+/* A key for the request's key and context: decrypted, or generated where it has no ciphertext. */
+static enum mu_status get_key(struct provider_session *session, struct kms_decrypt_request *request,
+                              struct buffer *ret_ciphertext, struct secret *ret_key,
+                              struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer wrapped = {0};
-    struct kms_decrypt_request request = {.document = buffer_view(&session->document)};
-    struct record_data data;
-    char region[64], partition[32];
     struct link *link;
     uint64_t start;
 
     if (session->document.len == 0)
         return mu_fail(err, MU_INTERNAL, "no attestation document was made");
-    MU_TRY(session_prepare(session, record, err));
-    MU_TRY(parse_data(record, &data, err));
-    MU_TRY(kms_parse_key_arn(data.key_arn, region, partition, err));
-    link = find_link(session, region);
+    request->document = buffer_view(&session->document);
+    MU_TRY(link_to(session, request->key_arn, &link, err));
     MU_TRY(task_wait(&session->get_credentials, err));
     MU_TRY(task_wait(&link->connect, err));
+    start = now_us();
+    MU_TRY(ask_kms(session, link->kms, request, ret_ciphertext, &wrapped, err));
+    trace_step(request->ciphertext != NULL ? "kms-decrypt" : "kms-generate", start);
+    return cms_decrypt(buffer_view(&wrapped), session->key, RELEASE_KEY_SIZE, ret_key, err);
+}
+
+static enum mu_status session_release(struct provider_session *session, const struct record *record,
+                                      struct secret *ret_key, struct mu_error *err)
+{
+    struct kms_decrypt_request request = {0};
+    struct record_data data;
+
+    MU_TRY(parse_data(record, &data, err));
     request.key_arn = data.key_arn;
     request.ciphertext = data.ciphertext;
     request.encryption_context = data.encryption_context;
-    start = now_us();
-    MU_TRY(decrypt(session, link->kms, &request, &wrapped, err));
-    trace_step("kms-decrypt", start);
-    return cms_decrypt(buffer_view(&wrapped), session->key, RELEASE_KEY_SIZE, ret_key, err);
+    return get_key(session, &request, NULL, ret_key, err);
+}
+
+static bool add_text(json_object *object, const char *name, const char *text)
+{
+    return json_add(object, name, json_object_new_string(text));
+}
+
+static enum mu_status instance_context(const struct record *record, json_object **ret,
+                                       struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *context = json_object_new_object();
+    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
+
+    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
+    if (!add_text(context, "volume-uuid", record->volume_uuid) ||
+        !add_text(context, "volume-identity", identity) || !add_text(context, MADE_BY, INSTANCE))
+        return mu_oom(err);
+    *ret = context;
+    context = NULL;
+    return MU_OK;
+}
+
+static enum mu_status session_generate(struct provider_session *session, const char *key_arn,
+                                       struct record *record, struct secret *ret_key,
+                                       struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *context = NULL;
+    MU_CLEANUP(json_free) json_object *data = json_object_new_object();
+    MU_CLEANUP(buffer_free) struct buffer ciphertext = {0};
+    MU_CLEANUP(string_free) char *ciphertext64 = NULL;
+    struct kms_decrypt_request request = {.key_arn = key_arn};
+
+    MU_TRY(instance_context(record, &context, err));
+    request.encryption_context = context;
+    MU_TRY(get_key(session, &request, &ciphertext, ret_key, err));
+    MU_TRY(base64_encode(buffer_view(&ciphertext), &ciphertext64, err));
+    if (!add_text(data, "key_arn", key_arn) || !add_text(data, "ciphertext", ciphertext64) ||
+        !json_add(data, "encryption_context", json_object_get(context)))
+        return mu_oom(err);
+    (void)snprintf(record->provider, sizeof(record->provider), "%s", provider_aws_kms.name);
+    record->provider_data = data;
+    data = NULL;
+    return MU_OK;
 }
 
 const struct provider provider_aws_kms = {
@@ -297,5 +369,6 @@ const struct provider provider_aws_kms = {
     .prepare = session_prepare,
     .attest = session_attest,
     .release = session_release,
+    .generate = session_generate,
     .finish = session_finish,
 };

@@ -200,7 +200,8 @@ enum mu_status kms_decrypt_body(const struct kms_decrypt_request *request, char 
         return mu_oom(err);
     MU_TRY(base64_encode(request->document, &document, err));
     if (!add_text(body, "KeyId", request->key_arn) ||
-        !add_text(body, "CiphertextBlob", request->ciphertext) ||
+        !(request->ciphertext != NULL ? add_text(body, "CiphertextBlob", request->ciphertext)
+                                      : add_text(body, "KeySpec", "AES_256")) ||
         !json_add(body, "EncryptionContext", json_object_get(request->encryption_context)) ||
         !add_text(recipient, "KeyEncryptionAlgorithm", "RSAES_OAEP_SHA_256") ||
         !add_text(recipient, "AttestationDocument", document))
@@ -257,6 +258,20 @@ enum mu_status kms_decrypt(struct kms *kms, const struct aws_credentials *creden
     MU_TRY(kms_decrypt_body(request, &body, err));
     MU_TRY(call(kms, "TrentService.Decrypt", credentials, text_view(body), &answer, err));
     return kms_decrypt_answer(answer, request->key_arn, ret_wrapped, err);
+}
+
+enum mu_status kms_generate(struct kms *kms, const struct aws_credentials *credentials,
+                            const struct kms_decrypt_request *request,
+                            struct buffer *ret_ciphertext, struct buffer *ret_wrapped,
+                            struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *body = NULL;
+    MU_CLEANUP(json_free) json_object *answer = NULL;
+
+    MU_TRY(kms_decrypt_body(request, &body, err));
+    MU_TRY(call(kms, "TrentService.GenerateDataKey", credentials, text_view(body), &answer, err));
+    MU_TRY(kms_decrypt_answer(answer, request->key_arn, ret_wrapped, err));
+    return blob(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, ret_ciphertext, err);
 }
 
 static void wiped_string_free(char **text)

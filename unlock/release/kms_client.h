@@ -22,7 +22,7 @@ enum mu_status kms_connect(struct kms *kms, struct mu_error *err) MU_MUST_CHECK;
 
 struct kms_decrypt_request {
     const char *key_arn;
-    const char *ciphertext; /* base64 */
+    const char *ciphertext; /* base64; NULL: of a key to be generated */
     json_object *encryption_context;
     struct bytes document; /* attestation document with the RSA public key to encrypt to */
 };
@@ -31,6 +31,11 @@ struct kms_decrypt_request {
 enum mu_status kms_decrypt(struct kms *kms, const struct aws_credentials *credentials,
                            const struct kms_decrypt_request *request, struct buffer *ret_wrapped,
                            struct mu_error *err) MU_MUST_CHECK;
+/* GenerateDataKey of 32 bytes with a recipient, `request` being without a ciphertext. */
+enum mu_status kms_generate(struct kms *kms, const struct aws_credentials *credentials,
+                            const struct kms_decrypt_request *request,
+                            struct buffer *ret_ciphertext, struct buffer *ret_wrapped,
+                            struct mu_error *err) MU_MUST_CHECK;
 /* True if the last call failed for that reason: new ones may help. */
 bool kms_credentials_expired(const struct kms *kms);
 

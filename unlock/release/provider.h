@@ -31,6 +31,11 @@ struct provider {
      * bytes. */
     enum mu_status (*release)(struct provider_session *session, const struct record *record,
                               struct secret *ret_key, struct mu_error *err);
+    /* The same for a volume that is being made: has a key made and kept under key_arn for the
+     * volume that the record describes, and fills in its provider and provider_data. NULL: this
+     * provider cannot. */
+    enum mu_status (*generate)(struct provider_session *session, const char *key_arn,
+                               struct record *record, struct secret *ret_key, struct mu_error *err);
     /* Stops everything, waits for its threads, wipes. NULL is fine. */
     void (*finish)(struct provider_session **session);
 };

@@ -390,6 +390,12 @@ static enum mu_status take_old(struct enrolment *e, struct mu_error *err)
     MU_TRY(luks_header_record_token(&header, &token, err));
     MU_TRY(find_old(e, err));
     version = e->record.version;
+    if (record_token_by_instance(token))
+        return mu_fail(
+            err, MU_REFUSE,
+            "%s was made by an instance and has no baselines: KMS's key policy says what "
+            "may open it. --volume-key-file enrolls it with baselines",
+            e->request->device);
     /* What somebody else wrote there gets no signature. */
     MU_TRY(record_parse_token(token, e->request->signing_key, &e->record, err));
     MU_TRY(record_check(&e->record, header.uuid, 1, err));

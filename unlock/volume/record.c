@@ -5,15 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/hmac.h>
+
 #include "measure/signature.h"
 #include "volume/luks_header.h"
 
 #define PAYLOAD_MAX 65536
+#define INSTANCE_PAYLOAD_MAX 8192 /* no baselines, and read before it is authentic */
 #define SIGNATURE_MAX 256
 
 void record_free(struct record *record)
 {
     json_free(&record->provider_data);
+    buffer_free(&record->payload);
     *record = (struct record){0};
 }
 
@@ -96,13 +100,15 @@ static enum mu_status parse_volume(json_object *payload, struct record *record,
     return MU_OK;
 }
 
-static enum mu_status parse_payload(struct bytes text, struct record *ret, struct mu_error *err)
+static enum mu_status parse_payload(struct bytes text, bool by_instance, struct record *ret,
+                                    struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *payload = NULL;
-    MU_CLEANUP(record_free) struct record record = {0};
-    const char *names[] = {
-        "format",  "record_version", "created",       "volume_uuid", "volume_identity",
-        "keyslot", "provider",       record.provider, "baselines",   NULL};
+    MU_CLEANUP(record_free) struct record record = {.by_instance = by_instance};
+    const char *names[] = {"format",      "record_version",  "created",
+                           "volume_uuid", "volume_identity", "keyslot",
+                           "provider",    record.provider,   by_instance ? NULL : "baselines",
+                           NULL};
     const char *string = NULL;
     json_object *data = NULL;
     int64_t format;
@@ -122,7 +128,8 @@ static enum mu_status parse_payload(struct bytes text, struct record *ret, struc
     MU_TRY(json_only(payload, "payload", names, MU_REFUSE, err));
     MU_TRY(json_member(payload, record.provider, json_type_object, MU_REFUSE, &data, err));
     MU_TRY(parse_volume(payload, &record, err));
-    MU_TRY(parse_baselines(payload, &record, err));
+    if (!by_instance)
+        MU_TRY(parse_baselines(payload, &record, err));
     record.provider_data = json_object_get(data);
     *ret = record;
     record = (struct record){0};
@@ -161,10 +168,77 @@ static enum mu_status parse_token(json_object *token, EVP_PKEY *builder_key, str
     if (builder_key != NULL)
         MU_TRY(signature_verify(builder_key, RECORD_SIGNATURE_CONTEXT, buffer_view(&payload),
                                 buffer_view(&signature), err));
-    MU_TRY(parse_payload(buffer_view(&payload), &record, err));
+    MU_TRY(parse_payload(buffer_view(&payload), false, &record, err));
     MU_TRY(check_token(token, &record, err));
     *ret = record;
     record = (struct record){0};
+    return MU_OK;
+}
+
+bool record_token_by_instance(json_object *token)
+{
+    return json_object_is_type(token, json_type_object) &&
+           json_object_object_get_ex(token, "mac", NULL);
+}
+
+static enum mu_status parse_instance_token(json_object *token, struct record *ret,
+                                           struct mu_error *err)
+{
+    static const char *const names[] = {"type", "keyslots", "record", "mac", NULL};
+    MU_CLEANUP(buffer_free) struct buffer payload = {0};
+    MU_CLEANUP(buffer_free) struct buffer mac = {0};
+    MU_CLEANUP(record_free) struct record record = {0};
+
+    MU_TRY(json_only(token, "token", names, MU_REFUSE, err));
+    MU_TRY(base64_member(token, "record", INSTANCE_PAYLOAD_MAX, &payload, err));
+    MU_TRY(base64_member(token, "mac", RECORD_MAC_SIZE, &mac, err));
+    if (mac.len != RECORD_MAC_SIZE)
+        return mu_fail(err, MU_REFUSE, "\"mac\" has %zu bytes instead of %d", mac.len,
+                       RECORD_MAC_SIZE);
+    MU_TRY(parse_payload(buffer_view(&payload), true, &record, err));
+    MU_TRY(check_token(token, &record, err));
+    memcpy(record.mac, mac.data, sizeof(record.mac));
+    record.payload = payload;
+    payload = (struct buffer){0};
+    *ret = record;
+    record = (struct record){0};
+    return MU_OK;
+}
+
+enum mu_status record_parse_instance_token(json_object *token, struct record *ret,
+                                           struct mu_error *err)
+{
+    if (parse_instance_token(token, ret, err) != MU_OK)
+        return mu_context(err, "record made by an instance");
+    return MU_OK;
+}
+
+static enum mu_status compute_mac(const struct secret *key, struct bytes payload,
+                                  uint8_t ret[static RECORD_MAC_SIZE], struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer message = {0};
+    unsigned len = 0;
+
+    MU_TRY(buffer_alloc(&message, sizeof(RECORD_MADE_CONTEXT) + payload.len, err));
+    memcpy(message.data, RECORD_MADE_CONTEXT, sizeof(RECORD_MADE_CONTEXT));
+    memcpy(message.data + sizeof(RECORD_MADE_CONTEXT), payload.data, payload.len);
+    if (HMAC(EVP_sha384(), key->data, (int)key->len, message.data, message.len, ret, &len) ==
+            NULL ||
+        len != RECORD_MAC_SIZE)
+        return mu_fail(err, MU_INTERNAL, "record: the MAC cannot be computed");
+    return MU_OK;
+}
+
+enum mu_status record_check_mac(const struct record *record, const struct secret *key,
+                                struct mu_error *err)
+{
+    uint8_t mac[RECORD_MAC_SIZE];
+
+    MU_TRY(compute_mac(key, buffer_view(&record->payload), mac, err));
+    if (!record->by_instance || !bytes_equal((struct bytes){mac, sizeof(mac)},
+                                             (struct bytes){record->mac, RECORD_MAC_SIZE}))
+        return mu_fail(err, MU_REFUSE,
+                       "record made by an instance: its MAC does not hold with the released key");
     return MU_OK;
 }
 
@@ -173,6 +247,10 @@ enum mu_status record_parse_token(json_object *token, EVP_PKEY *builder_key, str
 {
     if (builder_key == NULL)
         return mu_fail(err, MU_CONFIG, "enrolment record: no key to check its signature with");
+    if (record_token_by_instance(token))
+        return mu_fail(err, MU_REFUSE,
+                       "enrolment record: it was made by an instance, not signed by the image "
+                       "builder; only a volume with 'create = blank' may have such a one");
     if (parse_token(token, builder_key, ret, err) != MU_OK)
         return mu_context(err, "enrolment record");
     return MU_OK;
@@ -181,6 +259,8 @@ enum mu_status record_parse_token(json_object *token, EVP_PKEY *builder_key, str
 enum mu_status record_parse_token_unverified(json_object *token, struct record *ret,
                                              struct mu_error *err)
 {
+    if (record_token_by_instance(token))
+        return record_parse_instance_token(token, ret, err);
     if (parse_token(token, NULL, ret, err) != MU_OK)
         return mu_context(err, "enrolment record");
     return MU_OK;
@@ -232,8 +312,9 @@ enum mu_status record_to_json(const struct record *record, json_object **ret, st
     if (payload == NULL)
         return mu_oom(err);
     hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
-    MU_TRY(baselines_json(record, &baselines, err));
-    if (!json_add(payload, "baselines", baselines) ||
+    if (!record->by_instance)
+        MU_TRY(baselines_json(record, &baselines, err));
+    if ((!record->by_instance && !json_add(payload, "baselines", baselines)) ||
         !json_add(payload, "format", json_object_new_int(RECORD_FORMAT)) ||
         !json_add(payload, "created", json_object_new_string(record->created)) ||
         !json_add(payload, "record_version", json_object_new_int64(record->version)) ||
@@ -248,13 +329,15 @@ enum mu_status record_to_json(const struct record *record, json_object **ret, st
     return MU_OK;
 }
 
+/* `proof` is the signature or the MAC, `name` says which. */
 static enum mu_status token_json(const struct record *record, struct bytes payload,
-                                 struct bytes signature, char **ret, struct mu_error *err)
+                                 const char *name, struct bytes proof, char **ret,
+                                 struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *token = json_object_new_object();
     json_object *slots = json_object_new_array();
     char *payload64 = NULL;
-    char *signature64 = NULL;
+    char *proof64 = NULL;
     char *text;
     char slot[16];
     bool done = false;
@@ -263,14 +346,14 @@ static enum mu_status token_json(const struct record *record, struct bytes paylo
     if (token != NULL && slots != NULL &&
         json_object_array_add(slots, json_object_new_string(slot)) == 0 &&
         base64_encode(payload, &payload64, err) == MU_OK &&
-        base64_encode(signature, &signature64, err) == MU_OK)
+        base64_encode(proof, &proof64, err) == MU_OK)
         done = json_add(token, "type", json_object_new_string(RECORD_TOKEN_TYPE)) &&
                json_add(token, "keyslots", json_object_get(slots)) &&
                json_add(token, "record", json_object_new_string(payload64)) &&
-               json_add(token, "signature", json_object_new_string(signature64));
+               json_add(token, name, json_object_new_string(proof64));
     json_free(&slots);
     free(payload64);
-    free(signature64);
+    free(proof64);
     text = done ? strdup(json_object_to_json_string_ext(token, JSON_C_TO_STRING_PLAIN |
                                                                    JSON_C_TO_STRING_NOSLASHESCAPE))
                 : NULL;
@@ -280,30 +363,51 @@ static enum mu_status token_json(const struct record *record, struct bytes paylo
     return MU_OK;
 }
 
+/* The text is borrowed from the object. What is written can be read. */
+static enum mu_status payload_text(const struct record *record, json_object **ret_payload,
+                                   struct bytes *ret, struct mu_error *err)
+{
+    size_t max = record->by_instance ? INSTANCE_PAYLOAD_MAX : PAYLOAD_MAX;
+    MU_CLEANUP(record_free) struct record unused = {0};
+
+    MU_TRY(record_to_json(record, ret_payload, err));
+    ret->data = (const uint8_t *)json_object_to_json_string_ext(
+        *ret_payload, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    if (ret->data == NULL)
+        return mu_oom(err);
+    ret->len = strlen((const char *)ret->data);
+    if (ret->len > max)
+        return mu_fail(err, MU_CONFIG, "enrolment record: %zu bytes are too many", ret->len);
+    if (parse_payload(*ret, record->by_instance, &unused, err) != MU_OK) {
+        err->status = MU_CONFIG;
+        return mu_context(err, "enrolment record cannot be written");
+    }
+    return MU_OK;
+}
+
+enum mu_status record_make_instance_token(const struct record *record, const struct secret *key,
+                                          char **ret, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *payload = NULL;
+    uint8_t mac[RECORD_MAC_SIZE];
+    struct bytes text;
+
+    MU_TRY(payload_text(record, &payload, &text, err));
+    MU_TRY(compute_mac(key, text, mac, err));
+    return token_json(record, text, "mac", (struct bytes){mac, sizeof(mac)}, ret, err);
+}
+
 enum mu_status record_make_token(const struct record *record, EVP_PKEY *signing_key, char **ret,
                                  struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *payload = NULL;
-    MU_CLEANUP(record_free) struct record unused = {0};
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
     struct bytes text;
     char *token = NULL;
 
-    MU_TRY(record_to_json(record, &payload, err));
-    text.data = (const uint8_t *)json_object_to_json_string_ext(
-        payload, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-    if (text.data == NULL)
-        return mu_oom(err);
-    text.len = strlen((const char *)text.data);
-    /* What is written can be read. */
-    if (text.len > PAYLOAD_MAX)
-        return mu_fail(err, MU_CONFIG, "enrolment record: %zu bytes are too many", text.len);
-    if (parse_payload(text, &unused, err) != MU_OK) {
-        err->status = MU_CONFIG;
-        return mu_context(err, "enrolment record cannot be written");
-    }
+    MU_TRY(payload_text(record, &payload, &text, err));
     MU_TRY(signature_make(signing_key, RECORD_SIGNATURE_CONTEXT, text, &signature, err));
-    MU_TRY(token_json(record, text, buffer_view(&signature), &token, err));
+    MU_TRY(token_json(record, text, "signature", buffer_view(&signature), &token, err));
     *ret = token;
     return MU_OK;
 }

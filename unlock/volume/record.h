@@ -5,10 +5,13 @@
 #include <openssl/evp.h>
 
 #include "base/json.h"
+#include "base/secret.h"
 #include "measure/baseline.h"
 
 #define RECORD_TOKEN_TYPE "measured-unlock"
 #define RECORD_SIGNATURE_CONTEXT "measured-unlock record 1"
+#define RECORD_MADE_CONTEXT "measured-unlock record made by the instance 1"
+#define RECORD_MAC_SIZE 48
 #define RECORD_FORMAT 1
 #define RECORD_BASELINES_MAX 8
 #define VOLUME_IDENTITY_SIZE 48
@@ -19,7 +22,10 @@
  *    "signature":"<base64>"}
  * whose payload is JSON with the members below and "format": 1, and whose signature is the image
  * builder's over "measured-unlock record 1" || 00 || payload. Signing the exact bytes needs no
- * canonical form. */
+ * canonical form.
+ * The record of a volume that an instance made at its first boot (docs/data-volumes.md) has "mac"
+ * instead of "signature", HMAC-SHA-384 with the released key over "measured-unlock record made by
+ * the instance 1" || 00 || payload, and no baselines. */
 struct record {
     char created[21];                 /* "created": YYYY-MM-DDThh:mm:ssZ */
     int64_t version;                  /* "record_version": counts up; for rollback protection */
@@ -30,9 +36,13 @@ struct record {
     json_object *provider_data;                    /* member named as the provider: its own data */
     size_t baselines; /* "baselines": array of baseline objects, any of which may match */
     struct pcr_values baseline[RECORD_BASELINES_MAX];
+    bool by_instance; /* authentic only after record_check_mac() */
+    struct buffer payload;
+    uint8_t mac[RECORD_MAC_SIZE];
 };
 /* aws-kms data: {"key_arn", "ciphertext" (base64), "encryption_context": {"volume-uuid",
- * "volume-identity"}}. tpm2 data: release/tpm2.h. */
+ * "volume-identity"}}, and "made-by": "instance" in the context of an instance's record. tpm2 data:
+ * release/tpm2.h. */
 
 void record_free(struct record *record);
 
@@ -40,7 +50,15 @@ void record_free(struct record *record);
  * MU_REFUSE names what does not hold. */
 enum mu_status record_parse_token(json_object *token, EVP_PKEY *builder_key, struct record *ret,
                                   struct mu_error *err) MU_MUST_CHECK;
-/* The same without verifying, for `muctl record show` without a key. */
+/* True for a token of an instance's record. */
+bool record_token_by_instance(json_object *token);
+/* Such a record: strictly parsed, and not to be trusted before record_check_mac(). */
+enum mu_status record_parse_instance_token(json_object *token, struct record *ret,
+                                           struct mu_error *err) MU_MUST_CHECK;
+/* What it holds was written by who knew the released key. */
+enum mu_status record_check_mac(const struct record *record, const struct secret *key,
+                                struct mu_error *err) MU_MUST_CHECK;
+/* Either kind without verifying, for `muctl record show` without a key. */
 enum mu_status record_parse_token_unverified(json_object *token, struct record *ret,
                                              struct mu_error *err) MU_MUST_CHECK;
 /* The record fits this volume: UUID, and version >= minimum. */
@@ -49,6 +67,9 @@ enum mu_status record_check(const struct record *record, const char *volume_uuid
 /* A new object with the payload's members. */
 enum mu_status record_to_json(const struct record *record, json_object **ret,
                               struct mu_error *err) MU_MUST_CHECK;
+/* The token (JSON text) of an instance's record. */
+enum mu_status record_make_instance_token(const struct record *record, const struct secret *key,
+                                          char **ret, struct mu_error *err) MU_MUST_CHECK;
 /* Builds and signs the token (a JSON text for crypt_token_json_set). */
 enum mu_status record_make_token(const struct record *record, EVP_PKEY *signing_key, char **ret,
                                  struct mu_error *err) MU_MUST_CHECK;
