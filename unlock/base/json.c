@@ -2,6 +2,7 @@
 #include "base/json.h"
 
 #include <json-c/json_visit.h>
+#include <json-c/printbuf.h>
 
 #include <limits.h>
 #include <string.h>
@@ -12,6 +13,27 @@ void json_free(json_object **object)
 {
     (void)json_object_put(*object);
     *object = NULL;
+}
+
+static int wipe_string(json_object *object, int flags, json_object *parent, const char *name,
+                       size_t *index, void *argument)
+{
+    (void)flags;
+    (void)parent;
+    (void)name;
+    (void)index;
+    (void)argument;
+    if (json_object_is_type(object, json_type_string))
+        explicit_bzero((void *)json_object_get_string(object),
+                       (size_t)json_object_get_string_len(object));
+    return JSON_C_VISIT_RETURN_CONTINUE;
+}
+
+void json_wipe(json_object **object)
+{
+    if (*object != NULL)
+        (void)json_c_visit(*object, 0, wipe_string, NULL);
+    json_free(object);
 }
 
 static bool is_space(uint8_t c)
@@ -184,8 +206,19 @@ static int count_member(json_object *object, int flags, json_object *parent, con
 
 static void free_tokener(json_tokener **tokener)
 {
-    if (*tokener != NULL)
-        json_tokener_free(*tokener);
+    if (*tokener == NULL)
+        return;
+    explicit_bzero((*tokener)->pb->buf, (size_t)(*tokener)->pb->size);
+    json_tokener_free(*tokener);
+}
+
+/* Strings pass through the tokener's buffer. One that need not grow leaves no copies behind. */
+static bool grow_buffer(json_tokener *tokener, size_t len)
+{
+    bool grown = printbuf_memset(tokener->pb, 0, 0, (int)len) == 0;
+
+    printbuf_reset(tokener->pb);
+    return grown;
 }
 
 static enum mu_status parse(struct bytes text, const char *what, enum mu_status status,
@@ -196,7 +229,7 @@ static enum mu_status parse(struct bytes text, const char *what, enum mu_status 
     enum json_tokener_error error;
     size_t end;
 
-    if (tokener == NULL)
+    if (tokener == NULL || !grow_buffer(tokener, text.len))
         return mu_oom(err);
     object = json_tokener_parse_ex(tokener, (const char *)text.data, (int)text.len);
     end = json_tokener_get_parse_end(tokener);

@@ -11,6 +11,9 @@
 enum mu_status json_parse(struct bytes text, const char *what, enum mu_status status,
                           json_object **ret, struct mu_error *err) MU_MUST_CHECK;
 void json_free(json_object **object);
+/* The same for one that holds secrets, which nobody else holds too: its strings are wiped. What
+ * json_parse itself needed to read them is wiped in any case. */
+void json_wipe(json_object **object);
 
 /* Takes over `value`, also on failure: false if it or the object is NULL, or memory is short. */
 bool json_add(json_object *object, const char *name, json_object *value);

@@ -155,20 +155,6 @@ static enum mu_status get_role_path(struct imds *imds, char ret_path[static URL_
     return MU_OK;
 }
 
-static void json_wipe(json_object **object)
-{
-    if (json_object_is_type(*object, json_type_object)) {
-        json_object_object_foreach(*object, name, value)
-        {
-            (void)name;
-            if (json_object_is_type(value, json_type_string))
-                OPENSSL_cleanse((void *)json_object_get_string(value),
-                                (size_t)json_object_get_string_len(value));
-        }
-    }
-    json_free(object);
-}
-
 enum mu_status imds_parse_credentials(struct bytes json, struct aws_credentials *ret,
                                       struct mu_error *err)
 {
