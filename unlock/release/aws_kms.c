@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +13,7 @@
 #include "release/imds.h"
 #include "release/kms_client.h"
 #include "release/provider.h"
+#include "release/task.h"
 #include "tpm/fence.h"
 
 #define RSA_BITS 2048
@@ -22,14 +22,6 @@
 #define MADE_BY "made-by"
 #define INSTANCE "instance"
 #define SPKI_SIZE 294 /* an RSA-2048 SubjectPublicKeyInfo, what KMS wants as recipient */
-
-/* Work on a thread of its own; waiting for it is joining. */
-struct task {
-    pthread_t thread;
-    bool running;
-    enum mu_status status;
-    struct mu_error error;
-};
 
 /* The connection to one region's KMS. */
 struct link {
@@ -50,25 +42,6 @@ struct provider_session {
     size_t links;
     struct buffer document;
 };
-
-static enum mu_status task_start(struct task *task, void *(*run)(void *), void *argument,
-                                 struct mu_error *err)
-{
-    if (pthread_create(&task->thread, NULL, run, argument) != 0)
-        return mu_fail(err, MU_INTERNAL, "cannot start a thread");
-    task->running = true;
-    return MU_OK;
-}
-
-static enum mu_status task_wait(struct task *task, struct mu_error *err)
-{
-    if (task->running)
-        pthread_join(task->thread, NULL);
-    task->running = false;
-    if (task->status != MU_OK)
-        *err = task->error;
-    return task->status;
-}
 
 static void *make_key(void *argument)
 {

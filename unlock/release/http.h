@@ -28,7 +28,7 @@ struct http_header {
 struct http_request {
     const char *method; /* "GET", "PUT", "POST" */
     const char *url;
-    struct http_header header[4];
+    struct http_header header[5];
     struct bytes body; /* PUT and POST */
     /* AWS Signature Version 4 over all headers given and the body, if not NULL:
      * "aws:amz:<region>:<service>". A header X-Amz-Date is the time of signing. */
