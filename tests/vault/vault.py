@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A real HashiCorp Vault: built from its Go module, kept outside the tree, and run with TLS."""
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+INPUTS = ("go.mod", "go.sum", "main.go")
+BUILD = ("go", "build", "-mod=readonly", "-tags", "minimal", "-trimpath", "-ldflags", "-s -w")
+BUILD_SECONDS = 1800
+
+
+class BuildError(Exception):
+    pass
+
+
+def numbers(text):
+    return tuple(int(n) for n in re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text).groups(default="0"))
+
+
+def why_not():
+    """The reason why there can be no server here, or None. From 1.21 on, go fetches the toolchain it needs."""
+    if not shutil.which("go"):
+        return "there is no go command"
+    version = subprocess.run(["go", "env", "GOVERSION", "GOTOOLCHAIN"], capture_output=True, text=True, cwd="/")
+    if version.returncode != 0 or not version.stdout.startswith("go"):
+        return "the go command does not work, or is older than 1.18"
+    have, toolchain = version.stdout.split()[:2] if len(version.stdout.split()) > 1 else (version.stdout, "local")
+    needed = re.search(r"^go (\S+)$", (HERE / "go.mod").read_text(), re.M)[1]
+    if numbers(have) >= numbers(needed) or (numbers(have) >= (1, 21, 0) and toolchain != "local"):
+        return None
+    return f"{have.strip()} is older than {needed}, which this Vault is built with"
+
+
+def cache_root():
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("MU_CACHE") or Path(base) / "measured-unlock").absolute()
+
+
+def build():
+    """The program, built unless it is cached."""
+    digest = hashlib.sha256(" ".join(BUILD).encode())
+    for name in INPUTS:
+        digest.update(hashlib.sha256((HERE / name).read_bytes()).digest())
+    folder = cache_root() / f"vault-{digest.hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "vault"
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            done = subprocess.run([*BUILD, "-o", folder / "vault.part", "."], cwd=HERE, capture_output=True, text=True,
+                                  timeout=BUILD_SECONDS)
+            if done.returncode != 0:
+                raise BuildError("\n".join(done.stderr.splitlines()[-20:]))
+            (folder / "vault.part").rename(program)
+    return program
+
+
+def free_port(address="127.0.0.1"):
+    with socket.socket() as s:
+        s.bind((address, 0))
+        return s.getsockname()[1]
+
+
+class Vault:
+    """One server, unsealed. `run()` is its own command line, with the root token."""
+
+    def __init__(self, folder, ca, certificate, host="localhost", bind="127.0.0.1", port=None, prefix=()):
+        self.folder = Path(folder)
+        self.folder.mkdir(exist_ok=True)
+        self.program, self.prefix = build(), prefix
+        self.port = port or free_port(bind)
+        self.address = f"https://{host}:{self.port}"
+        config = self.folder / "vault.hcl"
+        config.write_text(f"""disable_mlock = true
+storage "inmem" {{}}
+api_addr = "{self.address}"
+log_level = "warn"
+listener "tcp" {{
+  address = "{bind}:{self.port}"
+  tls_cert_file = "{certificate}"
+  tls_key_file = "{certificate}"
+}}
+""")
+        self.environment = {**os.environ, "VAULT_ADDR": self.address, "VAULT_CACERT": str(ca), "HOME": str(self.folder)}
+        self.environment.pop("VAULT_TOKEN", None)
+        self.log = open(self.folder / "log", "w")
+        self.process = subprocess.Popen([*prefix, self.program, "server", f"-config={config}"], stdout=self.log,
+                                        stderr=self.log, env=self.environment)
+        self.start()
+
+    def run(self, *arguments, check=True, **options):
+        done = subprocess.run([*self.prefix, self.program, *arguments], env=self.environment, capture_output=True,
+                              text=True, **options)
+        if check and done.returncode != 0:
+            raise AssertionError(f"vault {arguments}: {done.stdout}{done.stderr}{(self.folder / 'log').read_text()}")
+        return done
+
+    def start(self):
+        for _ in range(600):
+            done = self.run("operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json", check=False)
+            if done.returncode == 0:
+                break
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.1)
+        keys = json.loads(done.stdout)
+        self.unseal_key, token = keys["unseal_keys_b64"][0], keys["root_token"]
+        self.environment["VAULT_TOKEN"] = token
+        self.token = token
+        self.unseal()
+
+    def seal(self):
+        self.run("operator", "seal")
+
+    def unseal(self):
+        self.run("operator", "unseal", self.unseal_key)
+        for _ in range(600):
+            if self.run("secrets", "list", check=False).returncode == 0:
+                return
+            time.sleep(0.1)
+        raise AssertionError((self.folder / "log").read_text())
+
+    def shell(self, script, **variables):
+        """Commands as the documentation has them: `vault` is the program."""
+        path = self.folder / "bin"
+        path.mkdir(exist_ok=True)
+        if not (path / "vault").exists():
+            (path / "vault").symlink_to(self.program)
+        environment = {**self.environment, "PATH": f"{path}:{os.environ['PATH']}",
+                       **{k: str(v) for k, v in variables.items()}}
+        done = subprocess.run([*self.prefix, "sh", "-eu", "-c", script], env=environment, capture_output=True, text=True,
+                              cwd=self.folder)
+        if done.returncode != 0:
+            raise AssertionError(f"{script}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(20)
+        self.log.close()
