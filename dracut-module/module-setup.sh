@@ -148,6 +148,18 @@ mu_install_configuration() {
         inst_simple /usr/share/measured-unlock/amazon-roots.pem "$ca" ||
             mu_die "$ca and the Amazon roots are both missing"
     fi
+    case " $(mu_providers "$conf" | tr '\n' ' ') " in
+        *" vault "*) mu_install_vault_roots "$conf" "$ca" ;;
+    esac
+}
+
+# Whom a Vault and its verifier are certified by, nobody but the operator knows.
+mu_install_vault_roots() { # CONF INSTALLED
+    local key ca
+    for key in ca_file verifier_ca_file; do
+        ca=$(mu_setting "$1" vault "$key" "$mu_etc/ca.pem")
+        [[ $ca == "$2" ]] || inst_simple "$ca" || mu_die "$ca: $key in [vault] is missing"
+    done
 }
 
 # A static glibc reads resolv.conf and nothing else. networkd without resolved writes none; the

@@ -38,18 +38,25 @@ mu_volumes() (
     done <"$1"
 )
 
-# mu_needs_network FILE: fails if the TPM alone releases every key.
+# mu_providers FILE: what releases the keys, one line a volume.
 # shellcheck disable=SC2094 # it is only read
-mu_needs_network() (
+mu_providers() (
     while read -r line || [ -n "$line" ]; do
         case $line in
             '['*']') section=$(mu_trim "${line#?}") section=$(mu_trim "${section%]}") ;;
             *) continue ;;
         esac
         case $section in
-            'volume '*) [ "$(mu_setting "$1" "$section" provider aws-kms)" = tpm2 ] || exit 0 ;;
+            'volume '*) mu_setting "$1" "$section" provider aws-kms ;;
         esac
     done <"$1"
+)
+
+# mu_needs_network FILE: fails if the TPM alone releases every key.
+mu_needs_network() (
+    for provider in $(mu_providers "$1"); do
+        [ "$provider" = tpm2 ] || exit 0
+    done
     exit 1
 )
 

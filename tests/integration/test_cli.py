@@ -92,7 +92,7 @@ def test_measured_unlock_page_names_its_options():
 
 def test_configuration_page_has_the_keys_of_the_parser():
     """Section by section, in both directions."""
-    keys = re.findall(r'^    \{"(boot|tpm|aws|volume)", "([a-z_]+)"', (w.TOP / "unlock/base/config.c").read_text(), re.M)
+    keys = re.findall(r'^    \{"(boot|tpm|aws|vault|volume)", "([a-z_]+)"', (w.TOP / "unlock/base/config.c").read_text(), re.M)
     sections = re.split(r"^\.S[SH] ", plain("measured-unlock.conf.5"), flags=re.M)
     listed = [(section[1:].split("]")[0].split()[0], key) for section in sections if section.startswith("[")
               for tag in re.findall(r"^\.TP\n(.*)", section, re.M) for key in re.findall(r"[a-z_]+", tag)]

@@ -30,6 +30,8 @@ static const struct conf_key keys[] = {
     {"aws", "kms_endpoint", KIND_URL, IN_CONFIG(kms_endpoint), 0, 0, NULL},
     {"aws", "fips", KIND_FLAG, IN_CONFIG(fips), 0, 0, conf_flags},
     {"aws", "dual_stack", KIND_FLAG, IN_CONFIG(dual_stack), 0, 0, conf_flags},
+    {"vault", "ca_file", KIND_PATH, IN_CONFIG(vault_ca_file), 0, 0, NULL},
+    {"vault", "verifier_ca_file", KIND_PATH, IN_CONFIG(verifier_ca_file), 0, 0, NULL},
     {"volume", "device", KIND_DEVICE, IN_VOLUME(device), 0, 0, NULL},
     {"volume", "mapping", KIND_NAME, IN_VOLUME(mapping), 0, 0, NULL},
     {"volume", "provider", KIND_NAME, IN_VOLUME(provider), 0, 0, NULL},
@@ -42,6 +44,7 @@ static const struct conf_section sections[] = {
     {"boot", 0, 0, 0, 0},
     {"tpm", 0, 0, 0, 0},
     {"aws", 0, 0, 0, 0},
+    {"vault", 0, 0, 0, 0},
     {"volume", IN_CONFIG(volume), sizeof(struct volume_config), CONFIG_VOLUMES_MAX,
      IN_CONFIG(volumes)},
 };
@@ -63,6 +66,8 @@ static const struct {
     {IN_CONFIG(eventlog), "/sys/kernel/security/tpm0/binary_bios_measurements"},
     {IN_CONFIG(imds), "http://169.254.169.254"},
     {IN_CONFIG(ca_file), "/etc/measured-unlock/ca.pem"},
+    {IN_CONFIG(vault_ca_file), "/etc/measured-unlock/ca.pem"},
+    {IN_CONFIG(verifier_ca_file), "/etc/measured-unlock/ca.pem"},
 };
 
 void config_free(struct config *config)

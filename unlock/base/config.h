@@ -47,6 +47,9 @@ struct config {
     char *ca_file;         /* PEM; default /etc/measured-unlock/ca.pem (the Amazon roots) */
     char *kms_endpoint;    /* URL; NULL: derived from the key ARN's region and partition */
     bool fips, dual_stack; /* flavour of the derived endpoint */
+    /* [vault] */
+    char *vault_ca_file;    /* PEM; defaults as that of [aws] */
+    char *verifier_ca_file; /* PEM; defaults as that of [aws] */
     /* [volume NAME]... in file order */
     struct volume_config volume[CONFIG_VOLUMES_MAX];
     size_t volumes;

@@ -97,6 +97,9 @@ void doctor_check_credentials(struct doctor *doctor);
 void doctor_check_kms(struct doctor *doctor);
 void doctor_check_keys(struct doctor *doctor);
 
+/* doctor_vault.c: whether the verifier and the Vault of a volume's record answer. */
+void doctor_ask_vault(struct doctor *doctor, const char *volume, const struct record *record);
+
 /* doctor_cmdline.c: what on a kernel command line opens a door, or leads to another root. */
 void doctor_command_line(struct doctor *doctor, const char *name, const char *where,
                          struct bytes line, bool needs_root);

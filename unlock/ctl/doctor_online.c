@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ctl/doctor.h"
 #include "release/http.h"
@@ -17,20 +18,24 @@
 #define CLOCK_WARN_S 60
 #define CLOCK_FAIL_S 300
 
-/* The configuration as the online checks need it: the CA file where it lies for us. */
-static struct config reachable(const struct doctor *doctor, char ca[static DOCTOR_PATH_MAX])
-{
-    struct config config = doctor->config;
-    FILE *file;
+/* The configuration as the online checks need it: the CA files where they lie for us. */
+struct reachable {
+    struct config config;
+    char ca[DOCTOR_PATH_MAX], vault_ca[DOCTOR_PATH_MAX], verifier_ca[DOCTOR_PATH_MAX];
+};
 
-    doctor_path(doctor, config.ca_file, ca);
-    file = fopen(ca, "re");
-    if (file == NULL)
-        doctor_path(doctor, DOCTOR_ROOTS, ca);
-    else
-        (void)fclose(file);
-    config.ca_file = ca;
-    return config;
+static const struct config *reachable(const struct doctor *doctor, struct reachable *ret)
+{
+    ret->config = doctor->config;
+    doctor_path(doctor, doctor->config.ca_file, ret->ca);
+    if (access(ret->ca, R_OK) != 0)
+        doctor_path(doctor, DOCTOR_ROOTS, ret->ca);
+    doctor_path(doctor, doctor->config.vault_ca_file, ret->vault_ca);
+    doctor_path(doctor, doctor->config.verifier_ca_file, ret->verifier_ca);
+    ret->config.ca_file = ret->ca;
+    ret->config.vault_ca_file = ret->vault_ca;
+    ret->config.verifier_ca_file = ret->verifier_ca;
+    return &ret->config;
 }
 
 void doctor_check_credentials(struct doctor *doctor)
@@ -78,8 +83,9 @@ static enum mu_status ping(struct doctor *doctor, const struct record *record,
                            char url[static KMS_URL_MAX + 8], time_t *ret_date, struct mu_error *err)
 {
     MU_CLEANUP(http_close) struct http *http = NULL;
-    char ca[DOCTOR_PATH_MAX], base[KMS_URL_MAX], region[64], partition[32];
-    struct config config = reachable(doctor, ca);
+    char base[KMS_URL_MAX], region[64], partition[32];
+    struct reachable r;
+    const struct config *config = reachable(doctor, &r);
     struct http_response response = {0};
     struct http_request request = {.method = "GET",
                                    .url = url,
@@ -90,9 +96,9 @@ static enum mu_status ping(struct doctor *doctor, const struct record *record,
 
     MU_TRY(key_arn(record, &arn, err));
     MU_TRY(kms_parse_key_arn(arn, region, partition, err));
-    MU_TRY(kms_endpoint(&config, region, partition, base, err));
+    MU_TRY(kms_endpoint(config, region, partition, base, err));
     (void)snprintf(url, KMS_URL_MAX + 8, "%sping", base);
-    MU_TRY(http_open(ca, &http, err));
+    MU_TRY(http_open(r.ca, &http, err));
     MU_TRY(http_perform(http, &request, &response, err));
     *ret_date = response.date;
     return MU_OK;
@@ -131,6 +137,10 @@ void doctor_check_kms(struct doctor *doctor)
         if (!doctor->volume[i].verified)
             continue;
         asked = true;
+        if (strcmp(doctor->volume[i].record.provider, "vault") == 0) {
+            doctor_ask_vault(doctor, doctor->config.volume[i].name, &doctor->volume[i].record);
+            continue;
+        }
         if (strcmp(doctor->volume[i].record.provider, "aws-kms") != 0) {
             doctor_ok(doctor, "kms", "volume '%s': not asked: its provider is %s",
                       doctor->config.volume[i].name, doctor->volume[i].record.provider);
@@ -169,14 +179,14 @@ static enum mu_status open_with(const struct doctor_volume *volume, const struct
 static enum mu_status release(struct doctor *doctor, const struct record *record,
                               struct secret *ret_key, struct mu_error *err)
 {
-    char ca[DOCTOR_PATH_MAX];
-    struct config config = reachable(doctor, ca);
+    struct reachable r;
+    const struct config *config = reachable(doctor, &r);
     struct provider_session *session = NULL;
     const struct provider *provider;
     enum mu_status status;
 
     MU_TRY(provider_find(record->provider, &provider, err));
-    MU_TRY(provider->start(&config, deadline_in(PATIENCE_S), &session, err));
+    MU_TRY(provider->start(config, deadline_in(PATIENCE_S), &session, err));
     status = provider->prepare(session, record, err);
     if (status == MU_OK)
         status = provider->attest(session, doctor->tpm, err);
@@ -204,11 +214,13 @@ static void check_open(struct doctor *doctor, const struct doctor_volume *volume
                   name, volume->record.keyslot);
 }
 
-/* In KMS's words, and in the TPM's. */
+/* In KMS's words, in the TPM's, a verifier's and Vault's. */
 static bool denied(const struct mu_error *err)
 {
     return err->status == MU_REFUSE && (strstr(err->text, "AccessDenied") != NULL ||
-                                        strstr(err->text, "the policy does not hold") != NULL);
+                                        strstr(err->text, "the policy does not hold") != NULL ||
+                                        strstr(err->text, "verifier answered HTTP 403") != NULL ||
+                                        strstr(err->text, "does not admit this machine") != NULL);
 }
 
 /* The fence at work: what is now refused would have been granted before. */

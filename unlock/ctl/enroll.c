@@ -16,21 +16,37 @@
 #define KEY_FILE_MAX 8192
 #define AWS_KMS "aws-kms"
 #define TPM2 "tpm2"
+#define VAULT "vault"
 
 static const char help[] =
     "Adds a key slot for a fresh random key to a LUKS2 volume, has the key encrypted by the\n"
     "provider, and writes the signed enrolment record into the LUKS2 header. A record that is\n"
     "there already is replaced, and its key slot removed last. Other key slots stay as they are.\n"
     "\n"
-    "  --provider P            aws-kms (default), or tpm2: sealed to the TPM of this machine for "
-    "the\n"
-    "                          PCRs of the baselines, which need not be the present ones, and an\n"
-    "                          open fence\n"
+    "  --provider P            aws-kms (default), tpm2 or vault. tpm2: sealed to the TPM of this\n"
+    "                          machine for the PCRs of the baselines, which need not be the "
+    "present\n"
+    "                          ones, and an open fence. vault: HashiCorp Vault or OpenBao, by a\n"
+    "                          token of 'muctl verifier'\n"
     "  --key-arn ARN           the KMS key (aws-kms)\n"
     "  --authorize F           a private key, ECDSA with P-256 or P-384, that signs what the TPM\n"
     "                          accepts, so that --resign can change the baselines (tpm2)\n"
     "  --tcti TCTI             device:PATH or swtpm:host=H,port=N; default: $MU_TCTI, or as\n"
     "                          configured (tpm2)\n"
+    "  --verifier URL          the verifier that will attest to the machine (vault)\n"
+    "  --vault URL             the server (vault)\n"
+    "  --vault-role R          the role of its JWT auth method that the machine will log in to\n"
+    "  --vault-kv MOUNT/PATH[#FIELD]\n"
+    "                          KV version 2: the key is written there, in FIELD (default: key); "
+    "or\n"
+    "  --vault-transit MOUNT/KEY\n"
+    "                          the key is encrypted by that key of the transit engine\n"
+    "  --vault-cas N           version N of the KV secret is there and gets a successor; default "
+    "0:\n"
+    "                          nothing may be there\n"
+    "  --vault-namespace N     default: none\n"
+    "  --vault-auth-mount M    where the JWT auth method is mounted; default: jwt\n"
+    "  --vault-wrap-ttl S      the machine asks for the key by response wrapping, for S seconds\n"
     "  --baseline F            a complete baseline that may boot the volume; up to 8 times\n"
     "  --sign-key F            the image builder's private key, PEM\n"
     "  --key-file F            a passphrase of the volume, the whole file; - is standard input;\n"
@@ -44,11 +60,11 @@ static const char help[] =
     "  --volume NAME           the [volume NAME] of the configuration that this volume will be\n"
     "  --config F              default: /etc/measured-unlock/measured-unlock.conf if it is there\n"
     "  --endpoint URL          KMS endpoint instead of the configured one\n"
-    "  --ca-file F             trusted TLS roots instead of the configured ones\n"
+    "  --ca-file F             trusted TLS roots of KMS or Vault instead of the configured ones\n"
     "  --json                  report the new record's key data\n"
     "\n"
     "AWS credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or else the\n"
-    "instance's role (IMDSv2).\n"
+    "instance's role (IMDSv2). Vault: VAULT_TOKEN.\n"
     "\n"
     "Example: muctl enroll /dev/nvme1n1p2 --key-arn "
     "arn:aws:kms:eu-west-1:111122223333:key/1234...\n"
@@ -71,6 +87,7 @@ struct arguments {
     const char *provider;
     const char *tcti;
     const char *authorize;
+    struct enroll_vault vault;
     bool resign;
     bool json;
 };
@@ -79,9 +96,12 @@ struct arguments {
 static enum mu_status check_provider(const struct arguments *a, struct mu_error *err)
 {
     bool kms = strcmp(a->provider, AWS_KMS) == 0;
+    bool tpm2 = strcmp(a->provider, TPM2) == 0;
+    bool vault = strcmp(a->provider, VAULT) == 0;
 
-    if (!kms && strcmp(a->provider, TPM2) != 0)
-        return mu_fail(err, MU_USAGE, "provider '%s' is not known; " AWS_KMS " and " TPM2 " are",
+    if (!kms && !tpm2 && !vault)
+        return mu_fail(err, MU_USAGE,
+                       "provider '%s' is not known; " AWS_KMS ", " TPM2 " and " VAULT " are",
                        a->provider);
     if (a->baselines == 0 || a->sign_key == NULL || (kms && !a->resign && a->key_arn == NULL))
         return mu_fail(err, MU_USAGE,
@@ -89,8 +109,9 @@ static enum mu_status check_provider(const struct arguments *a, struct mu_error 
                        kms && !a->resign ? "--key-arn, " : "");
     if (a->key_arn != NULL && (!kms || a->resign))
         return mu_fail(err, MU_USAGE, "--key-arn has no meaning %s",
-                       a->resign ? "with --resign" : "for " TPM2);
-    if (a->authorize != NULL && kms && !a->resign)
+                       a->resign ? "with --resign" : "for this provider");
+    MU_TRY(enroll_vault_check(&a->vault, vault, a->resign, err));
+    if (a->authorize != NULL && !tpm2 && !a->resign)
         return mu_fail(err, MU_USAGE, "--authorize is for the provider " TPM2);
     if (a->resign && (a->key_file != NULL || a->volume_key_file != NULL))
         return mu_fail(err, MU_USAGE, "--resign needs no key of the volume");
@@ -106,6 +127,15 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
         {"key-arn", 0, .text = &a.key_arn},
         {"authorize", 0, .text = &a.authorize},
         {"tcti", 0, .text = &a.tcti},
+        {"verifier", 0, .text = &a.vault.verifier},
+        {"vault", 0, .text = &a.vault.address},
+        {"vault-role", 0, .text = &a.vault.role},
+        {"vault-kv", 0, .text = &a.vault.kv},
+        {"vault-transit", 0, .text = &a.vault.transit},
+        {"vault-cas", 0, .text = &a.vault.cas},
+        {"vault-namespace", 0, .text = &a.vault.scope},
+        {"vault-auth-mount", 0, .text = &a.vault.auth_mount},
+        {"vault-wrap-ttl", 0, .text = &a.vault.wrap_ttl},
         {"baseline", 0, .text = a.baseline, .count = &a.baselines, .max = RECORD_BASELINES_MAX},
         {"sign-key", 0, .text = &a.sign_key},
         {"key-file", 0, .text = &a.key_file},
@@ -157,7 +187,7 @@ static enum mu_status default_config(struct config *config, struct mu_error *err
     for (size_t i = 0; i < 2 && config->ca_file == NULL; i++)
         if (access(bundles[i], R_OK) == 0)
             MU_TRY(set_text(&config->ca_file, bundles[i], err));
-    return MU_OK;
+    return config->ca_file != NULL ? set_text(&config->vault_ca_file, config->ca_file, err) : MU_OK;
 }
 
 static enum mu_status check_volume(const struct config *config, const char *name,
@@ -188,8 +218,10 @@ static enum mu_status load_config(const struct arguments *a, struct config *ret,
         MU_TRY(check_volume(&config, a->volume, a->provider, err));
     if (a->endpoint != NULL)
         MU_TRY(set_text(&config.kms_endpoint, a->endpoint, err));
-    if (a->ca_file != NULL)
+    if (a->ca_file != NULL) {
         MU_TRY(set_text(&config.ca_file, a->ca_file, err));
+        MU_TRY(set_text(&config.vault_ca_file, a->ca_file, err));
+    }
     if (a->record_version != 0 && (int64_t)a->record_version < config.minimum_record_version)
         return mu_fail(err, MU_CONFIG,
                        "record version %" PRIu64 " is older than %" PRId64
@@ -247,6 +279,13 @@ static enum mu_status print_report(const struct arguments *a, const struct recor
     return ctl_print_json("-", object, err);
 }
 
+static enroll_seal seal_of(const char *provider)
+{
+    if (strcmp(provider, VAULT) == 0)
+        return enroll_with_vault;
+    return strcmp(provider, TPM2) == 0 ? enroll_with_tpm2 : enroll_with_aws_kms;
+}
+
 static enum mu_status run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(config_free) struct config config = {0};
@@ -272,8 +311,11 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
     if (!a.resign)
         MU_TRY(get_secret(&a, &secret, err));
 
-    struct enroll_context context = {
-        .config = &config, .key_arn = a.key_arn, .tcti = a.tcti, .authority = authority};
+    struct enroll_context context = {.config = &config,
+                                     .key_arn = a.key_arn,
+                                     .tcti = a.tcti,
+                                     .authority = authority,
+                                     .vault = &a.vault};
     struct enroll_request request = {
         .device = device,
         .passphrase = a.volume_key_file == NULL ? &secret : NULL,
@@ -283,7 +325,7 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
         .baseline = baselines,
         .baselines = a.baselines,
         .signing_key = signing_key,
-        .seal = strcmp(a.provider, TPM2) == 0 ? enroll_with_tpm2 : enroll_with_aws_kms,
+        .seal = seal_of(a.provider),
         .seal_context = &context,
     };
 

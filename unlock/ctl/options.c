@@ -3,7 +3,7 @@
 
 #include <limits.h>
 
-#define OPTIONS_MAX 16
+#define OPTIONS_MAX 32
 
 static enum mu_status give(const struct ctl_option *option, const char *value, struct mu_error *err)
 {

@@ -6,6 +6,7 @@
 static const struct provider *const providers[] = {
     &provider_aws_kms,
     &provider_tpm2,
+    &provider_vault,
 };
 
 enum mu_status provider_find(const char *name, const struct provider **ret, struct mu_error *err)

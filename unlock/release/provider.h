@@ -40,7 +40,7 @@ struct provider {
     void (*finish)(struct provider_session **session);
 };
 
-extern const struct provider provider_aws_kms, provider_tpm2;
+extern const struct provider provider_aws_kms, provider_tpm2, provider_vault;
 
 /* By the name in the record; MU_CONFIG for an unknown one. */
 enum mu_status provider_find(const char *name, const struct provider **ret,

@@ -42,7 +42,7 @@ struct record {
 };
 /* aws-kms data: {"key_arn", "ciphertext" (base64), "encryption_context": {"volume-uuid",
  * "volume-identity"}}, and "made-by": "instance" in the context of an instance's record. tpm2 data:
- * release/tpm2.h. */
+ * release/tpm2.h; vault data: release/vault.h. */
 
 void record_free(struct record *record);
 
