@@ -40,7 +40,11 @@ endif
 ifeq ($(STATIC)$(wildcard $(DEPS)),1)
 $(error The static libraries are not built: run 'make deps' first, or 'make STATIC=0')
 endif
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES) $(CTL_MODULES))
+# Until the static libraries have libmicrohttpd, the static muctl has no verifier.
+ifeq ($(STATIC)$(wildcard $(DEPS)/lib/libmicrohttpd.a),1)
+WITHOUT    := -DMU_NO_SERVER
+endif
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES) $(CTL_MODULES)) $(WITHOUT)
 PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(MODULES))
 CTL_LIBS   := $(shell $(PKG_CONFIG) --libs $(CTL_MODULES) $(MODULES))
 endif

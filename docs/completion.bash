@@ -7,10 +7,10 @@ _muctl() {
     overview=$("${COMP_WORDS[0]}" --help 2>/dev/null | sed -n 's/^  \([a-z]*\( [a-z][a-z]*\)\{0,1\}\)  .*/\1/p')
     if [[ $COMP_CWORD -eq 1 ]]; then
         words="$(cut -d' ' -f1 <<<"$overview" | sort -u) --help --version"
-    elif [[ $COMP_CWORD -eq 2 ]] && grep -q "^$verb " <<<"$overview"; then
+    elif [[ $COMP_CWORD -eq 2 && $cur != -* ]] && grep -q "^$verb " <<<"$overview"; then
         words=$(sed -n "s/^$verb //p" <<<"$overview")
     elif [[ $cur == -* ]]; then
-        grep -q "^$verb " <<<"$overview" || second=
+        [[ $second != -* ]] && grep -q "^$verb $second\$" <<<"$overview" || second=
         # shellcheck disable=SC2086
         words="$("${COMP_WORDS[0]}" "$verb" $second --help 2>/dev/null | grep -o -- '--[a-zA-Z][a-zA-Z-]*' | sort -u)"
     else

@@ -210,8 +210,7 @@ static enum mu_status check_nonce(struct verification *v, struct verify_check *c
     return MU_OK;
 }
 
-/* PCRs above 23, which no baseline can name, are left out. */
-static void pcrs_of(const struct document *document, struct pcr_values *ret)
+void verify_pcrs(const struct document *document, struct pcr_values *ret)
 {
     *ret = (struct pcr_values){.bank = HASH_SHA384,
                                .mask = document->pcr_mask & (PCR_BIT(PCR_COUNT) - 1)};
@@ -231,7 +230,7 @@ static enum mu_status check_baseline(struct verification *v, struct verify_check
 
     if (baseline == NULL)
         return not_asked(check);
-    pcrs_of(v->document, &found);
+    verify_pcrs(v->document, &found);
     MU_TRY(baseline_compare(baseline, &found, &differ, err));
     say(check, "equal: PCR");
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {

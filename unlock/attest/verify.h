@@ -63,6 +63,9 @@ struct verify_report {
 /* "ok", "failed", "not-done" */
 const char *verify_result_name(enum verify_result result);
 
+/* The document's PCRs, but those above 23, which no baseline can name. */
+void verify_pcrs(const struct document *document, struct pcr_values *ret);
+
 /* Every check, whatever the others say. MU_OK: none failed (with require_all: each was done);
  * MU_REFUSE names those that did not hold. *ret is set in both cases. MU_CONFIG: the policy itself
  * is unusable. Does no I/O, and asks for no time. */

@@ -17,6 +17,9 @@ static const struct verb *const verbs[] = {
     &verb_verify,        &verb_enroll,          &verb_record_show,      &verb_header_check,
     &verb_policy_kms,    &verb_policy_lint,     &verb_doctor,           &verb_seal,
     &verb_unseal,
+#ifndef MU_NO_SERVER
+    &verb_verifier_init, &verb_verifier,
+#endif
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

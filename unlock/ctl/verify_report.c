@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "attest/verify_json.h"
 #include "ctl/ctl.h"
 
 #define YEAR_9999_S INT64_C(253402300799)
@@ -113,28 +114,6 @@ static bool add_identity(json_object *object, const struct identity_facts *facts
            add_string(identity, "pending_time", facts->pending_time);
 }
 
-static bool add_checks(json_object *object, const struct verify_report *report)
-{
-    json_object *checks = json_object_new_array();
-
-    if (!json_add(object, "checks", checks))
-        return false;
-    for (size_t i = 0; i < VERIFY_CHECKS; i++) {
-        const struct verify_check *check = &report->check[i];
-        json_object *item = json_object_new_object();
-
-        if (item == NULL || json_object_array_add(checks, item) != 0) {
-            json_free(&item);
-            return false;
-        }
-        if (!add_string(item, "name", check->name) ||
-            !add_string(item, "result", verify_result_name(check->result)) ||
-            !add_string(item, "detail", check->detail))
-            return false;
-    }
-    return true;
-}
-
 enum mu_status verify_print_json(const struct document *document,
                                  const struct verify_report *report, struct mu_error *err)
 {
@@ -145,7 +124,7 @@ enum mu_status verify_print_json(const struct document *document,
         (report->instance_id[0] != '\0' &&
          !add_string(object, "instance_id", report->instance_id)) ||
         !add_times(object, report) || !add_identity(object, &report->identity) ||
-        !add_checks(object, report))
+        !verify_add_checks(object, report))
         return mu_oom(err);
     return ctl_print_json("-", object, err);
 }

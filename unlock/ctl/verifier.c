@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+#include "base/file.h"
+#include "ctl/ctl.h"
+#include "verifier/material.h"
+#include "verifier/service.h"
+
+#define PEM_MAX 4096
+
+static const char help[] =
+    "Serves relying parties other than KMS by HTTPS: gives nonces, verifies attestation documents\n"
+    "against baselines, and issues signed tokens that only the instance can open. HUP reloads.\n"
+    "\n"
+    "  --config FILE    default: " SETTINGS_DEFAULT_PATH "\n"
+    "  --check          read the configuration and all that it names, and say whether it will do\n"
+    "\n"
+    "'muctl verifier init' makes its keys.\n"
+    "Example: muctl verifier --config verifier.conf --check\n";
+
+static const char init_help[] =
+    "Makes in DIR what a verifier needs of its own: challenge.key, 32 random bytes, which all\n"
+    "verifiers of a fleet share, and signing.key, a P-384 key in PEM, for its tokens. Prints the\n"
+    "sections of the configuration for them. Files that are there are left alone: exit code 4.\n"
+    "\n"
+    "Example: muctl verifier init /etc/measured-unlock/verifier\n";
+
+/* ---- muctl verifier ---- */
+
+static enum mu_status check(const char *path, struct mu_error *err)
+{
+    MU_CLEANUP(material_free) struct material *material = NULL;
+    struct timespec now = {0};
+
+    MU_TRY(material_load(path, &material, err));
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    MU_TRY(material_check(material, now.tv_sec, err));
+    (void)printf("%s: %zu baselines, %zu signing keys, %zu challenge keys\n", path,
+                 material->golden.count, material->signing_keys, material->challenge.count);
+    return MU_OK;
+}
+
+static enum mu_status run(int argc, char **argv, struct mu_error *err)
+{
+    const char *path = SETTINGS_DEFAULT_PATH;
+    bool only_check = false;
+    const struct ctl_option options[] = {
+        {"config", 'c', .text = &path},
+        {"check", 0, .flag = &only_check},
+        {0},
+    };
+
+    MU_TRY(ctl_options(argc, argv, options, 0, 0, err));
+    return only_check ? check(path, err) : service_run(path, err);
+}
+
+const struct verb verb_verifier = {
+    .name = "verifier",
+    .synopsis = "[--config FILE] [--check]",
+    .summary = "verify instances by HTTPS, and issue tokens to them",
+    .help = help,
+    .run = run,
+};
+
+/* ---- muctl verifier init ---- */
+
+static void bio_free(BIO **bio)
+{
+    BIO_free_all(*bio);
+    ERR_clear_error();
+}
+
+static enum mu_status new_path(const char *folder, const char *name, char **ret,
+                               struct mu_error *err)
+{
+    struct stat st;
+
+    if (asprintf(ret, "%s/%s", folder, name) < 0) {
+        *ret = NULL;
+        return mu_oom(err);
+    }
+    if (lstat(*ret, &st) == 0)
+        return mu_fail(err, MU_CONFIG, "%s is there already, and is left alone", *ret);
+    return MU_OK;
+}
+
+static enum mu_status write_challenge_key(const char *path, struct mu_error *err)
+{
+    MU_CLEANUP(secret_free) struct secret key = {0};
+
+    MU_TRY(secret_random(&key, CHALLENGE_KEY_SIZE, err));
+    return file_write(path, secret_view(&key), 0600, err);
+}
+
+static enum mu_status write_signing_key(const char *path, struct mu_error *err)
+{
+    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = EVP_EC_gen("P-384");
+    MU_CLEANUP(secret_free) struct secret pem = {0};
+    MU_CLEANUP(bio_free) BIO *bio = BIO_new(BIO_s_secmem());
+    int len;
+
+    if (key == NULL || bio == NULL ||
+        PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) != 1)
+        return mu_fail(err, MU_INTERNAL, "no signing key can be made");
+    MU_TRY(secret_alloc(&pem, PEM_MAX, err));
+    len = BIO_read(bio, pem.data, (int)pem.len);
+    if (len <= 0)
+        return mu_fail(err, MU_INTERNAL, "no signing key can be made");
+    pem.len = (size_t)len;
+    return file_write(path, secret_view(&pem), 0600, err);
+}
+
+static enum mu_status run_init(int argc, char **argv, struct mu_error *err)
+{
+    static const struct ctl_option options[] = {{0}};
+    MU_CLEANUP(string_free) char *folder = NULL;
+    MU_CLEANUP(string_free) char *challenge = NULL;
+    MU_CLEANUP(string_free) char *signing = NULL;
+
+    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
+    if (mkdir(argv[optind], 0700) != 0 && errno != EEXIST)
+        return mu_fail(err, MU_CONFIG, "%s: %s", argv[optind], strerror(errno));
+    folder = realpath(argv[optind], NULL);
+    if (folder == NULL)
+        return mu_fail(err, MU_CONFIG, "%s: %s", argv[optind], strerror(errno));
+    MU_TRY(new_path(folder, "challenge.key", &challenge, err));
+    MU_TRY(new_path(folder, "signing.key", &signing, err));
+    MU_TRY(write_challenge_key(challenge, err));
+    MU_TRY(write_signing_key(signing, err));
+    (void)printf("[challenge-key first]\nfile = %s\n[signing-key first]\nfile = %s\n", challenge,
+                 signing);
+    return MU_OK;
+}
+
+const struct verb verb_verifier_init = {
+    .name = "verifier init",
+    .synopsis = "DIR",
+    .summary = "make the keys of a verifier",
+    .help = init_help,
+    .run = run_init,
+};

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "verifier/issue.h"
+
+#include <stdio.h>
+
+#include <openssl/err.h>
+#include <openssl/rand.h>
+#include <openssl/x509.h>
+
+#include "attest/token.h"
+
+#define ID_SIZE 16
+
+static void key_free(EVP_PKEY **key)
+{
+    EVP_PKEY_free(*key);
+    ERR_clear_error();
+}
+
+static bool add_string(json_object *object, const char *name, const char *text)
+{
+    return json_add(object, name, json_object_new_string(text));
+}
+
+static bool add_time(json_object *object, const char *name, uint64_t ms)
+{
+    return json_add(object, name, json_object_new_int64((int64_t)(ms / 1000)));
+}
+
+static bool add_pcrs(json_object *claims, const struct document *document)
+{
+    struct pcr_values values;
+    char name[8], hex[2 * sizeof(values.value[0].bytes) + 1];
+
+    verify_pcrs(document, &values);
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+        if ((values.mask & PCR_BIT(pcr)) == 0)
+            continue;
+        (void)snprintf(name, sizeof(name), "pcr%u", pcr);
+        hex_encode((struct bytes){values.value[pcr].bytes, hash_size(values.bank)}, hex);
+        if (!add_string(claims, name, hex))
+            return false;
+    }
+    return true;
+}
+
+/* Who the instance is, where that was asked for and holds. */
+static bool add_identity(json_object *claims, const struct verify_report *report)
+{
+    const struct identity_facts *facts = &report->identity;
+
+    return report->check[CHECK_IDENTITY_INSTANCE].result != VERIFY_OK ||
+           (add_string(claims, "account", facts->account) &&
+            add_string(claims, "region", facts->region) &&
+            add_string(claims, "instance_type", facts->instance_type) &&
+            add_string(claims, "image_id", facts->image_id));
+}
+
+static enum mu_status add_id(json_object *claims, struct mu_error *err)
+{
+    uint8_t random[ID_SIZE];
+    char hex[2 * ID_SIZE + 1];
+
+    if (RAND_bytes(random, sizeof(random)) != 1)
+        return mu_fail(err, MU_INTERNAL, "no random numbers");
+    hex_encode((struct bytes){random, sizeof(random)}, hex);
+    return add_string(claims, "jti", hex) ? MU_OK : mu_oom(err);
+}
+
+static enum mu_status make_claims(const struct settings *settings, const struct finding *finding,
+                                  json_object *claims, struct mu_error *err)
+{
+    const struct golden *golden = finding->golden;
+    uint64_t until = finding->at_ms + 1000 * (uint64_t)settings->token_lifetime;
+
+    MU_TRY(add_id(claims, err));
+    if (!add_string(claims, "iss", settings->issuer) ||
+        !add_string(claims, "aud", settings->audience) ||
+        !add_string(claims, "sub", finding->report->instance_id) ||
+        !add_time(claims, "iat", finding->at_ms) || !add_time(claims, "nbf", finding->at_ms) ||
+        !add_time(claims, "exp", until) || !add_string(claims, "baseline", golden->name) ||
+        !add_string(claims, "baseline_version", golden->version) ||
+        !add_string(claims, "state", golden_state_name(golden->state)) ||
+        !add_pcrs(claims, finding->document) || !add_identity(claims, finding->report))
+        return mu_oom(err);
+    return MU_OK;
+}
+
+static enum mu_status read_key(struct bytes der, EVP_PKEY **ret, struct mu_error *err)
+{
+    const uint8_t *pos = der.data;
+    MU_CLEANUP(key_free) EVP_PKEY *key = d2i_PUBKEY(NULL, &pos, (long)der.len);
+
+    if (key == NULL || pos != der.data + der.len)
+        return mu_fail(err, MU_REFUSE,
+                       "the document's public key is not a SubjectPublicKeyInfo in DER");
+    *ret = key;
+    key = NULL;
+    return MU_OK;
+}
+
+enum mu_status issue_token(const struct material *material, const struct finding *finding,
+                           char **ret, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *claims = json_object_new_object();
+    MU_CLEANUP(key_free) EVP_PKEY *to = NULL;
+    MU_CLEANUP(string_free) char *inner = NULL;
+
+    MU_TRY(read_key(finding->document->public_key, &to, err));
+    MU_TRY(make_claims(&material->settings, finding, claims, err));
+    MU_TRY(token_sign(material->signing_key[0], claims, &inner, err));
+    return token_encrypt(inner, to, ret, err);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "verifier/material.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include "attest/chain.h"
+#include "base/file.h"
+#include "measure/signature.h"
+
+#define PEM_MAX 65536
+
+static void bio_free(BIO **bio)
+{
+    BIO_free_all(*bio);
+    ERR_clear_error();
+}
+
+void material_free(struct material **material)
+{
+    struct material *m = *material;
+
+    *material = NULL;
+    if (m == NULL)
+        return;
+    settings_free(&m->settings);
+    challenge_keys_free(&m->challenge);
+    for (size_t i = 0; i < m->signing_keys; i++)
+        EVP_PKEY_free(m->signing_key[i]);
+    string_free(&m->jwks);
+    buffer_free(&m->root);
+    buffer_free(&m->certificate);
+    secret_free(&m->certificate_key);
+    free(m);
+}
+
+static enum mu_status load_signing_key(struct material *m, const char *path, struct mu_error *err)
+{
+    EVP_PKEY **key = &m->signing_key[m->signing_keys];
+
+    MU_TRY(signature_load_private_key(path, key, err));
+    m->signing_keys++;
+    if (jwk_curve_of(*key) == NULL)
+        return mu_fail(err, MU_CONFIG, "%s: tokens are signed by a key on P-384 or P-256", path);
+    return MU_OK;
+}
+
+static enum mu_status add_key(json_object *keys, EVP_PKEY *key, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *jwk = NULL;
+    char kid[JWK_THUMBPRINT_SIZE];
+
+    MU_TRY(jwk_from_key(key, &jwk, err));
+    MU_TRY(jwk_thumbprint(key, kid, err));
+    if (!json_add(jwk, "kid", json_object_new_string(kid)) ||
+        !json_add(jwk, "use", json_object_new_string("sig")) ||
+        !json_add(jwk, "alg", json_object_new_string(jwk_curve_of(key)->alg)) ||
+        json_object_array_add(keys, jwk) != 0)
+        return mu_oom(err);
+    jwk = NULL;
+    return MU_OK;
+}
+
+static enum mu_status publish_keys(struct material *m, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *set = json_object_new_object();
+    json_object *keys = json_object_new_array();
+
+    if (!json_add(set, "keys", keys))
+        return mu_oom(err);
+    for (size_t i = 0; i < m->signing_keys; i++)
+        MU_TRY(add_key(keys, m->signing_key[i], err));
+    m->jwks = strdup(json_object_to_json_string_ext(set, JSON_C_TO_STRING_PLAIN));
+    return m->jwks != NULL ? MU_OK : mu_oom(err);
+}
+
+static enum mu_status load_keys(struct material *m, struct mu_error *err)
+{
+    const struct settings *settings = &m->settings;
+
+    for (size_t i = 0; i < settings->signing_keys; i++)
+        MU_TRY(load_signing_key(m, settings->signing_key[i].file, err));
+    for (size_t i = 0; i < settings->challenge_keys; i++)
+        MU_TRY(challenge_keys_add(&m->challenge, settings->challenge_key[i].file, err));
+    return publish_keys(m, err);
+}
+
+static enum mu_status load_root(struct material *m, struct mu_error *err)
+{
+    MU_CLEANUP(certificate_free) X509 *certificate = NULL;
+    const char *path = m->settings.root;
+
+    if (path == NULL)
+        return MU_OK;
+    MU_TRY(file_read(path, PEM_MAX, &m->root, err));
+    return certificate_from_pem(buffer_view(&m->root), path, &certificate, err);
+}
+
+static int no_passphrase(char *to, int size, int writing, void *unused)
+{
+    (void)to;
+    (void)size;
+    (void)writing;
+    (void)unused;
+    return -1;
+}
+
+/* GnuTLS will read both; here it shows early whether they fit, and until when. */
+static enum mu_status check_certificate(struct material *m, struct mu_error *err)
+{
+    MU_CLEANUP(bio_free) BIO *bio = BIO_new_mem_buf(m->certificate.data, (int)m->certificate.len);
+    MU_CLEANUP(bio_free)
+    BIO *key_bio = BIO_new_mem_buf(m->certificate_key.data, (int)m->certificate_key.len);
+    MU_CLEANUP(certificate_free) X509 *certificate = NULL;
+    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = NULL;
+    int64_t from;
+
+    if (bio == NULL || key_bio == NULL)
+        return mu_oom(err);
+    certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    if (certificate == NULL)
+        return mu_fail(err, MU_CONFIG, "%s: not a certificate in PEM", m->settings.certificate);
+    key = PEM_read_bio_PrivateKey(key_bio, NULL, no_passphrase, NULL);
+    if (key == NULL)
+        return mu_fail(err, MU_CONFIG, "%s: not a private key in PEM without a passphrase",
+                       m->settings.certificate_key);
+    if (X509_check_private_key(certificate, key) != 1)
+        return mu_fail(err, MU_CONFIG, "%s is not the key of the certificate in %s",
+                       m->settings.certificate_key, m->settings.certificate);
+    return certificate_validity(certificate, &from, &m->certificate_until, err);
+}
+
+static enum mu_status load_certificate(struct material *m, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer key = {0};
+
+    MU_TRY(file_read(m->settings.certificate, PEM_MAX, &m->certificate, err));
+    MU_TRY(file_read(m->settings.certificate_key, PEM_MAX, &key, err));
+    MU_TRY(secret_alloc(&m->certificate_key, key.len + 1, err));
+    memcpy(m->certificate_key.data, key.data, key.len);
+    explicit_bzero(key.data, key.len);
+    m->certificate_key.len = key.len;
+    return check_certificate(m, err);
+}
+
+enum mu_status material_load(const char *path, struct material **ret, struct mu_error *err)
+{
+    MU_CLEANUP(material_free) struct material *m = calloc(1, sizeof(*m));
+
+    if (m == NULL)
+        return mu_oom(err);
+    MU_TRY(settings_load(path, &m->settings, err));
+    MU_TRY(golden_load(&m->settings, &m->golden, err));
+    MU_TRY(load_keys(m, err));
+    MU_TRY(load_root(m, err));
+    MU_TRY(load_certificate(m, err));
+    *ret = m;
+    m = NULL;
+    return MU_OK;
+}
+
+enum mu_status material_check(const struct material *material, int64_t at, struct mu_error *err)
+{
+    if (at > material->certificate_until)
+        return mu_fail(err, MU_CONFIG, "%s: the certificate expired %" PRId64 " s ago",
+                       material->settings.certificate, at - material->certificate_until);
+    return MU_OK;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_VERIFIER_SETTINGS_H
+#define MU_VERIFIER_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+/* verifier.conf(5) */
+
+#define SETTINGS_DEFAULT_PATH "/etc/measured-unlock/verifier.conf"
+#define SETTINGS_KEYS_MAX 8
+#define SETTINGS_BASELINES_MAX 64
+
+enum identity_demand { IDENTITY_IGNORED, IDENTITY_OPTIONAL, IDENTITY_REQUIRED };
+enum golden_state { STATE_BOOT, STATE_RUNNING };
+
+struct key_settings {
+    char *name;
+    char *file;
+};
+
+struct baseline_settings {
+    char *name;
+    char *file;
+    char *version; /* default "" */
+    enum golden_state state;
+};
+
+struct settings {
+    /* [verifier] */
+    char *listen; /* ADDRESS:PORT, [ADDRESS]:PORT */
+    char *certificate, *certificate_key;
+    char *issuer, *audience;
+    char *root;                /* PEM; NULL: AWS's */
+    char *region_certificates; /* folder */
+    char *store;               /* NULL: none */
+    enum identity_demand identity;
+    unsigned challenge_lifetime; /* seconds; 5..600, default 60 */
+    unsigned max_age;            /* of a document, seconds; 5..3600, default 120 */
+    unsigned token_lifetime;     /* seconds; 10..86400, default 300 */
+    unsigned fence_pcr;          /* 8..15, default 15 */
+    /* [limits] */
+    unsigned threads;                 /* 1..16, default 2 */
+    unsigned connections;             /* at once; default 1000 */
+    unsigned connections_per_address; /* default 16 */
+    unsigned requests_per_second;     /* of an address; default 10 */
+    unsigned burst;                   /* default 20 */
+    unsigned timeout;                 /* for one request, seconds; default 10 */
+    /* [signing-key NAME], [challenge-key NAME], [baseline NAME], in file order */
+    struct key_settings signing_key[SETTINGS_KEYS_MAX];
+    size_t signing_keys;
+    struct key_settings challenge_key[SETTINGS_KEYS_MAX];
+    size_t challenge_keys;
+    struct baseline_settings baseline[SETTINGS_BASELINES_MAX];
+    size_t baselines;
+};
+
+enum mu_status settings_load(const char *path, struct settings *ret,
+                             struct mu_error *err) MU_MUST_CHECK;
+void settings_free(struct settings *settings);
+
+/* "boot", "running" */
+const char *golden_state_name(enum golden_state state);
+
+#endif
