@@ -135,13 +135,19 @@ $(O)/integration/release_driver: $(O)/tests/integration/release_driver.o $(O)/li
 	$(Q)mkdir -p $(dir $@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
+# Records in a store as a verifier would, for tests/integration/test_watch.py.
+$(O)/integration/store_driver: $(O)/tests/integration/store_driver.o $(O)/libverifier.a $(O)/libmu.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CTL_LIBS)
+
 # The real objects without some of the defences, for tests/integration/test_attacks.py.
 WEAKENED := $(shell sed -n -e 's/^WRAP.\([a-z_]*\),.*/\1/p' -e 's/^[a-z_ ]*[ *]__wrap_\([a-z_]*\).*;/\1/p' tests/attacks/weak.c)
 $(O)/attacks/weak: $(O)/tests/attacks/weak.o $(call object,$(BOOT_SRC)) $(O)/libmu.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(sort $(WEAKENED))) -o $@ $^ $(PKG_LIBS)
-drivers: $(O)/integration/release_driver $(O)/attacks/weak
+drivers: $(O)/integration/release_driver $(if $(WITHOUT),,$(O)/integration/store_driver) $(O)/attacks/weak
 
 # tests/fuzz/README.md. One build serves fuzzing, replaying and measuring: clang, sanitizers, coverage.
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
@@ -233,6 +239,8 @@ bench: setup deps
 DRACUT_DIR := $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/55measured-unlock
 HOOKS      := $(wildcard hook/*)
 MAN        := $(wildcard docs/*.[1-8])
+UNITS      := $(wildcard systemd/*)
+UNIT_DIR   := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 install: all
 	$(call say,INSTALL,$(or $(DESTDIR),/))
@@ -243,6 +251,8 @@ install: all
 	$(Q)install -m 644 $(filter %.sh,$(HOOKS)) $(wildcard $(addprefix dracut-module/*.,service conf network)) $(DRACUT_DIR)
 	$(Q)install -D -m 644 dracut-module/amazon-roots.pem $(DESTDIR)$(PREFIX)/share/measured-unlock/amazon-roots.pem
 	$(if $(SBOM),$(Q)install -D -m 644 $(SBOM) $(DESTDIR)$(PREFIX)/share/doc/measured-unlock/$(notdir $(SBOM)))
+	$(Q)install -d $(UNIT_DIR)
+	$(Q)install -m 644 $(UNITS) $(UNIT_DIR)
 	$(Q)install -D -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muctl
 	$(Q)$(foreach page,$(MAN),install -D -m 644 $(page) \
 	    $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
@@ -251,6 +261,7 @@ uninstall:
 	$(call say,REMOVE,$(or $(DESTDIR),/))
 	$(Q)rm -rf $(DRACUT_DIR) $(addprefix $(DESTDIR)$(PREFIX)/,lib/measured-unlock share/measured-unlock share/doc/measured-unlock)
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/muctl $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muctl \
+	    $(addprefix $(UNIT_DIR)/,$(notdir $(UNITS))) \
 	    $(foreach page,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 
 # Packages are of the static programs: what they need is in them.

@@ -99,6 +99,15 @@ def test_configuration_page_has_the_keys_of_the_parser():
     assert len(keys) > 10 and sorted(listed) == sorted(keys)
 
 
+def test_watch_page_has_the_keys_of_the_parsers():
+    for source in ("unlock/verifier/watch_settings.c", "unlock/ctl/monitor_settings.c"):
+        keys = re.findall(r'^    \{"(watch|command|webhook|monitor)", "([a-z_]+)"', (w.TOP / source).read_text(), re.M)
+        sections = re.split(r"^\.S[SH] ", plain("muctl-watch.conf.5"), flags=re.M)
+        listed = [(section[1:].split("]")[0], key) for section in sections if section.startswith("[")
+                  for tag in re.findall(r"^\.TP\n(.*)", section, re.M) for key in re.findall(r"[a-z_]+", tag)]
+        assert keys and sorted(k for k in listed if k[0] in {s for s, _ in keys}) == sorted(keys)
+
+
 @pytest.mark.parametrize("page", sorted(p.name for p in DOCS.glob("*.[1-8]")))
 def test_man_page_is_clean(page):
     assert w.run("mandoc", "-Tlint", "-W", "warning", DOCS / page).stdout == b""

@@ -435,6 +435,23 @@ def test_running_machine_differs_from_the_record(instance):
     assert instance.changed() == (REFUSE, {"event-log": WARNING, "running-record": FAILURE})
 
 
+def test_monitoring(healthy):
+    """No boot fails for want of it."""
+    assert "not set up" in healthy.detail("monitoring")
+    config = healthy.etc / "monitor.conf"
+    config.write_text("[monitor]\nverifier = https://verifier.example\nca_file = /ca.pem\n")
+    assert healthy.changed() == (0, {"monitoring": WARNING})
+    assert "systemctl enable" in healthy.detail("monitoring")
+    wants = healthy.root / "etc/systemd/system/timers.target.wants"
+    wants.mkdir(parents=True)
+    (wants / "measured-unlock-monitor.timer").symlink_to("/usr/lib/systemd/system/measured-unlock-monitor.timer")
+    assert healthy.changed() == (0, {}) and "https://verifier.example" in healthy.detail("monitoring")
+    config.write_text("[monitor]\nverifier = http://verifier.example\n")
+    assert healthy.changed() == (0, {"monitoring": WARNING}) and "is not https" in healthy.detail("monitoring")
+    config.unlink()
+    assert healthy.changed() == (0, {"monitoring": WARNING}) and "there is no" in healthy.detail("monitoring")
+
+
 # ---- volumes ----
 
 def test_header(healthy):

@@ -36,6 +36,8 @@ extern const struct verb verb_policy_kms, verb_policy_lint;
 extern const struct verb verb_doctor;
 extern const struct verb verb_seal, verb_unseal;
 extern const struct verb verb_verifier, verb_verifier_init;
+extern const struct verb verb_monitor;
+extern const struct verb verb_watch, verb_watch_list, verb_watch_forget;
 
 /* getopt_long over `options` (NULL-terminated; `val` is the short name or a number > 255), quiet:
  * an unknown option or a missing argument is MU_USAGE and quotes it. Returns MU_OK with *ret_option

@@ -39,6 +39,7 @@ static const struct check {
     {"running-cmdline", NEEDS_INSTANCE, doctor_check_cmdline},
     {"running-baseline", NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_measured},
     {"running-record", NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_running},
+    {"monitoring", NEEDS_INSTANCE, doctor_check_monitor},
     {"policy", NEEDS_POLICY, doctor_check_policy},
     {"credentials", NEEDS_ONLINE | NEEDS_CONFIG, doctor_check_credentials},
     {"kms", NEEDS_ONLINE | NEEDS_CONFIG, doctor_check_kms},

@@ -93,6 +93,9 @@ void doctor_check_signed(struct doctor *doctor);
 void doctor_check_enrolled(struct doctor *doctor);
 void doctor_check_running(struct doctor *doctor);
 void doctor_check_policy(struct doctor *doctor);
+
+/* doctor_monitor.c */
+void doctor_check_monitor(struct doctor *doctor);
 void doctor_check_credentials(struct doctor *doctor);
 void doctor_check_kms(struct doctor *doctor);
 void doctor_check_keys(struct doctor *doctor);

@@ -16,9 +16,10 @@ static const struct verb *const verbs[] = {
     &verb_baseline_sign, &verb_baseline_verify, &verb_eventlog,         &verb_attest,
     &verb_verify,        &verb_enroll,          &verb_record_show,      &verb_header_check,
     &verb_policy_kms,    &verb_policy_lint,     &verb_doctor,           &verb_seal,
-    &verb_unseal,
+    &verb_unseal,        &verb_monitor,
 #ifndef MU_NO_SERVER
-    &verb_verifier_init, &verb_verifier,
+    &verb_verifier_init, &verb_verifier,        &verb_watch_list,       &verb_watch_forget,
+    &verb_watch,
 #endif
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))

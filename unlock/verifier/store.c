@@ -109,6 +109,8 @@ enum mu_status store_query(struct store *store, enum store_statement statement,
         query.sql = store->driver->begin;
     if (statement == STATEMENT_LOCK_SCHEMA)
         query.sql = store->driver->lock_schema;
+    if (statement == STATEMENT_DURABLE)
+        query.sql = store->driver->durable;
     return store->driver->run(store->connection, &query, ret_changed, err);
 }
 

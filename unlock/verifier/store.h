@@ -74,9 +74,10 @@ struct transition {
     size_t events;
 };
 /* All or none, in one transaction. A transition whose `from` is no longer what was announced is
- * left out (another watch was first): *ret_events counts the events that were made. */
+ * left out (another watch was first): ret_events gets how many of each kind were made. */
 enum mu_status store_announce(struct store *store, const struct transition *transition,
-                              size_t count, size_t *ret_events, struct mu_error *err) MU_MUST_CHECK;
+                              size_t count, size_t ret_events[static EVENT_KINDS],
+                              struct mu_error *err) MU_MUST_CHECK;
 
 /* Events are kept until every place that they go to (a sink, by its name) has had them. */
 struct event {

@@ -15,6 +15,7 @@ enum store_statement {
     STATEMENT_COMMIT,
     STATEMENT_ROLLBACK,
     STATEMENT_LOCK_SCHEMA,
+    STATEMENT_DURABLE,
     STATEMENT_MAKE_META,
     STATEMENT_MAKE_INSTANCE,
     STATEMENT_MAKE_EVENT,
@@ -55,6 +56,7 @@ struct store_query {
 struct store_driver {
     const char *prefix; /* of the place: "sqlite:" */
     const char *begin, *lock_schema;
+    const char *durable; /* from here on, what this connection commits outlives a power cut */
     enum mu_status (*open)(const char *where, void **ret, struct mu_error *err);
     void (*close)(void *connection);
     enum mu_status (*run)(void *connection, const struct store_query *query, size_t *ret_changed,

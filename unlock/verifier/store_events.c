@@ -14,7 +14,7 @@ const char *event_kind_name(enum event_kind kind)
 
 struct batch {
     const struct transition *transition;
-    size_t count, events;
+    size_t count, made[EVENT_KINDS];
 };
 
 static enum mu_status add_event(struct store *store, const struct transition *transition,
@@ -32,7 +32,7 @@ static enum mu_status add_event(struct store *store, const struct transition *tr
 }
 
 static enum mu_status announce_one(struct store *store, const struct transition *transition,
-                                   size_t *events, struct mu_error *err)
+                                   size_t made[static EVENT_KINDS], struct mu_error *err)
 {
     struct store_number at = store_number(transition->at_ms);
     struct store_number mismatch = store_number(transition->mismatch_at);
@@ -46,7 +46,8 @@ static enum mu_status announce_one(struct store *store, const struct transition 
         return MU_OK;
     for (size_t i = 0; i < transition->events; i++)
         MU_TRY(add_event(store, transition, transition->event[i], err));
-    *events += transition->events;
+    for (size_t i = 0; i < transition->events; i++)
+        made[transition->event[i]]++;
     return MU_OK;
 }
 
@@ -55,17 +56,20 @@ static enum mu_status announce_all(struct store *store, void *context, struct mu
     struct batch *batch = context;
 
     for (size_t i = 0; i < batch->count; i++)
-        MU_TRY(announce_one(store, &batch->transition[i], &batch->events, err));
+        MU_TRY(announce_one(store, &batch->transition[i], batch->made, err));
     return MU_OK;
 }
 
 enum mu_status store_announce(struct store *store, const struct transition *transition,
-                              size_t count, size_t *ret_events, struct mu_error *err)
+                              size_t count, size_t ret_events[static EVENT_KINDS],
+                              struct mu_error *err)
 {
-    struct batch batch = {transition, count, 0};
+    struct batch batch = {transition, count, {0}};
 
+    /* The number of an event that was sent must not come again. */
+    MU_TRY(store_run(store, STATEMENT_DURABLE, NULL, 0, NULL, NULL, NULL, err));
     MU_TRY(store_transaction(store, announce_all, &batch, err));
-    *ret_events = batch.events;
+    memcpy(ret_events, batch.made, sizeof(batch.made));
     return MU_OK;
 }
 
@@ -118,6 +122,7 @@ enum mu_status store_event_next(struct store *store, const char *sink, struct ev
 
 enum mu_status store_sink_add(struct store *store, const char *sink, struct mu_error *err)
 {
+    MU_TRY(store_run(store, STATEMENT_DURABLE, NULL, 0, NULL, NULL, NULL, err));
     return store_run(store, STATEMENT_SINK_ADD, &sink, 1, NULL, NULL, NULL, err);
 }
 

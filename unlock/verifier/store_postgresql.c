@@ -223,6 +223,7 @@ const struct store_driver store_postgresql = {
     .prefix = "postgresql:",
     .begin = "BEGIN",
     .lock_schema = "SELECT pg_advisory_xact_lock(" SCHEMA_LOCK ")",
+    .durable = "SET synchronous_commit = on",
     .open = open_connection,
     .close = close_connection,
     .run = run,

@@ -144,6 +144,7 @@ const struct store_driver store_sqlite = {
     .prefix = "sqlite:",
     .begin = "BEGIN IMMEDIATE",
     .lock_schema = "SELECT 1",
+    .durable = "PRAGMA synchronous=FULL",
     .open = open_connection,
     .close = close_connection,
     .run = run,

@@ -1,0 +1,421 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""muctl watch: each transition of an instance is one event, on both stores, whatever is killed, slow or down."""
+import hashlib
+import hmac
+import json
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import fleet as f
+import pytest
+import tls
+import world as w
+
+ONE, TWO = "i-0000000000000000a", "i-0000000000000000b"
+DETAIL = "baseline: PCR 4: expected 1111, found 2222"
+
+
+@pytest.fixture(scope="module")
+def postgresql():
+    if not f.SERVERS:
+        pytest.skip("Debian's package postgresql is not installed")
+    server = f.PostgreSql()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request, tmp_path):
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql").database()
+    return f"sqlite:{tmp_path}/fleet"
+
+
+@pytest.fixture
+def watch(store, tmp_path):
+    watch = f.Watch(tmp_path, store)
+    yield watch
+    if watch.process is not None and watch.process.poll() is None:
+        watch.process.kill()
+        watch.process.communicate()
+
+
+@pytest.fixture
+def hook():
+    hook = f.Hook()
+    yield hook
+    hook.stop()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ca")
+    key, cert = tls.authority("fleet test CA")
+    (folder / "ca.pem").write_bytes(tls.pem(cert))
+    context = tls.server(folder / "server.pem", "fleet test CA", key, ["localhost", "127.0.0.1"], (-1, 30))
+    return SimpleNamespace(file=folder / "ca.pem", context=context)
+
+
+def test_store_passes_its_unit_tests_on_postgresql(postgresql):
+    program = w.TOP / "build/shared/unit/test_store"
+    if not program.exists():
+        pytest.skip("the unit tests are not built")
+    w.run(program, env={**os.environ, "MU_TEST_STORE": postgresql.database()})
+
+
+def test_each_transition_is_told_once(watch):
+    watch.once()
+    f.record(watch.store, (ONE, 100, True, ""), (TWO, 90, True, ""))
+    watch.once()
+    assert sorted(watch.kinds()) == [(ONE, "first-seen"), (TWO, "first-seen")]
+    watch.once()
+    assert watch.kinds() == []
+    f.record(watch.store, (ONE, 80, False, DETAIL), (ONE, 70, False, DETAIL))
+    watch.once()
+    told = watch.told()
+    assert [(e["instance_id"], e["event"], e["detail"]) for e in told] == [(ONE, "mismatch", DETAIL)]
+    f.record(watch.store, (ONE, 60, False, DETAIL), (TWO, 60, True, ""))
+    watch.once()
+    assert watch.kinds() == []
+    f.record(watch.store, (ONE, 50, True, ""))
+    watch.once()
+    assert watch.kinds() == [(ONE, "recovered")]
+    watch.sections["watch"]["silence"] = 55
+    watch.once()
+    assert watch.kinds() == [(TWO, "missing")]
+    watch.once()
+    assert watch.kinds() == []
+    f.record(watch.store, (TWO, 0, True, ""))
+    watch.once()
+    assert watch.kinds() == [(TWO, "recovered")]
+
+
+def test_event_says_what_is_known(watch):
+    watch.once()
+    f.record(watch.store, (ONE, 30, True, ""), (ONE, 20, False, DETAIL))
+    watch.once()
+    first, event = watch.told()
+    assert first["id"] < event["id"] and first["event"] == "first-seen" and first["detail"] == ""
+    assert set(event) == {"id", "event", "instance_id", "at", "last_seen", "last_good", "baseline", "baseline_version",
+                          "state", "detail", "address"}
+    assert (event["baseline"], event["baseline_version"], event["state"]) == ("web", "7", "running")
+    assert event["last_good"] < event["last_seen"] < event["at"] and event["at"].endswith("Z")
+    assert event["address"] == "192.0.2.1"
+
+
+def test_mismatch_between_two_looks_is_not_lost(watch):
+    watch.once()
+    f.record(watch.store, (ONE, 30, True, ""))
+    watch.once()
+    f.record(watch.store, (ONE, 20, False, DETAIL), (ONE, 10, True, ""))
+    watch.told()
+    watch.once()
+    assert [(e["event"], e["detail"]) for e in watch.told()] == [("mismatch", DETAIL), ("recovered", "")]
+
+
+def test_history_is_not_sent_to_a_new_sink(watch):
+    f.record(watch.store, (ONE, 30, True, ""))
+    del watch.sections["command"]
+    watch.once()
+    watch.sections["command"] = {"path": watch.command}
+    watch.once()
+    assert watch.told() == []
+    f.record(watch.store, (ONE, 20, False, DETAIL))
+    watch.once()
+    assert watch.kinds() == [(ONE, "mismatch")]
+
+
+def test_killed_while_it_delivers(watch):
+    """Nothing is lost; what may be sent twice has the same id."""
+    watch.once()
+    watch.sections["command"]["path"] = watch.script("slow", f"cat >> '{watch.events}'; echo >> '{watch.events}'; exec sleep 5 2>/dev/null")
+    f.record(watch.store, (ONE, 1, False, DETAIL))
+    watch.start()
+    f.until(lambda: watch.events.exists() and watch.events.read_text().endswith("\n"))
+    assert watch.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+    before = watch.told()
+    watch.sections["command"]["path"] = watch.command
+    watch.once()
+    after = watch.told()
+    assert [e["event"] for e in before] == ["first-seen"]
+    assert [e["event"] for e in after] == ["first-seen", "mismatch"] and after[0]["id"] == before[0]["id"]
+    assert {**after[0]} == before[0]
+
+
+def test_killed_at_any_time(watch):
+    """Killed again and again while it looks: all transitions reach the command, and no id stands for two."""
+    watch.once()
+    f.record(watch.store, *[(f"i-{n:017x}", 5, n % 2, DETAIL) for n in range(60)])
+    for _ in range(6):
+        watch.start()
+        time.sleep(0.15)
+        watch.stop(signal.SIGKILL)
+    watch.once()
+    told = {e["id"]: (e["instance_id"], e["event"]) for e in watch.told()}
+    expected = [(f"i-{n:017x}", kind) for n in range(60) for kind in (["first-seen"] if n % 2 else
+                                                                      ["first-seen", "mismatch"])]
+    assert sorted(told.values()) == sorted(expected)
+
+
+def test_service_stops_in_time(watch):
+    f.record(watch.store, (ONE, 1, True, ""))
+    watch.start()
+    f.until(lambda: watch.list()[0]["announced"] == "ok")
+    started = time.monotonic()
+    code, stderr = watch.stop()
+    assert code == 0 and time.monotonic() - started < 5 * w.PATIENCE
+    assert "watching" in stderr
+
+
+def test_command_that_fails_is_tried_again(watch):
+    watch.once()
+    watch.sections["command"]["path"] = watch.script("failing", "exit 7")
+    f.record(watch.store, (ONE, 1, True, ""))
+    done = watch.once(check=False)
+    assert done.returncode == 3 and "exit status 7" in done.stderr and "waits for the next run" in done.stderr
+    watch.sections["command"]["path"] = watch.command
+    watch.once()
+    assert watch.kinds() == [(ONE, "first-seen")]
+
+
+def test_command_that_hangs_is_ended_with_what_it_started(watch):
+    watch.once()
+    mark = watch.folder / "survivor"
+    watch.sections["command"] = {"path": watch.script("hanging", f"(sleep 3; touch '{mark}') & wait"), "timeout": 1}
+    f.record(watch.store, (ONE, 1, True, ""))
+    done = watch.once(check=False)
+    assert done.returncode == 3 and "not ready in time" in done.stderr
+    time.sleep(3.5)
+    assert not mark.exists()
+
+
+def test_command_that_does_not_read(watch):
+    watch.once()
+    watch.sections["command"]["path"] = watch.script("deaf", "exit 0")
+    f.record(watch.store, (ONE, 1, True, "x" * 1000))
+    watch.once()
+
+
+def test_webhook(watch, hook):
+    key = watch.folder / "key"
+    key.write_text("a key of the receiver\n")
+    watch.sections["webhook"] = {"url": hook.url, "key_file": key}
+    watch.once()
+    f.record(watch.store, (ONE, 1, False, DETAIL))
+    hook.answers = [500]
+    assert watch.once(check=False).returncode == 3
+    watch.once()
+    bodies = [json.loads(body) for _, body in hook.requests]
+    assert [b["event"] for b in bodies] == ["first-seen", "first-seen", "mismatch"]
+    assert bodies[0] == bodies[1] and bodies[2]["detail"] == DETAIL
+    for headers, body in hook.requests:
+        assert headers["Content-Type"] == "application/json"
+        wanted = hmac.new(b"a key of the receiver", body, hashlib.sha256).hexdigest()
+        assert headers["X-Measured-Unlock-Signature"] == f"sha256={wanted}"
+    assert watch.told() == bodies[1:]
+
+
+def test_webhook_over_tls(tmp_path, authority):
+    watch = f.Watch(tmp_path, f"sqlite:{tmp_path}/fleet")
+    hook = f.Hook(authority.context)
+    watch.sections["webhook"] = {"url": hook.url}
+    watch.once()
+    f.record(watch.store, (ONE, 1, True, ""))
+    done = watch.once(check=False)  # by the system's authorities
+    assert done.returncode == 3 and "does not verify" in done.stderr and hook.requests == []
+    watch.sections["webhook"]["ca_file"] = authority.file
+    watch.once()
+    assert [json.loads(body)["event"] for _, body in hook.requests] == ["first-seen"]
+    assert "X-Measured-Unlock-Signature" not in hook.requests[0][0]
+    hook.stop()
+
+
+def test_slow_sink_holds_up_nothing(watch, hook):
+    port = w.two_free_ports()
+    hook.hang.set()
+    watch.sections["watch"]["metrics"] = f"127.0.0.1:{port}"
+    watch.sections["webhook"] = {"url": hook.url, "timeout": 1}
+    f.record(watch.store, (ONE, 5, True, ""))
+    watch.start()
+    f.until(lambda: watch.events.exists())
+    f.record(watch.store, (ONE, 1, False, DETAIL))
+    f.until(lambda: len(watch.events.read_text().splitlines()) == 2)
+    values = f.until(lambda: (m := f.metrics(port)).get('delivery_failures_total{sink="webhook"}', 0) > 0 and
+                     m['deliveries_total{sink="command"}'] == 2 and m)
+    assert values['waiting{sink="webhook"}'] >= 1 and values['deliveries_total{sink="webhook"}'] == 0
+    assert values['instances{state="mismatch"}'] == 1 and values['instances{state="ok"}'] == 0
+    assert values['events_total{kind="mismatch"}'] == 1 and values['events_total{kind="first-seen"}'] == 1
+    assert 0 < values["oldest_seconds"] < 60 and values["scans_total"] >= 1
+    hook.hang.clear()
+    f.until(lambda: f.metrics(port)['deliveries_total{sink="webhook"}'] == 2)
+    assert watch.stop()[0] == 0
+
+
+def test_event_is_given_up_after_some_time(watch):
+    watch.once()
+    watch.sections["command"] = {"path": watch.script("failing", "cat >/dev/null; exit 1"), "give_up": 1}
+    port = w.two_free_ports()
+    watch.sections["watch"]["metrics"] = f"127.0.0.1:{port}"
+    f.record(watch.store, (ONE, 5, True, ""))
+    watch.start()
+    f.until(lambda: f.until(lambda: readable(port))['given_up_total{sink="command"}'] == 1)
+    code, stderr = watch.stop()
+    assert code == 0 and "is given up" in stderr
+    watch.sections["command"]["path"] = watch.command
+    watch.once()
+    assert watch.told() == []
+
+
+def readable(port):
+    try:
+        return f.metrics(port)
+    except OSError:
+        return None
+
+
+def test_database_that_goes_away(postgresql, tmp_path):
+    """What happens meanwhile is told when it is back."""
+    watch = f.Watch(tmp_path, postgresql.database())
+    watch.once()
+    f.record(watch.store, (ONE, 1, True, ""))
+    watch.start()
+    f.until(watch.events.exists)
+    postgresql.halt()
+    time.sleep(2.5)
+    assert watch.process.poll() is None
+    postgresql.start()
+    f.record(watch.store, (ONE, 0, False, DETAIL))
+    f.until(lambda: "mismatch" in watch.events.read_text())
+    code, stderr = watch.stop()
+    assert code == 0 and "not ready: store in PostgreSQL" in stderr
+
+
+def test_list_and_forget(watch):
+    f.record(watch.store, (ONE, 500, True, ""), (TWO, 20, True, ""), (TWO, 10, False, DETAIL))
+    table = w.muctl("watch", "list", "--config", watch.write()).stdout.splitlines()
+    assert table[0].split()[:2] == ["INSTANCE", "STATE"]
+    assert [line.split()[:2] for line in table[1:]] == [[ONE, "missing"], [TWO, "mismatch"]]
+    assert DETAIL in table[2] and "web 7" in table[1]
+    one, two = watch.list()
+    assert (one["instance_id"], one["state"], one["announced"]) == (ONE, "missing", "new")
+    assert two["detail"] == two["last_mismatch_detail"] == DETAIL and two["last_good"] < two["last_seen"]
+    assert (two["good_baseline"], two["good_baseline_version"]) == ("web", "7")
+    alone = w.muctl("watch", "list", "--json", "--store", watch.store, TWO)
+    assert [i["instance_id"] for i in json.loads(alone.stdout)] == [TWO]
+    w.muctl("watch", "forget", "--config", watch.write(), ONE)
+    assert [i["instance_id"] for i in watch.list()] == [TWO]
+    again = w.muctl("watch", "forget", "--config", watch.write(), ONE, check=False)
+    assert again.returncode == 4 and ONE in again.stderr
+
+
+def test_forgotten_after_days(watch):
+    watch.once()
+    watch.sections["watch"]["forget_days"] = 2
+    f.record(watch.store, (ONE, 3 * 86400, True, ""), (TWO, 86400, True, ""))
+    watch.once()
+    assert sorted(set(e for _, e in watch.kinds())) == ["first-seen", "missing"]
+    assert [i["instance_id"] for i in watch.list()] == [TWO]
+
+
+@pytest.mark.parametrize("section, key, value, says", [
+    ("watch", "store", "mysql:x", "sqlite:PATH or postgresql:CONNINFO"),
+    ("watch", "silence", "0", "silence must be a number"),
+    ("watch", "colour", "red", 'unknown key "colour"'),
+    ("watch", "metrics", "0.0.0.0:9469", "no loopback address"),
+    ("watch", "metrics", "127.0.0.1", "not 127.0.0.1:PORT"),
+    ("watch", "metrics", "127.0.0.1:99999", "not 127.0.0.1:PORT"),
+    ("command", "path", "quarantine", "absolute path"),
+    ("webhook", "url", "ftp://x", "must be a URL"),
+    ("webhook", "key_file", "/nonexistent", "[webhook] has no url"),
+])
+def test_configuration_that_is_refused(tmp_path, section, key, value, says):
+    watch = f.Watch(tmp_path, f"sqlite:{tmp_path}/fleet")
+    watch.sections.setdefault(section, {})[key] = value
+    done = w.muctl("watch", "--config", watch.write(), check=False, timeout=20)
+    assert done.returncode == 4 and says in done.stderr
+
+
+def test_password_of_the_store_is_not_shown(tmp_path):
+    done = w.muctl("watch", "list", "--store", "postgresql:host=127.0.0.1 port=1 user=u password=hidden", check=False)
+    assert done.returncode == 3 and "hidden" not in done.stdout + done.stderr
+    done = w.muctl("watch", "list", "--store", "postgres:password=hidden", check=False)
+    assert done.returncode == 4 and "hidden" not in done.stdout + done.stderr
+
+
+# ---- docs/quarantine ----
+
+AWS = '''#!/usr/bin/python3
+"""Takes what the AWS CLI takes, by botocore's own model, and notes the request."""
+import json, os, sys
+from botocore import session, validate, xform_name
+service, command, *words = sys.argv[1:]
+model = session.get_session().get_service_model(service)
+operation = next(n for n in model.operation_names if xform_name(n, "-") == command)
+shape = model.operation_model(operation).input_shape
+request = {}
+while words:
+    option, values = words.pop(0), []
+    while words and not words[0].startswith("--"):
+        values.append(words.pop(0))
+    name = next(n for n in shape.members if "--" + xform_name(n, "-") == option)
+    member = shape.members[name]
+    if member.type_name == "list":
+        parsed = [dict(p.split("=", 1) for p in v.split(",")) if member.member.type_name == "structure" else v for v in values]
+    else:
+        parsed, = values
+    request[name] = parsed
+report = validate.ParamValidator().validate(request, shape)
+if report.has_errors():
+    sys.exit(report.generate_report())
+with open(os.environ["CALLS"], "a") as f:
+    f.write(json.dumps([operation, request]) + "\\n")
+'''
+
+
+@pytest.fixture
+def quarantine(tmp_path):
+    (tmp_path / "aws").write_text(AWS)
+    (tmp_path / "aws").chmod(0o755)
+    calls = tmp_path / "calls"
+
+    def run(event, group="sg-0123456789abcdef0", command=w.TOP / "docs/quarantine"):
+        calls.unlink(missing_ok=True)
+        env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(calls), **({"QUARANTINE_GROUP": group} if group else {})}
+        done = w.run(command, input=json.dumps(event), text=True, check=False, env=env)
+        return done.returncode, [json.loads(x) for x in calls.read_text().splitlines()] if calls.exists() else []
+    return run
+
+
+def test_quarantine_changes_the_security_group(quarantine):
+    instance = "i-0123456789abcdef0"
+    assert quarantine({"event": "mismatch", "instance_id": instance}) == (0, [
+        ["ModifyInstanceAttribute", {"InstanceId": instance, "Groups": ["sg-0123456789abcdef0"]}],
+        ["CreateTags", {"Resources": [instance], "Tags": [{"Key": "measured-unlock", "Value": "quarantined"}]}]])
+
+
+@pytest.mark.parametrize("event, code", [
+    ({"event": "missing", "instance_id": "i-0123456789abcdef0"}, 0),
+    ({"event": "recovered", "instance_id": "i-0123456789abcdef0"}, 0),
+    ({"event": "mismatch", "instance_id": "i-0 --groups sg-1"}, 1),
+    ({"event": "mismatch", "instance_id": "--all"}, 1),
+    ({"event": "mismatch", "instance_id": 7}, 1),
+    ({"event": "mismatch"}, 1),
+    ({"instance_id": "i-0123456789abcdef0"}, 0)])
+def test_quarantine_leaves_alone(quarantine, event, code):
+    done, calls = quarantine(event)
+    assert (min(done, 1), calls) == (code, [])
+
+
+def test_quarantine_needs_a_group(quarantine):
+    assert quarantine({"event": "mismatch", "instance_id": "i-0123456789abcdef0"}, group=None)[0] != 0
+
+
+def test_quarantine_takes_what_the_watch_sends(tmp_path, quarantine):
+    watch = f.Watch(tmp_path, f"sqlite:{tmp_path}/fleet")
+    watch.once()
+    f.record(watch.store, ("i-0123456789abcdef0", 5, False, DETAIL))
+    watch.once()
+    calls = [quarantine(event) for event in watch.told()]
+    assert [(code, len(made)) for code, made in calls] == [(0, 0), (0, 2)]

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_CTL_MONITOR_H
+#define MU_CTL_MONITOR_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+#define MONITOR_DEFAULT_PATH "/etc/measured-unlock/monitor.conf"
+
+struct monitor_settings {
+    char *verifier, *ca_file, *imds, *tcti;
+    unsigned timeout; /* seconds */
+    bool identity;
+};
+
+/* Into *settings, which holds the defaults. */
+enum mu_status monitor_settings_load(const char *path, struct monitor_settings *settings,
+                                     struct mu_error *err) MU_MUST_CHECK;
+/* What must be there is, and all else has its default. */
+enum mu_status monitor_settings_check(struct monitor_settings *settings, const char *path,
+                                      struct mu_error *err) MU_MUST_CHECK;
+void monitor_settings_free(struct monitor_settings *settings);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "verifier/watch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/conf.h"
+#include "verifier/authorities.h"
+
+#define IN(field) offsetof(struct watch_settings, field)
+#define DAYS_MAX 36500
+
+static const struct conf_key keys[] = {
+    {"watch", "store", KIND_TEXT, IN(store), 0, 0, NULL},
+    {"watch", "silence", KIND_NUMBER, IN(silence), 1, 604800, NULL},
+    {"watch", "interval", KIND_NUMBER, IN(interval), 1, 3600, NULL},
+    {"watch", "forget_days", KIND_NUMBER, IN(forget_days), 1, DAYS_MAX, NULL},
+    {"watch", "history_days", KIND_NUMBER, IN(history_days), 1, DAYS_MAX, NULL},
+    {"watch", "metrics", KIND_TEXT, IN(metrics), 0, 0, NULL},
+    {"command", "path", KIND_PATH, IN(command.path), 0, 0, NULL},
+    {"command", "timeout", KIND_NUMBER, IN(command.timeout), 1, 3600, NULL},
+    {"command", "give_up", KIND_NUMBER, IN(command.give_up), 1, 604800, NULL},
+    {"webhook", "url", KIND_URL, IN(webhook.url), 0, 0, NULL},
+    {"webhook", "ca_file", KIND_PATH, IN(webhook.ca_file), 0, 0, NULL},
+    {"webhook", "key_file", KIND_PATH, IN(webhook.key_file), 0, 0, NULL},
+    {"webhook", "timeout", KIND_NUMBER, IN(webhook.timeout), 1, 600, NULL},
+    {"webhook", "give_up", KIND_NUMBER, IN(webhook.give_up), 1, 604800, NULL},
+};
+
+static const struct conf_section sections[] = {
+    {"watch", 0, 0, 0, 0}, {"command", 0, 0, 0, 0}, {"webhook", 0, 0, 0, 0}};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+static const struct conf_schema schema = {sections, COUNT(sections), keys, COUNT(keys)};
+
+void watch_settings_free(struct watch_settings *settings)
+{
+    conf_free(&schema, settings);
+}
+
+static enum mu_status set_text(char **field, const char *value, struct mu_error *err)
+{
+    free(*field);
+    *field = strdup(value);
+    return *field == NULL ? mu_oom(err) : MU_OK;
+}
+
+static enum mu_status check(struct watch_settings *settings, const char *path, struct mu_error *err)
+{
+    struct watch_webhook *webhook = &settings->webhook;
+
+    if (settings->store == NULL)
+        return mu_fail(err, MU_CONFIG, "%s: no store: sqlite:PATH or postgresql:CONNINFO", path);
+    if (webhook->url == NULL && (webhook->ca_file != NULL || webhook->key_file != NULL))
+        return mu_fail(err, MU_CONFIG, "%s: [webhook] has no url", path);
+    if (webhook->url == NULL || strncmp(webhook->url, "https:", 6) != 0 || webhook->ca_file != NULL)
+        return MU_OK;
+    if (authorities_file() != NULL)
+        return set_text(&webhook->ca_file, authorities_file(), err);
+    return mu_fail(err, MU_CONFIG,
+                   "%s: [webhook] has no ca_file, and this system has no list of authorities: "
+                   "install ca-certificates",
+                   path);
+}
+
+enum mu_status watch_settings_load(const char *path, const char *store, struct watch_settings *ret,
+                                   struct mu_error *err)
+{
+    MU_CLEANUP(watch_settings_free)
+    struct watch_settings settings = {.silence = WATCH_DEFAULT_SILENCE,
+                                      .interval = 10,
+                                      .history_days = 30,
+                                      .command = {.timeout = 60, .give_up = 3600},
+                                      .webhook = {.timeout = 10, .give_up = 3600}};
+
+    if (path != NULL)
+        MU_TRY(conf_load(path, &schema, &settings, err));
+    if (store != NULL)
+        MU_TRY(set_text(&settings.store, store, err));
+    MU_TRY(check(&settings, path != NULL ? path : "--store", err));
+    *ret = settings;
+    settings = (struct watch_settings){0};
+    return MU_OK;
+}
