@@ -110,3 +110,23 @@ void __wrap_log_line(const char *format, ...)
 {
     (void)format;
 }
+
+struct buffer fuzz_own_root(const struct document *document)
+{
+    const uint8_t *pos = document->cabundle[0].data;
+    X509 *root = d2i_X509(NULL, &pos, (long)document->cabundle[0].len);
+    BIO *out = BIO_new(BIO_s_mem());
+    struct buffer pem = {0};
+    struct mu_error err = {0};
+    char *data;
+
+    if (root != NULL && PEM_write_bio_X509(out, root) == 1) {
+        long len = BIO_get_mem_data(out, &data);
+
+        fuzz_require(buffer_copy(&pem, (struct bytes){(uint8_t *)data, (size_t)len}, &err) == MU_OK,
+                     "memory");
+    }
+    BIO_free(out);
+    X509_free(root);
+    return pem;
+}

@@ -4,6 +4,7 @@
 
 #include <openssl/evp.h>
 
+#include "attest/document.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 
@@ -33,6 +34,9 @@ struct buffer fuzz_load(const char *path);
  * the CMS messages there (RSA-2048). */
 EVP_PKEY *fuzz_leaf_key(void);
 EVP_PKEY *fuzz_rsa_key(void);
+
+/* The document's own root in PEM; empty if it is no certificate. */
+struct buffer fuzz_own_root(const struct document *document);
 
 /* Pauses between attempts take no time (ld --wrap); this many are granted, then the deadline has
  * passed. */

@@ -15,27 +15,6 @@
 #define SIGNATURE 96
 #define HALF (SIGNATURE / 2)
 
-/* The document's own root in PEM; empty if it is no certificate. */
-static struct buffer own_root(const struct document *document)
-{
-    const uint8_t *pos = document->cabundle[0].data;
-    X509 *root = d2i_X509(NULL, &pos, (long)document->cabundle[0].len);
-    BIO *out = BIO_new(BIO_s_mem());
-    struct buffer pem = {0};
-    struct mu_error err = {0};
-    char *data;
-
-    if (root != NULL && PEM_write_bio_X509(out, root) == 1) {
-        long len = BIO_get_mem_data(out, &data);
-
-        fuzz_require(buffer_copy(&pem, (struct bytes){(uint8_t *)data, (size_t)len}, &err) == MU_OK,
-                     "memory");
-    }
-    BIO_free(out);
-    X509_free(root);
-    return pem;
-}
-
 static void verify(struct bytes raw, const struct verify_policy *policy)
 {
     MU_CLEANUP(document_free) struct document document = {0};
@@ -77,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     fuzz_outcome(status, &err, 1u << MU_REFUSE);
     if (status == MU_OK) {
-        root = own_root(&document);
+        root = fuzz_own_root(&document);
         policy.root = buffer_view(&root);
         policy.require_all = document.nonce.len % 2 == 0;
         policy.nonce = document.nonce;

@@ -55,6 +55,20 @@ static void texts(const char *text)
     free(hex);
 }
 
+static void url_texts(struct bytes text)
+{
+    MU_CLEANUP(buffer_free) struct buffer decoded = {0};
+    MU_CLEANUP(string_free) char *encoded = NULL;
+    struct mu_error err = {0};
+    enum mu_status status = base64url_decode(text, 4096, MU_REFUSE, &decoded, &err);
+
+    fuzz_outcome(status, &err, 1u << MU_REFUSE);
+    if (status == MU_OK)
+        fuzz_require(base64url_encode(buffer_view(&decoded), &encoded, &err) == MU_OK &&
+                         bytes_equal(text, (struct bytes){(uint8_t *)encoded, strlen(encoded)}),
+                     "there is one base64url of some bytes");
+}
+
 /* What the reader reads, the writer writes. */
 static void numbers(struct bytes input)
 {
@@ -82,7 +96,7 @@ static void numbers(struct bytes input)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    MU_CLEANUP(json_free) json_object *object = NULL;
+    MU_CLEANUP(json_wipe) json_object *object = NULL;
     MU_CLEANUP(buffer_free) struct buffer text = {0};
     struct bytes input = {data, size};
     struct mu_error err = {0};
@@ -95,6 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 0)
         memcpy(text.data, data, size);
     texts((const char *)text.data);
+    url_texts(input);
     numbers(input);
     return 0;
 }
