@@ -277,6 +277,7 @@ enum mu_status base64url_decode(struct bytes from, size_t max, enum mu_status st
     static const char plain[] = "+/=", safe[] = "-_";
     MU_CLEANUP(buffer_free) struct buffer text = {0};
     size_t padded = (from.len + 3) / 4 * 4;
+    enum mu_status decoded;
 
     MU_TRY(buffer_alloc(&text, padded + 1, err));
     memset(text.data, '=', padded);
@@ -288,7 +289,8 @@ enum mu_status base64url_decode(struct bytes from, size_t max, enum mu_status st
             return mu_fail(err, status, "not base64url");
         text.data[i] = in_safe != NULL ? (uint8_t)plain[in_safe - safe] : from.data[i];
     }
-    if (base64_decode((const char *)text.data, max, ret, err) != MU_OK)
+    decoded = base64_decode((const char *)text.data, max, ret, err);
+    if (decoded == MU_CONFIG)
         return mu_fail(err, status, "not base64url of at most %zu bytes", max);
-    return MU_OK;
+    return decoded;
 }

@@ -15,24 +15,27 @@ void json_free(json_object **object)
     *object = NULL;
 }
 
-static int wipe_string(json_object *object, int flags, json_object *parent, const char *name,
-                       size_t *index, void *argument)
+/* No deeper than the parser lets it be. */
+static void wipe_strings(json_object *object)
 {
-    (void)flags;
-    (void)parent;
-    (void)name;
-    (void)index;
-    (void)argument;
-    if (json_object_is_type(object, json_type_string))
+    if (json_object_is_type(object, json_type_string)) {
         explicit_bzero((void *)json_object_get_string(object),
                        (size_t)json_object_get_string_len(object));
-    return JSON_C_VISIT_RETURN_CONTINUE;
+    } else if (json_object_is_type(object, json_type_array)) {
+        for (size_t i = 0; i < json_object_array_length(object); i++)
+            wipe_strings(json_object_array_get_idx(object, i));
+    } else if (json_object_is_type(object, json_type_object)) {
+        json_object_object_foreach(object, name, value)
+        {
+            (void)name;
+            wipe_strings(value);
+        }
+    }
 }
 
 void json_wipe(json_object **object)
 {
-    if (*object != NULL)
-        (void)json_c_visit(*object, 0, wipe_string, NULL);
+    wipe_strings(*object);
     json_free(object);
 }
 
@@ -225,7 +228,7 @@ static enum mu_status parse(struct bytes text, const char *what, enum mu_status 
                             json_object **ret, struct mu_error *err)
 {
     MU_CLEANUP(free_tokener) json_tokener *tokener = json_tokener_new_ex(JSON_DEPTH);
-    MU_CLEANUP(json_free) json_object *object = NULL;
+    MU_CLEANUP(json_wipe) json_object *object = NULL;
     enum json_tokener_error error;
     size_t end;
 
@@ -253,7 +256,7 @@ static enum mu_status parse(struct bytes text, const char *what, enum mu_status 
 enum mu_status json_parse(struct bytes text, const char *what, enum mu_status status,
                           json_object **ret, struct mu_error *err)
 {
-    MU_CLEANUP(json_free) json_object *object = NULL;
+    MU_CLEANUP(json_wipe) json_object *object = NULL;
     size_t written = 0;
     size_t kept = 0;
 
