@@ -15,9 +15,11 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
+import vault
 import world as w
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from vault_world import VaultWorld
 
 FAULTS = w.TOP / "build/faults/faults"
 MASK, WINDOW = 0x5a, 16
@@ -28,6 +30,7 @@ TIMEOUT_S = 30
 # Where the caller can do without, the boot goes on.
 HARMLESS = {
     "report_write": "the report is for people", "log_line": "so are the messages",
+    "begin": "saves time; release asks by itself", "revoke": "the token expires",
     "connect_kms": "saves time; Decrypt connects by itself", "explain_mismatch": "explains a refusal",
     "lock_the_rest": "secrets are locked one by one", "below": "jitter", "kms_explain": "words",
     "aws_credentials_from_imds": "retried until the deadline", "area_remove": "the next attestation removes it",
@@ -41,11 +44,6 @@ UNREACHED = {
     "Tss2_Tcti_Swtpm_Init": "the TPM is the device here", "clock_nanosleep": "nothing is waited for",
     "d2i_X509": "explains a mismatch", "json_object_to_json_string": "as above", "unlink": "only after another failure",
     "ioctl": "the volume is a file", "mlockall": "only where the limit may be raised",
-    **dict.fromkeys("""
-        EVP_CIPHER_CTX_ctrl EVP_CIPHER_CTX_new EVP_DecryptFinal_ex EVP_DecryptInit_ex EVP_DecryptUpdate EVP_KDF_CTX_new
-        EVP_KDF_derive EVP_KDF_fetch EVP_PKEY_CTX_new EVP_PKEY_CTX_new_from_name EVP_PKEY_derive EVP_PKEY_derive_init
-        EVP_PKEY_derive_set_peer EVP_PKEY_fromdata EVP_PKEY_fromdata_init asprintf
-    """.split(), "provider vault; the boots here are others'"),
 }
 # How often these are called depends on when packets arrive.
 POLLS = {"curl_multi_perform", "curl_multi_poll"}
@@ -119,16 +117,21 @@ class Machine:
         path.write_text(re.sub("tcti = .*", self.tcti, path.read_text()))
         self.tpm = Tpm(int(world.tpm.port))
         self.key_file, self.secrets_file, self.log_file = (self.folder / n for n in ("rsa.der", "secrets", "fault.log"))
-        key = rsa.generate_private_key(65537, 2048)
+        key, key_windows = self.private_key()
         self.key_file.write_bytes(key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()))
         volume_key, released_key = self.volume_key(), self.released_key()
         w.run("cryptsetup", "open", "--test-passphrase", "--key-file", "-", world.volume, input=released_key)
         self.secrets_file.write_text("".join([
-            *rsa_windows(key), *windows("released-key", released_key), *windows("volume-key", volume_key),
+            *key_windows, *windows("released-key", released_key), *windows("volume-key", volume_key),
             *windows("volume-key", volume_key[WINDOW:-WINDOW])]))
         segment = json.loads(w.run("cryptsetup", "luksDump", "--dump-json-metadata", world.volume).stdout)["segments"]["0"]
         self.table = f"{os.path.getsize(world.volume) // 512} {int(segment['offset']) // 512}"
+
+    def private_key(self):
+        """What the boot program "generates", and where it would show."""
+        key = rsa.generate_private_key(65537, 2048)
+        return key, rsa_windows(key)
 
     def volume_key(self):
         path = self.folder / "volume.key"
@@ -187,6 +190,27 @@ class TpmMachine(Machine):
 
     def key_was_asked_for(self):
         return True
+
+
+class VaultMachine(Machine):
+    """Its key is in a Vault."""
+
+    def private_key(self):
+        key = ec.generate_private_key(ec.SECP384R1())
+        number = key.private_numbers().private_value
+        return key, [line for order in ("big", "little") for line in windows("ec-key", number.to_bytes(48, order))] + [
+            *windows("released-text", base64.b64encode(self.released_key()))]
+
+    def released_key(self):
+        record = self.world.record()["kv"]
+        text = self.world.vault.run("kv", "get", f"-version={record['version']}", "-field=key", "secret/volumes/root").stdout
+        return base64.b64decode(text)
+
+    def note_requests(self):
+        self.world.relay.requests.clear()
+
+    def key_was_asked_for(self):
+        return bool(self.world.relay.asked("secret/data"))
 
 
 Row = collections.namedtuple("Row", "symbol value after classes name")
@@ -302,14 +326,17 @@ class Authorized(w.TpmWorld):
 
 
 @contextlib.contextmanager
-def tpm_machine(kind, folder):
+def machine_of(kind, folder):
     folder.mkdir()
     world = kind(folder)
     try:
         world.settle()
-        yield TpmMachine(world)
+        yield (TpmMachine if isinstance(world, w.TpmWorld) else VaultMachine)(world)
     finally:
         world.stop()
+
+
+needs_vault = pytest.mark.skipif(vault.why_not() is not None, reason=f"no Vault: {vault.why_not()}")
 
 
 def test_what_is_not_wiped_is_seen(machine):
@@ -338,14 +365,23 @@ def test_each_call_fails_once(machine, shard):
 def test_each_call_of_provider_tpm2_fails_once(machine, tmp_path, kind):
     """Those that a boot by KMS does not make from the same place."""
     places = {(call.symbol, call.path) for call in calls_of(machine)}
-    with tpm_machine(kind, tmp_path / "tpm") as other:
+    with machine_of(kind, tmp_path / "tpm") as other:
         check_all(other, faults_of([c for c in calls_of(other) if (c.symbol, c.path) not in places]))
 
 
+@needs_vault
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_each_call_of_provider_vault_fails_once(machine, tmp_path, shard):
+    places = {(call.symbol, call.path) for call in calls_of(machine)}
+    with machine_of(VaultWorld, tmp_path / "vault") as other:
+        check_all(other, faults_of([c for c in calls_of(other) if (c.symbol, c.path) not in places])[shard::SHARDS])
+
+
+@needs_vault
 def test_all_is_reached(machine, tmp_path):
     called = {call.symbol for call in calls_of(machine)}
-    for kind in (EitherOf, Authorized):
-        with tpm_machine(kind, tmp_path / kind.__name__) as other:
+    for kind in (EitherOf, Authorized, VaultWorld):
+        with machine_of(kind, tmp_path / kind.__name__) as other:
             called |= {call.symbol for call in calls_of(other)}
     assert {row.symbol for row in read_rows()} - called <= UNREACHED.keys()
 

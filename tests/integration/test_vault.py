@@ -6,93 +6,24 @@ import json
 import os
 import re
 import threading
+from pathlib import Path
 
 import pytest
-import world as w
-
-import tls  # tests/aws
 import stand_ins
 import vault as real
+import world as w
+from test_memory import memory_of, traced
+from vault_world import OwnVerifierWorld, VaultWorld
 
-OK, USAGE, REFUSE, RETRY, CONFIG = 0, 1, 2, 3, 4
+OK, USAGE, REFUSE, RETRY, CONFIG = range(5)
 REASON = real.why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no Vault: {REASON}")
-ISSUER, AUDIENCE = "https://verifier.example", "vault"
-
-
-def documented(name="vault.md"):
-    """The commands of the documentation, one text."""
-    return "\n".join(re.findall(r"^```sh\n(.*?)^```$", (w.TOP / "docs" / name).read_text(), re.S | re.M))
-
-
-class VaultWorld(w.World):
-    provider = "vault"
-
-    def start_kms(self):
-        folder = self.folder / "tls"
-        folder.mkdir()
-        tls.make(folder, w.REGION)
-        self.ca, certificate = folder / "ca.pem", folder / "server.pem"
-        self.verifier = stand_ins.Verifier(certificate, self.tpm.root)
-        self.vault = real.Vault(self.folder / "vault", self.ca, certificate)
-        self.relay = stand_ins.Relay(certificate, self.vault.address, self.ca)
-        golden = self.folder / "golden.json"
-        w.muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", self.tpm.tcti, "-o", golden)
-        self.vault.shell(documented(), VERIFIER=self.verifier.address, VERIFIER_CA=self.ca, ISSUER=ISSUER,
-                         AUDIENCE=AUDIENCE, BASELINE=golden)
-
-    def provider_lines(self):
-        return ["[vault]", f"ca_file = {self.ca}", f"verifier_ca_file = {self.ca}"]
-
-    def enroll(self, volume, *options, check=True, baseline=None, key=None, source=("--vault-kv", "secret/volumes/root"),
-               **environment):
-        return w.muctl("enroll", volume, "--provider", "vault", "--verifier", self.verifier.address, "--vault",
-                       self.relay.address, "--vault-role", "root-volume", *source, "--ca-file", self.ca,
-                       "--baseline", baseline or self.complete, "--sign-key", key or self.signing_key,
-                       "--key-file", "-", *options, input=w.PASSPHRASE.decode(), check=check,
-                       env={**os.environ, "VAULT_TOKEN": self.vault.token, **environment})
-
-    def fresh(self):
-        super().fresh()
-        self.verifier.fresh()
-        self.verifier.baselines = [{4: self.golden4}]
-        self.relay.fresh()
-
-    def other(self, *options, **arguments):
-        """Another volume, enrolled otherwise; it is what boots."""
-        self.volume2 = w.make_volume(self.folder / "other.img")
-        self.enroll(self.volume2, *options, **arguments)
-        self.configure(volumes={"root": self.volume2})
-
-    def record(self, volume=None):
-        return json.loads(w.muctl("record", "show", volume or self.volume, "--json").stdout)["vault"]
-
-    def refused(self, *says, code=REFUSE):
-        done = self.unlock()
-        assert done.returncode == code, done.stderr
-        for words in says:
-            assert words in done.stderr, done.stderr
-        assert self.fence_closed()
-        return done.stderr
-
-    def unlocked(self):
-        done = self.unlock()
-        assert done.returncode == OK, done.stderr
-        assert self.report()["result"] == "unlocked"
-        return done.stderr
-
-    def stop(self):
-        super().stop()
-        self.verifier.stop()
-        self.relay.stop()
-        self.vault.stop()
 
 
 @pytest.fixture(scope="module")
 def settled(tmp_path_factory):
     world = VaultWorld(tmp_path_factory.mktemp("vault"))
     world.settle()
-    world.golden4 = world.tpm.pcr(4)
     yield world
     world.stop()
 
@@ -215,6 +146,33 @@ def test_doctor_gets_the_key(vw):
     vw.relay.fault("sys/health", 503, b"")
     done = w.muctl("doctor", "--online", "--config", vw.config_path, check=False)
     assert re.search(r"^FAILED +vault .*HTTP 503", done.stdout, re.M), done.stdout
+
+
+def test_doctor_looks_into_the_roots(vw):
+    text = vw.config_path.read_text()
+    for old, new in ("ca_file", "no_such_file"), ("verifier_ca_file", "no_such_file"):
+        vw.config_path.write_text(re.sub(rf"^{old} = .*", f"{old} = /{new}", text, flags=re.M))
+        done = w.muctl("doctor", "--config", vw.config_path, check=False)
+        assert re.search(r"^FAILED +ca-file +/no_such_file: ", done.stdout, re.M), done.stdout
+
+
+def test_the_memory_holds_no_key_at_the_end(vw):
+    """As test_memory.py has it for KMS: here it passes through JSON."""
+    text = vw.vault.run("kv", "get", "-field=key", "secret/volumes/root").stdout
+    wanted = {"key": base64.b64decode(text), "text": text.encode(), "token": b'"client_token"'}
+    process, pid = traced(vw, "write:delay_enter=400ms", "exit_group:delay_enter=6s")
+    early, late = set(), None
+    while process.poll() is None:
+        stopping = Path(f"/proc/{pid}/syscall").read_text().startswith("231 ")
+        memory = memory_of(pid)
+        found = {name for name, secret in wanted.items() if secret in memory}
+        if stopping:
+            late = found
+            break
+        early |= found
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert "key" in early and late == set()
 
 
 # ---- refused ----
@@ -448,3 +406,56 @@ def test_no_secret_is_shown(vw):
     for text in (done.stdout, done.stderr, said, vw.report_path.read_text()):
         assert vw.vault.token not in text and key not in text
         assert "hvs." not in text and "eyJ" not in text
+
+
+# ---- with our own verifier ----
+
+
+@pytest.fixture(scope="module")
+def settled_own(tmp_path_factory):
+    if w.run(w.MUCTL, "verifier", "--help", check=False).returncode != 0:
+        pytest.skip("this muctl is built without a verifier")
+    world = OwnVerifierWorld(tmp_path_factory.mktemp("own"))
+    world.settle()
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def own(settled_own):
+    settled_own.fresh()
+    return settled_own
+
+
+def test_our_verifier_unlocks(own):
+    own.unlocked()
+    (asked,) = [line for line in own.verifier.log() if line.get("path") == "/v1/attest" and line["status"] == 200][-1:]
+    assert asked["instance_id"] == w.INSTANCE_ID and asked["baseline"] == "golden"
+    assert own.relay.asked("secret/data")
+
+
+def test_our_verifier_refuses_another_boot_loader(own):
+    other_boot(own)
+    own.refused("the verifier answered HTTP 403 refused")
+    assert not own.relay.asked("login")
+
+
+def test_our_verifier_and_a_closed_fence(own):
+    """As root of the running system: what the verifier says no to is not even shown to Vault."""
+    own.tpm.extend(15, b"a volume")
+    done = w.muctl("doctor", "--online", "--config", own.config_path, check=False)
+    assert re.search(r"^ok +key .*denied, as it must be", done.stdout, re.M), done.stdout
+    assert not own.relay.asked("login")
+
+
+def test_our_verifier_alone_does_not_decide(own):
+    """The role demands another PCR 4 than the verifier's baseline."""
+    role = json.loads(own.vault.run("read", "-format=json", "auth/jwt/role/root-volume").stdout)["data"]
+    claims = {**role["bound_claims"], "pcr4": "00" * 48}
+    try:
+        own.vault.run("write", "auth/jwt/role/root-volume", "-", input=json.dumps({**role, "bound_claims": claims}))
+        own.refused("does not admit this machine", 'claim "pcr4"')
+    finally:
+        own.vault.run("write", "auth/jwt/role/root-volume", "-", input=json.dumps(role))
+    own.fresh()
+    own.unlocked()

@@ -72,16 +72,19 @@ def free_port(address="127.0.0.1"):
 class Vault:
     """One server, unsealed. `run()` is its own command line, with the root token."""
 
-    def __init__(self, folder, ca, certificate, host="localhost", bind="127.0.0.1", port=None, prefix=()):
+    def __init__(self, folder, ca, certificate, host="localhost", bind="127.0.0.1", port=None, prefix=(), keys=None):
+        """prefix: a command that runs another, in a namespace. keys: (unseal key, token) of a folder that was used before."""
         self.folder = Path(folder)
         self.folder.mkdir(exist_ok=True)
         self.program, self.prefix = build(), prefix
+        storage = 'storage "inmem" {}' if not prefix else f'storage "file" {{ path = "{self.folder}/data" }}'
         self.port = port or free_port(bind)
         self.address = f"https://{host}:{self.port}"
         config = self.folder / "vault.hcl"
         config.write_text(f"""disable_mlock = true
-storage "inmem" {{}}
+{storage}
 api_addr = "{self.address}"
+cluster_addr = "https://127.0.0.1:{self.port + 1}"
 log_level = "warn"
 listener "tcp" {{
   address = "{bind}:{self.port}"
@@ -94,7 +97,9 @@ listener "tcp" {{
         self.log = open(self.folder / "log", "w")
         self.process = subprocess.Popen([*prefix, self.program, "server", f"-config={config}"], stdout=self.log,
                                         stderr=self.log, env=self.environment)
-        self.start()
+        self.unseal_key, self.token = keys or self.initialise()
+        self.environment["VAULT_TOKEN"] = self.token
+        self.unseal()
 
     def run(self, *arguments, check=True, **options):
         done = subprocess.run([*self.prefix, self.program, *arguments], env=self.environment, capture_output=True,
@@ -103,29 +108,27 @@ listener "tcp" {{
             raise AssertionError(f"vault {arguments}: {done.stdout}{done.stderr}{(self.folder / 'log').read_text()}")
         return done
 
-    def start(self):
+    def initialise(self):
+        done = self.until("operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json")
+        keys = json.loads(done.stdout)
+        return keys["unseal_keys_b64"][0], keys["root_token"]
+
+    def until(self, *arguments):
+        """Again and again, until it works."""
         for _ in range(600):
-            done = self.run("operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json", check=False)
+            done = self.run(*arguments, check=False)
             if done.returncode == 0:
-                break
+                return done
             assert self.process.poll() is None, (self.folder / "log").read_text()
             time.sleep(0.1)
-        keys = json.loads(done.stdout)
-        self.unseal_key, token = keys["unseal_keys_b64"][0], keys["root_token"]
-        self.environment["VAULT_TOKEN"] = token
-        self.token = token
-        self.unseal()
+        raise AssertionError(f"{done.stderr}{(self.folder / 'log').read_text()}")
 
     def seal(self):
         self.run("operator", "seal")
 
     def unseal(self):
-        self.run("operator", "unseal", self.unseal_key)
-        for _ in range(600):
-            if self.run("secrets", "list", check=False).returncode == 0:
-                return
-            time.sleep(0.1)
-        raise AssertionError((self.folder / "log").read_text())
+        self.until("operator", "unseal", self.unseal_key)
+        self.until("secrets", "list")
 
     def shell(self, script, **variables):
         """Commands as the documentation has them: `vault` is the program."""

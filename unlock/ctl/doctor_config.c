@@ -86,20 +86,14 @@ static unsigned count_certificates(struct bytes pem)
     return count;
 }
 
-void doctor_check_ca(struct doctor *doctor)
+static void check_roots(struct doctor *doctor, const char *path, const char *fix)
 {
     MU_CLEANUP(buffer_free) struct buffer pem = {0};
     struct mu_error err = {0};
-    char path[DOCTOR_PATH_MAX];
     unsigned count;
 
-    doctor_path(doctor, doctor->config.ca_file, path);
-    if (access(path, F_OK) != 0)
-        doctor_path(doctor, DOCTOR_ROOTS, path);
     if (file_read(path, PEM_MAX_BYTES, &pem, &err) != MU_OK) {
-        doctor_fail(doctor, err.status, "ca-file",
-                    "install measured-unlock, or name the roots with 'ca_file' in [aws]", "%s",
-                    err.text);
+        doctor_fail(doctor, err.status, "ca-file", fix, "%s", err.text);
         return;
     }
     count = count_certificates(buffer_view(&pem));
@@ -107,7 +101,28 @@ void doctor_check_ca(struct doctor *doctor)
         doctor_ok(doctor, "ca-file", "%s: %u certificate%s", path, count, count == 1 ? "" : "s");
     else
         doctor_fail(doctor, MU_CONFIG, "ca-file", "put the root certificates there, in PEM",
-                    "%s: no certificate in it: no TLS connection to KMS can be made", path);
+                    "%s: no certificate in it: no TLS connection can be made with it", path);
+}
+
+void doctor_check_ca(struct doctor *doctor)
+{
+    static const char fix[] = "name the roots with 'ca_file' and 'verifier_ca_file' in [vault]";
+    const char *const ours[] = {doctor->config.vault_ca_file, doctor->config.verifier_ca_file};
+    char path[DOCTOR_PATH_MAX];
+    bool vault = false;
+
+    doctor_path(doctor, doctor->config.ca_file, path);
+    if (access(path, F_OK) != 0)
+        doctor_path(doctor, DOCTOR_ROOTS, path);
+    check_roots(doctor, path, "install measured-unlock, or name the roots with 'ca_file' in [aws]");
+    for (size_t i = 0; i < doctor->config.volumes; i++)
+        vault = vault || strcmp(doctor->config.volume[i].provider, "vault") == 0;
+    for (size_t i = 0; vault && i < 2; i++) {
+        if (strcmp(ours[i], doctor->config.ca_file) == 0)
+            continue;
+        doctor_path(doctor, ours[i], path);
+        check_roots(doctor, path, fix);
+    }
 }
 
 /* DESIGN, "The circular baseline". Whether PCR 4 measures the image that holds the baseline is
