@@ -41,7 +41,10 @@ def test_commands_of_muctl(page):
     """Each `muctl VERB ...` in a code block or between backticks has a verb and options that there are."""
     verbs = re.findall(r"^  ([a-z]+(?: [a-z]+)?)  ", w.muctl("--help").stdout, re.M)
     text = page.read_text().replace("\\\n", " ")
-    code = re.findall(r"^    (.*)$", text, re.M) + re.findall(r"`([^`]+)`", text)
+    fenced = re.compile(r"^```.*?^```", re.M | re.S)
+    code = [line for block in fenced.findall(text) for line in block.splitlines()]
+    text = fenced.sub("", text)
+    code += re.findall(r"^    (.*)$", text, re.M) + re.findall(r"`([^`]+)`", text)
     for line in (found for c in code for found in re.findall(r"muctl ([a-z][^|;&`)]*)", c)):
         verb = next((v for v in verbs if re.match(v + r"\b", line)), None)
         whole = [v.split()[0] for v in verbs]

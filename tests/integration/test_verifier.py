@@ -5,9 +5,11 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import ssl
+import subprocess
 import time
 
 import identity
@@ -672,6 +674,34 @@ def test_nitrotpm(tmp_path, started):
         status, answer = attest()
         assert status == 403 and failed(answer) == {"baseline"} and "PCR 4: expected" in answer["detail"]
     finally:
+        tpm.stop()
+
+
+def blocks(page, language):
+    return "".join(re.findall(rf"^```{language}\n(.*?)^```", (w.TOP / "docs" / page).read_text(), re.M | re.S))
+
+
+def test_guide(tmp_path):
+    """docs/verifier.md: its commands, with the service in between."""
+    tpm = w.NitroTpm(tmp_path / "tpm")
+    tpm.reboot()
+    golden, port = tmp_path / "golden.json", w.two_free_ports()
+    w.muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", tpm.tcti, "-o", golden)
+    environment = {**os.environ, "PATH": f"{w.BUILD}:{os.environ['PATH']}", "etc": str(tmp_path / "etc"), "golden": str(golden),
+                   "root": tpm.root, "address": f"127.0.0.1:{port}", "url": f"https://127.0.0.1:{port}", "tcti": tpm.tcti}
+    setup, _, ask = blocks("verifier.md", "sh").partition("curl")
+    done = w.run("bash", "-euxc", setup, cwd=tmp_path, env=environment, check=False, text=True)
+    assert done.returncode == 0 and "2 baselines" in done.stdout, done.stderr
+    process = subprocess.Popen([w.MUCTL, "verifier", "--config", tmp_path / "etc/verifier.conf"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert "listening" in process.stderr.readline()
+        done = w.run("bash", "-euxc", "curl" + ask, cwd=tmp_path, env=environment, check=False, text=True)
+        assert done.returncode == 0, done.stderr
+        done = w.run("/usr/bin/python3", "-c", blocks("verifier.md", "python"), cwd=tmp_path, check=False, text=True)
+        assert done.stdout.split() == [w.INSTANCE_ID, "web", tpm.pcr(4)], done.stderr
+    finally:
+        process.terminate()
+        process.communicate()
         tpm.stop()
 
 
