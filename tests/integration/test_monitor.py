@@ -7,7 +7,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import fleet as f
 import pytest
+import relying
 import tls
 import world as w
 
@@ -201,6 +203,64 @@ def test_others_use_the_tpm(monitor, tpm):
         done.set()
         thread.join()
 
+
+# ---- with the verifier and the watch ----
+
+@pytest.fixture
+def relying_party(tmp_path, tpm, store):
+    """A machine that has booted and unlocked, and whoever watches over it."""
+    tpm.reboot()
+    w.muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", tpm.tcti, "-o", tmp_path / "complete.json")
+    tpm.extend(15, b"the fence")
+    party = relying.Party(tmp_path / "party", tpm.root, {"web": (tmp_path / "complete.json", "running")})
+    party.write(store=store)
+    verifier = relying.Verifier(party)
+    watch = f.Watch(tmp_path, store)
+    watch.once()
+
+    def monitor():
+        return w.muctl("monitor", "--verifier", verifier.url, "--ca-file", party.ca, "--tcti", tpm.tcti, check=False)
+    yield monitor, watch
+    verifier.stop()
+
+
+def test_from_good_to_missing(relying_party, tpm):
+    monitor, watch = relying_party
+    done = monitor()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{w.INSTANCE_ID} is unaltered: baseline web web-1, state running\n"
+    watch.once()
+    assert watch.kinds() == [(w.INSTANCE_ID, "first-seen")]
+    good = tpm.pcr(12)
+    tpm.extend(12, b"a kernel command line from somewhere")
+    done = monitor()
+    assert done.returncode == 2 and f"PCR 12: expected {good[:16]}..., found {tpm.pcr(12)[:16]}..." in done.stderr
+    watch.once()
+    event, = watch.told()
+    assert (event["instance_id"], event["event"]) == (w.INSTANCE_ID, "mismatch")
+    assert f"PCR 12: expected {good[:16]}..., found {tpm.pcr(12)[:16]}..." in event["detail"]
+    assert (event["baseline"], event["state"], event["address"]) == ("web", "running", "127.0.0.1")
+    tpm.reboot()
+    tpm.extend(15, b"the fence")
+    assert monitor().returncode == 0
+    watch.once()
+    assert watch.kinds() == [(w.INSTANCE_ID, "recovered")]
+    watch.sections["watch"]["silence"] = 1
+    time.sleep(1.2)
+    watch.once()
+    assert watch.kinds() == [(w.INSTANCE_ID, "missing")]
+
+
+def test_open_fence_is_not_the_running_state(relying_party, tpm):
+    monitor, watch = relying_party
+    tpm.reboot()
+    done = monitor()
+    assert done.returncode == 2 and "PCR 15" in done.stderr
+    watch.once()
+    assert [e["event"] for e in watch.told()] == ["first-seen", "mismatch"]
+
+
+# ---- the units ----
 
 UNITS = w.TOP / "systemd"
 

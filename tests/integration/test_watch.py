@@ -17,22 +17,6 @@ ONE, TWO = "i-0000000000000000a", "i-0000000000000000b"
 DETAIL = "baseline: PCR 4: expected 1111, found 2222"
 
 
-@pytest.fixture(scope="module")
-def postgresql():
-    if not f.SERVERS:
-        pytest.skip("Debian's package postgresql is not installed")
-    server = f.PostgreSql()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request, tmp_path):
-    if request.param == "postgresql":
-        return request.getfixturevalue("postgresql").database()
-    return f"sqlite:{tmp_path}/fleet"
-
-
 @pytest.fixture
 def watch(store, tmp_path):
     watch = f.Watch(tmp_path, store)
