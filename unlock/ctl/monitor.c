@@ -155,7 +155,7 @@ static enum mu_status challenge(struct monitor *monitor, struct buffer *ret, str
     MU_TRY(post(monitor, "/v1/challenge", "{}", &status, &answer, err));
     if (status != 200)
         return explain(monitor, status, answer, err);
-    MU_TRY(json_string(answer, "nonce", 2 * NSM_FIELD_MAX, MU_CONFIG, &hex, err));
+    MU_TRY(json_string(answer, "nonce", (size_t)2 * NSM_FIELD_MAX, MU_CONFIG, &hex, err));
     MU_TRY(buffer_alloc(ret, strlen(hex) / 2, err));
     return ret->len > 0 && hex_decode(hex, ret->data, ret->len)
                ? MU_OK

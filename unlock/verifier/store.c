@@ -159,9 +159,9 @@ static enum mu_status make_schema(struct store *store, void *context, struct mu_
 {
     static const enum store_statement make[] = {STATEMENT_FIRST_META, STATEMENT_MAKE_INSTANCE,
                                                 STATEMENT_MAKE_EVENT, STATEMENT_MAKE_SINK};
-    const char *where = context;
     int64_t version = 0;
 
+    (void)context;
     MU_TRY(store_query(store, STATEMENT_LOCK_SCHEMA, NULL, 0, NULL, NULL, NULL, err));
     MU_TRY(store_query(store, STATEMENT_MAKE_META, NULL, 0, NULL, NULL, NULL, err));
     MU_TRY(store_query(store, STATEMENT_META, NULL, 0, store_read_number, &version, NULL, err));
@@ -169,9 +169,9 @@ static enum mu_status make_schema(struct store *store, void *context, struct mu_
         return MU_OK;
     if (version != 0)
         return mu_fail(err, MU_CONFIG,
-                       "store %s has schema %" PRId64 ", this muctl knows %d: use the muctl that "
+                       "the store has schema %" PRId64 ", this muctl knows %d: use the muctl that "
                        "made it, or begin a new store",
-                       where, version, SCHEMA);
+                       version, SCHEMA);
     for (size_t i = 0; i < sizeof(make) / sizeof(make[0]); i++)
         MU_TRY(store_query(store, make[i], NULL, 0, NULL, NULL, NULL, err));
     return MU_OK;
@@ -199,11 +199,7 @@ enum mu_status store_open(const char *where, struct store **ret, struct mu_error
         return mu_oom(err);
     store->has_mutex = true;
     MU_TRY(open_by_prefix(store, where, err));
-    MU_TRY(store_transaction(store, make_schema,
-                             (void *)(uintptr_t)(store->driver == &store_sqlite
-                                                     ? where + strlen(store_sqlite.prefix)
-                                                     : "in PostgreSQL"),
-                             err));
+    MU_TRY(store_transaction(store, make_schema, NULL, err));
     *ret = store;
     store = NULL;
     return MU_OK;

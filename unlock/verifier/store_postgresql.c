@@ -67,15 +67,9 @@ static PGconn *connect_to(const char *conninfo)
 {
     static const char *const name[] = {"connect_timeout", "tcp_user_timeout", "application_name",
                                        "options",         "dbname",           NULL};
-    const char *const value[] = {
-        "5",
-        "10000",
-        "muctl",
-        "-c synchronous_commit=off -c statement_timeout=10s "
-        "-c client_min_messages=warning",
-        conninfo,
-        NULL,
-    };
+    static const char settings[] = "-c synchronous_commit=off -c statement_timeout=10s "
+                                   "-c client_min_messages=warning";
+    const char *const value[] = {"5", "10000", "muctl", settings, conninfo, NULL};
 
     return PQconnectdbParams(name, value, 1);
 }

@@ -52,7 +52,7 @@ static int set_attributes(posix_spawnattr_t *attributes)
 
 static int spawn(const char *path, int input, pid_t *ret)
 {
-    char *argv[] = {(char *)(uintptr_t)path, NULL};
+    char name[] = "event", *argv[] = {name, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     int rc = posix_spawn_file_actions_init(&actions);

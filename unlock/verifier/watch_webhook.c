@@ -14,6 +14,7 @@
 #define KEY_MAX 4096
 #define MAC_SIZE 32
 #define SCHEME "sha256="
+#define SIGNATURE_SIZE (sizeof(SCHEME) + (size_t)2 * MAC_SIZE)
 
 static void wipe(struct buffer *buffer)
 {
@@ -42,7 +43,7 @@ static enum mu_status load_key(const char *path, struct secret *ret, struct mu_e
 
 /* "sha256=<hex of HMAC-SHA-256 over the body>" */
 static enum mu_status sign(const char *key_file, struct bytes event,
-                           char ret[static sizeof(SCHEME) + 2 * MAC_SIZE], struct mu_error *err)
+                           char ret[static SIGNATURE_SIZE], struct mu_error *err)
 {
     MU_CLEANUP(secret_free) struct secret key = {0};
     uint8_t mac[MAC_SIZE];
@@ -69,7 +70,7 @@ enum mu_status webhook_deliver(const struct watch_settings *settings, struct byt
     const struct watch_webhook *webhook = &settings->webhook;
     bool tls = strncmp(webhook->url, "https:", 6) == 0;
     MU_CLEANUP(http_close) struct http *http = NULL;
-    char signature[sizeof(SCHEME) + 2 * MAC_SIZE] = "";
+    char signature[SIGNATURE_SIZE] = "";
     struct http_request request = {.method = "POST",
                                    .url = webhook->url,
                                    .header = {{"Content-Type", text("application/json")}},
