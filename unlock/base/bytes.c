@@ -265,8 +265,12 @@ enum mu_status base64url_encode(struct bytes from, char **ret, struct mu_error *
 
     MU_TRY(base64_encode(from, &text, err));
     text[strcspn(text, "=")] = '\0';
-    for (char *c = text; *c != '\0'; c++)
-        *c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
+    for (char *c = text; *c != '\0'; c++) {
+        if (*c == '+')
+            *c = '-';
+        else if (*c == '/')
+            *c = '_';
+    }
     *ret = text;
     return MU_OK;
 }

@@ -164,13 +164,14 @@ static enum mu_status open_link(struct provider_session *session, const struct r
                         &link->vault, err);
 }
 
-static enum mu_status session_prepare(struct provider_session *session, const struct record *record,
-                                      struct mu_error *err)
+static enum mu_status prepare_link(struct provider_session *session, const struct record *record,
+                                   struct link **ret, struct mu_error *err)
 {
     struct link *link = &session->link[session->links];
     enum mu_status status;
 
-    if (find_link(session, record) != NULL)
+    *ret = find_link(session, record);
+    if (*ret != NULL)
         return MU_OK;
     if (session->links == CONFIG_VOLUMES_MAX)
         return mu_fail(err, MU_CONFIG, "more than %d volumes", CONFIG_VOLUMES_MAX);
@@ -180,7 +181,16 @@ static enum mu_status session_prepare(struct provider_session *session, const st
         return status;
     }
     session->links++;
+    *ret = link;
     return task_start(&link->begin, begin, link, err);
+}
+
+static enum mu_status session_prepare(struct provider_session *session, const struct record *record,
+                                      struct mu_error *err)
+{
+    struct link *unused;
+
+    return prepare_link(session, record, &unused, err);
 }
 
 /* Who has to be convinced stands in the record, which is not read yet: the document is made in
@@ -350,8 +360,7 @@ static enum mu_status session_release(struct provider_session *session, const st
 
     if (session->tpm == NULL)
         return mu_fail(err, MU_INTERNAL, "nothing was attested");
-    MU_TRY(session_prepare(session, record, err));
-    link = find_link(session, record);
+    MU_TRY(prepare_link(session, record, &link, err));
     MU_TRY(task_wait(&link->begin, err));
     do
         status = release_once(link, ret_key, err);
