@@ -168,7 +168,7 @@ $(O)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libfuzz.a $(O)/libverifier.a $(O)/lib
 $(O)/fuzz_initramfs: $(O)/unlock/ctl/initramfs.o
 $(O)/tests/fuzz/%.o: INCLUDE := -Itests/unit -Itests/fuzz
 # What waits between attempts returns at once; answers come from the input.
-$(O)/fuzz_kms $(O)/fuzz_imds: WRAP := -Wl,--wrap=http_perform,--wrap=backoff_sleep
+$(O)/fuzz_kms $(O)/fuzz_imds $(O)/fuzz_vault: WRAP := -Wl,--wrap=http_perform,--wrap=backoff_sleep
 $(O)/fuzz_tpm $(O)/fuzz_nsm: WRAP := -Wl,--wrap=backoff_sleep,--wrap=pause_ms,--wrap=log_line
 -include $(patsubst %.o,%.d,$(call object,$(FUZZ_SRC) $(FUZZ_LIB)))
 .PHONY: fuzzers fuzz fuzz-build fuzz-replay fuzz-coverage
