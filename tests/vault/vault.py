@@ -77,7 +77,10 @@ class Vault:
         self.folder = Path(folder)
         self.folder.mkdir(exist_ok=True)
         self.program, self.prefix = build(), prefix
-        storage = 'storage "inmem" {}' if not prefix else f'storage "file" {{ path = "{self.folder}/data" }}'
+        storage = 'storage "inmem" {}'
+        if prefix:  # "minimal" has no other storage that lasts
+            (self.folder / "data").mkdir(exist_ok=True)
+            storage = f'storage "raft" {{\n  path = "{self.folder}/data"\n  node_id = "one"\n}}'
         self.port = port or free_port(bind)
         self.address = f"https://{host}:{self.port}"
         config = self.folder / "vault.hcl"

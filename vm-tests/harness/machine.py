@@ -26,10 +26,12 @@ class Machine:
     instead of powering off. strings: SMBIOS type 11 strings, by which an outsider could hand a
     command line to systemd-stub. link: False starts with the cable out (see plug). console: the
     guest gets this terminal. tpm: the state of a TPM that was used before, of which it gets a copy.
+    before: called with the machine before it is switched on, to start more in its namespace.
     """
 
     def __init__(self, workshop, disk, policy, *, faults=(), check=None, stay=False, strings=(),
-                 link=True, console=False, banks=BANKS, memory=1024, qemu=(), tpm=None):
+                 link=True, console=False, banks=BANKS, memory=1024, qemu=(), tpm=None,
+                 before=None):
         self.directory = Path(tempfile.mkdtemp(prefix="mu-vm-"))
         self._workshop, self._disk, self._policy, self._faults = workshop, disk, policy, faults
         self._link, self._console, self._banks = link, console, banks
@@ -39,6 +41,7 @@ class Machine:
         shutil.copy(OVMF / "OVMF_VARS_4M.fd", self.vars)
         marker.write(self.marker, check, stay)
         self.seconds = self.qemu = self.qmp = None
+        self._before = before
 
     def _command(self):
         drive = "if=none,format=raw,cache=unsafe"
@@ -62,8 +65,8 @@ class Machine:
                 *self._extra, "-S"]
 
     def __enter__(self):
-        self._namespace = Namespace(self.directory)
-        spawn = self._namespace.spawn
+        self.namespace = Namespace(self.directory)
+        spawn = self.namespace.spawn
         try:
             if self._tpm_state:
                 shutil.copytree(self._tpm_state, self.directory / "tpm")
@@ -74,6 +77,8 @@ class Machine:
                                "--kms-port", 443, "--imds-port", 80, "--dns-port", 53)
             for fault in self._faults:
                 self.aws.fault(*fault)
+            if self._before:
+                self._before(self)
             self._start()
         except BaseException:
             self.__exit__()
@@ -84,7 +89,7 @@ class Machine:
         with open(self.directory / "qemu.log", "w") as log:
             streams = {} if self._console else {"stdin": subprocess.DEVNULL, "stdout": log,
                                                 "stderr": log}
-            self.qemu = self._namespace.spawn(*self._command(), **streams)
+            self.qemu = self.namespace.spawn(*self._command(), **streams)
         self.qmp = Qmp(self.directory / "qmp")
         self.plug(self._link)
         self._began = time.monotonic()
@@ -128,7 +133,7 @@ class Machine:
     def __exit__(self, *_):
         if self.qmp:
             self.qmp.close()
-        self._namespace.close()
+        self.namespace.close()
         for process in (self.qemu,):
             if process:
                 process.wait()
