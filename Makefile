@@ -135,6 +135,12 @@ $(O)/integration/release_driver: $(O)/tests/integration/release_driver.o $(O)/li
 	$(Q)mkdir -p $(dir $@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
+# Makes and opens tokens, for tests/integration/test_token.py.
+$(O)/integration/token_driver: $(O)/tests/integration/token_driver.o $(O)/libmu.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
 # Records in a store as a verifier would, for tests/integration/test_watch.py.
 $(O)/integration/store_driver: $(O)/tests/integration/store_driver.o $(O)/libverifier.a $(O)/libmu.a
 	$(call say,LD,$@)
@@ -147,7 +153,7 @@ $(O)/attacks/weak: $(O)/tests/attacks/weak.o $(call object,$(BOOT_SRC)) $(O)/lib
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(sort $(WEAKENED))) -o $@ $^ $(PKG_LIBS)
-drivers: $(O)/integration/release_driver $(if $(WITHOUT),,$(O)/integration/store_driver) $(O)/attacks/weak
+drivers: $(O)/integration/release_driver $(O)/integration/token_driver $(if $(WITHOUT),,$(O)/integration/store_driver) $(O)/attacks/weak
 
 # tests/fuzz/README.md. One build serves fuzzing, replaying and measuring: clang, sanitizers, coverage.
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)

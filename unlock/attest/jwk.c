@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 
 #define COORDINATE_MAX 48
+#define COORDINATE_TEXT_MAX 64 /* of that, as base64url */
 #define SHA256_SIZE 32
 
 static const struct jwk_curve curves[] = {
@@ -83,7 +84,7 @@ static enum mu_status read_coordinate(json_object *jwk, const char *name, size_t
     MU_CLEANUP(buffer_free) struct buffer value = {0};
     const char *text;
 
-    MU_TRY(json_string(jwk, name, 2 * COORDINATE_MAX, MU_REFUSE, &text, err));
+    MU_TRY(json_string(jwk, name, COORDINATE_TEXT_MAX, MU_REFUSE, &text, err));
     MU_TRY(base64url_decode((struct bytes){(const uint8_t *)text, strlen(text)}, size, MU_REFUSE,
                             &value, err));
     if (value.len != size)
