@@ -48,6 +48,33 @@ static unsigned mask_of(const struct verify_report *report, enum verify_result r
     return mask;
 }
 
+/* One for all tests: whatever it knows by then, the result must be the same. */
+static struct chain_cache *cache(void)
+{
+    static struct chain_cache *made;
+    struct mu_error err = {0};
+
+    if (made == NULL)
+        assert_int_equal(chain_cache_new(&made, &err), MU_OK);
+    return made;
+}
+
+static void expect_same(const struct document *document, const struct verify_policy *policy,
+                        const struct verify_report *report, const struct mu_error *err)
+{
+    struct verify_policy cached = *policy;
+
+    cached.cache = cache();
+    for (size_t i = 0; i < 2; i++) {
+        struct verify_report found;
+        struct mu_error why = {0};
+
+        assert_int_equal(verify_document(document, &cached, &found, &why), err->status);
+        assert_memory_equal(&found, report, sizeof(found));
+        assert_string_equal(why.text, err->text);
+    }
+}
+
 /* Exactly these checks fail, and the rest is what the policy makes of it. */
 static void expect(const struct document *document, const struct verify_policy *policy,
                    unsigned failed, unsigned not_done)
@@ -67,6 +94,7 @@ static void expect(const struct document *document, const struct verify_policy *
         assert_int_equal(status, MU_OK);
         assert_true(report.ok);
     }
+    expect_same(document, policy, &report, &err);
 }
 
 static void test_root(void **state)
@@ -354,9 +382,10 @@ static void test_require_all(void **state)
     document_free(&document);
 }
 
-static enum mu_status verify_raw(struct bytes raw, uint64_t at_ms, struct mu_error *err)
+static enum mu_status verify_with(struct bytes raw, uint64_t at_ms, struct chain_cache *with,
+                                  struct mu_error *err)
 {
-    struct verify_policy policy = {.at_ms = at_ms};
+    struct verify_policy policy = {.at_ms = at_ms, .cache = with};
     struct document document = {0};
     struct verify_report report;
     enum mu_status status = verify_bytes(raw, &policy, &document, &report, err);
@@ -366,7 +395,14 @@ static enum mu_status verify_raw(struct bytes raw, uint64_t at_ms, struct mu_err
     return status;
 }
 
-/* The headers and the signature byte by byte, the rest in steps that meet every certificate. */
+static enum mu_status verify_raw(struct bytes raw, uint64_t at_ms, struct mu_error *err)
+{
+    enum mu_status status = verify_with(raw, at_ms, NULL, err);
+
+    assert_int_equal(verify_with(raw, at_ms, cache(), err), status);
+    return status;
+}
+
 static void test_flips(void **state)
 {
     struct buffer raw = vector_load(genuine[0]);
@@ -563,6 +599,42 @@ static void test_cose_other_curves(void **state)
     }
 }
 
+/* What is known is known for its path, its root and its time. */
+static void test_cache(void **state)
+{
+    MU_CLEANUP(chain_cache_free) struct chain_cache *fresh = NULL;
+    struct document document = load(genuine[0]);
+    struct verify_policy policy = {.at_own_time = true};
+    struct verify_report report;
+    struct mu_error err = {0};
+    STACK_OF(X509) *path = sk_X509_new_null();
+    int64_t at = (int64_t)(document.timestamp_ms / 1000), from, until;
+    X509 *certificate = NULL;
+
+    (void)state;
+    assert_int_equal(chain_cache_new(&fresh, &err), MU_OK);
+    assert_int_equal(certificate_from_der(document.certificate, "leaf", &certificate, &err), MU_OK);
+    assert_true(sk_X509_push(path, certificate) > 0);
+    for (size_t i = document.cabundle_count; i > 0; i--) {
+        assert_int_equal(certificate_from_der(document.cabundle[i - 1], "CA", &certificate, &err),
+                         MU_OK);
+        assert_true(sk_X509_push(path, certificate) > 0);
+    }
+    assert_false(chain_cache_knows(fresh, path, at));
+    policy.cache = fresh;
+    assert_int_equal(verify_document(&document, &policy, &report, &err), MU_OK);
+    assert_true(chain_cache_knows(fresh, path, at));
+    assert_int_equal(certificate_validity(sk_X509_value(path, 1), &from, &until, &err), MU_OK);
+    assert_true(chain_cache_knows(fresh, path, until)); /* the shortest of them */
+    assert_false(chain_cache_knows(fresh, path, until + 1));
+    assert_true(chain_cache_knows(fresh, path, from));
+    assert_false(chain_cache_knows(fresh, path, from - 1));
+    X509_free(sk_X509_delete(path, 2));
+    assert_false(chain_cache_knows(fresh, path, at));
+    sk_X509_pop_free(path, X509_free);
+    document_free(&document);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -579,6 +651,7 @@ int main(void)
         cmocka_unit_test(test_baseline),
         cmocka_unit_test(test_require_all),
         cmocka_unit_test(test_flips),
+        cmocka_unit_test(test_cache),
         cmocka_unit_test(test_enclave),
         cmocka_unit_test(test_cose),
         cmocka_unit_test(test_cose_other_curves),

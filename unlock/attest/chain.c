@@ -209,6 +209,30 @@ static bool is_expected(const STACK_OF(X509) * found, const STACK_OF(X509) * exp
     return true;
 }
 
+/* That the leaf is good below path[1], which is known to be. What does not hold is left to
+ * verify_path, which says why. */
+static bool leaf_is_below(STACK_OF(X509) * path, int64_t at)
+{
+    MU_CLEANUP(free_store) X509_STORE *store = X509_STORE_new();
+    MU_CLEANUP(free_context) X509_STORE_CTX *context = X509_STORE_CTX_new();
+    X509 *leaf = sk_X509_value(path, 0), *issuer = sk_X509_value(path, 1);
+    X509_VERIFY_PARAM *parameters;
+    const STACK_OF(X509) * found;
+
+    if (store == NULL || context == NULL || X509_STORE_add_cert(store, issuer) != 1 ||
+        X509_STORE_CTX_init(context, store, leaf, NULL) != 1)
+        return false;
+    parameters = X509_STORE_CTX_get0_param(context);
+    X509_VERIFY_PARAM_set_time(parameters, (time_t)at);
+    X509_VERIFY_PARAM_set_depth(parameters, 0);
+    if (X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_PARTIAL_CHAIN) != 1 ||
+        X509_verify_cert(context) != 1)
+        return false;
+    found = X509_STORE_CTX_get0_chain(context);
+    return sk_X509_num(found) == 2 && X509_cmp(sk_X509_value(found, 0), leaf) == 0 &&
+           X509_cmp(sk_X509_value(found, 1), issuer) == 0;
+}
+
 static enum mu_status verify_path(STACK_OF(X509) * path, X509 *root, int64_t at,
                                   struct mu_error *err)
 {
@@ -238,7 +262,7 @@ static enum mu_status verify_path(STACK_OF(X509) * path, X509 *root, int64_t at,
 }
 
 enum mu_status chain_verify(X509 *leaf, const struct bytes *cabundle, size_t count, X509 *root,
-                            int64_t at, struct mu_error *err)
+                            int64_t at, struct chain_cache *cache, struct mu_error *err)
 {
     MU_CLEANUP(free_stack) STACK_OF(X509) *path = sk_X509_new_null();
 
@@ -254,5 +278,10 @@ enum mu_status chain_verify(X509 *leaf, const struct bytes *cabundle, size_t cou
         if (broken != NULL)
             return mu_fail(err, MU_REFUSE, "%s %s", position((size_t)depth, count, name), broken);
     }
-    return verify_path(path, root, at, err);
+    if (cache != NULL && chain_cache_knows(cache, path, at) && leaf_is_below(path, at))
+        return MU_OK;
+    MU_TRY(verify_path(path, root, at, err));
+    if (cache != NULL)
+        chain_cache_add(cache, path);
+    return MU_OK;
 }

@@ -4,6 +4,7 @@
 
 #include <openssl/x509.h>
 
+#include "attest/chain_cache.h"
 #include "base/bytes.h"
 
 void certificate_free(X509 **certificate);
@@ -26,8 +27,10 @@ struct bytes certificate_common_name(X509 *certificate);
  * path must be leaf, cabundle[count - 1], ..., cabundle[1], root, neither longer nor shorter;
  * cabundle[0] is where AWS puts its root, and is not looked at. Each certificate is P-384 and
  * signed by ecdsa-with-SHA384, each CA has basicConstraints and keyCertSign, the leaf
- * digitalSignature and is no CA. MU_REFUSE says which certificate and why. */
+ * digitalSignature and is no CA. MU_REFUSE says which certificate and why. With a cache (NULL:
+ * none) the CA certificates are verified once and the leaf each time; the result is the same. */
 enum mu_status chain_verify(X509 *leaf, const struct bytes *cabundle, size_t count, X509 *root,
-                            int64_t at, struct mu_error *err) MU_MUST_CHECK;
+                            int64_t at, struct chain_cache *cache,
+                            struct mu_error *err) MU_MUST_CHECK;
 
 #endif

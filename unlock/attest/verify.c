@@ -138,7 +138,7 @@ static enum mu_status check_chain(struct verification *v, struct verify_check *c
 
     MU_TRY(need_leaf(v, err));
     MU_TRY(chain_verify(v->leaf, document->cabundle, document->cabundle_count, v->root,
-                        (int64_t)(v->at_ms / 1000), err));
+                        (int64_t)(v->at_ms / 1000), v->policy->cache, err));
     say(check, "%zu certificates lead to the root", document->cabundle_count);
     return MU_OK;
 }

@@ -2,6 +2,7 @@
 #ifndef MU_ATTEST_VERIFY_H
 #define MU_ATTEST_VERIFY_H
 
+#include "attest/chain_cache.h"
 #include "attest/document.h"
 #include "attest/identity.h"
 
@@ -20,6 +21,7 @@ struct verify_policy {
     const struct identity_evidence *identity; /* who the instance is; NULL: not asked for */
     /* What was not asked for is an error; but who the instance is must be asked by `identity`. */
     bool require_all;
+    struct chain_cache *cache; /* for who verifies many; NULL: none */
 };
 
 enum verify_result {

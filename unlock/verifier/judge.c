@@ -260,6 +260,7 @@ static void judge_document(const struct material *material, const struct documen
         .max_age_s = material->settings.max_age,
         .nonce = document->nonce,
         .identity = identity,
+        .cache = material->chains,
     };
     struct verify_report report;
     enum mu_status status = verify_document(document, &policy, &report, &ret->why);

@@ -36,6 +36,7 @@ void material_free(struct material **material)
     buffer_free(&m->root);
     buffer_free(&m->certificate);
     secret_free(&m->certificate_key);
+    chain_cache_free(&m->chains);
     free(m);
 }
 
@@ -159,6 +160,7 @@ enum mu_status material_load(const char *path, struct material **ret, struct mu_
     MU_TRY(load_keys(m, err));
     MU_TRY(load_root(m, err));
     MU_TRY(load_certificate(m, err));
+    MU_TRY(chain_cache_new(&m->chains, err));
     *ret = m;
     m = NULL;
     return MU_OK;

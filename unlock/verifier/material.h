@@ -4,6 +4,7 @@
 
 #include <openssl/evp.h>
 
+#include "attest/chain_cache.h"
 #include "attest/jwk.h"
 #include "verifier/challenge.h"
 #include "verifier/golden.h"
@@ -20,6 +21,7 @@ struct material {
     struct buffer certificate;     /* PEM, of TLS; a zero byte follows */
     struct secret certificate_key; /* the same */
     int64_t certificate_until;     /* seconds since 1970 */
+    struct chain_cache *chains;    /* all that changes: what was verified */
 };
 
 /* MU_CONFIG says which file is unusable, and why. */
