@@ -430,7 +430,7 @@ def test_install_plain(world):
 
 
 @pytest.mark.parametrize("providers, needed", [(["tpm2"], False), (["tpm2", "tpm2"], False), (["tpm2", "aws-kms"], True),
-                                               (["tpm2", None], True)])
+                                               (["tpm2", None], True), (["vault"], True), (["tpm2", "vault"], True)])
 def test_network_is_waited_for_only_if_needed(world, providers, needed):
     administer(world)
     conf = world / "etc/measured-unlock/measured-unlock.conf"
@@ -441,6 +441,24 @@ def test_network_is_waited_for_only_if_needed(world, providers, needed):
     assert done.returncode == 0, done.stderr
     arguments = "".join(p.read_text() for p in image(world, "etc/cmdline.d").iterdir()).split()
     assert ("rd.neednet=1" in arguments) == needed
+
+
+def test_install_takes_the_roots_of_vault(world):
+    """Where a volume is of Vault; and fails where they are not there."""
+    administer(world)
+    etc = world / "etc/measured-unlock"
+    section = f"[vault]\nca_file = {etc}/vault.pem\nverifier_ca_file = {etc}/verifier.pem\n"
+    volume = "[volume root]\ndevice = LABEL=root\n"
+    (etc / "measured-unlock.conf").write_text(section + volume)
+    assert module(world, "install", "systemd").returncode == 0
+    (etc / "measured-unlock.conf").write_text(section + volume + "provider = vault\n")
+    (etc / "vault.pem").write_text("roots")
+    done = module(world, "install", "systemd")
+    assert done.returncode == 1 and "verifier_ca_file in [vault] is missing" in done.stderr
+    (etc / "verifier.pem").write_text("roots")
+    assert module(world, "install", "systemd").returncode == 0
+    assert image(world, "etc/measured-unlock/vault.pem").is_file()
+    assert image(world, "etc/measured-unlock/verifier.pem").is_file()
 
 
 def test_install_keeps_a_resolv_conf(world):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is to be found in the memory of measured-unlock, and what it gives up."""
+import base64
 import contextlib
 import re
 import signal
@@ -8,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import vault
 import world as w
+from vault_world import VaultWorld
 
 CAP_IPC_LOCK, CAP_DAC_OVERRIDE, CAP_SYS_ADMIN, CAP_MKNOD = 14, 1, 21, 27
 
@@ -64,6 +67,35 @@ def test_the_memory_holds_no_key_at_the_end(world, tmp_path):
     assert process.returncode == 0, said
     assert "volume" in early
     assert late == set()
+
+
+@pytest.fixture
+def vw(tmp_path):
+    world = VaultWorld(tmp_path)
+    world.settle()
+    world.fresh()
+    yield world
+    world.stop()
+
+
+@pytest.mark.skipif(vault.why_not() is not None, reason=f"no Vault: {vault.why_not()}")
+def test_the_memory_holds_no_key_of_vault_at_the_end(vw):
+    """The same; here it passes through JSON."""
+    text = vw.vault.run("kv", "get", "-field=key", "secret/volumes/root").stdout
+    wanted = {"key": base64.b64decode(text), "text": text.encode(), "token": b'"client_token"'}
+    process, pid = traced(vw, "write:delay_enter=400ms", "exit_group:delay_enter=6s")
+    early, late = set(), None
+    while process.poll() is None:
+        stopping = Path(f"/proc/{pid}/syscall").read_text().startswith("231 ")
+        memory = memory_of(pid)
+        found = {name for name, secret in wanted.items() if secret in memory}
+        if stopping:
+            late = found
+            break
+        early |= found
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert "key" in early and late == set()
 
 
 def started(world, text):

@@ -6,13 +6,11 @@ import json
 import os
 import re
 import threading
-from pathlib import Path
 
 import pytest
 import stand_ins
 import vault as real
 import world as w
-from test_memory import memory_of, traced
 from vault_world import OwnVerifierWorld, VaultWorld
 
 OK, USAGE, REFUSE, RETRY, CONFIG = range(5)
@@ -154,25 +152,6 @@ def test_doctor_looks_into_the_roots(vw):
         vw.config_path.write_text(re.sub(rf"^{old} = .*", f"{old} = /{new}", text, flags=re.M))
         done = w.muctl("doctor", "--config", vw.config_path, check=False)
         assert re.search(r"^FAILED +ca-file +/no_such_file: ", done.stdout, re.M), done.stdout
-
-
-def test_the_memory_holds_no_key_at_the_end(vw):
-    """As test_memory.py has it for KMS: here it passes through JSON."""
-    text = vw.vault.run("kv", "get", "-field=key", "secret/volumes/root").stdout
-    wanted = {"key": base64.b64decode(text), "text": text.encode(), "token": b'"client_token"'}
-    process, pid = traced(vw, "write:delay_enter=400ms", "exit_group:delay_enter=6s")
-    early, late = set(), None
-    while process.poll() is None:
-        stopping = Path(f"/proc/{pid}/syscall").read_text().startswith("231 ")
-        memory = memory_of(pid)
-        found = {name for name, secret in wanted.items() if secret in memory}
-        if stopping:
-            late = found
-            break
-        early |= found
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    assert "key" in early and late == set()
 
 
 # ---- refused ----
