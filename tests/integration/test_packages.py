@@ -15,6 +15,8 @@ BOTH = {"usr/bin/muctl", "usr/lib/measured-unlock/measured-unlock", "usr/share/m
         "usr/share/doc/measured-unlock/measured-unlock.spdx.json",
         f"{MODULE}/module-setup.sh", f"{MODULE}/supervise", f"{MODULE}/measured-unlock.service",
         *(f"usr/share/man/man{p.suffix[1:]}/{p.name}.gz" for p in (w.TOP / "docs").glob("*.[1-8]")),
+        *(f"usr/lib/systemd/system/{p.name}" for p in (w.TOP / "systemd").iterdir()),
+        "usr/share/doc/measured-unlock/docs/quarantine",
         *(f"usr/share/doc/measured-unlock/docs/{p.name}" for p in (w.TOP / "docs").glob("*.md"))}
 
 

@@ -320,6 +320,7 @@ static void test_no_database(void **state)
     (void)snprintf(path, sizeof(path), "%s/text", folder);
     (void)snprintf(where, sizeof(where), "sqlite:%s", path);
     f = fopen(path, "w");
+    assert_non_null(f);
     for (int i = 0; i < 100; i++)
         (void)fputs("this is no database\n", f);
     (void)fclose(f);

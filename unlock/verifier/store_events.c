@@ -83,21 +83,23 @@ void event_free(struct event *event)
     *event = (struct event){0};
 }
 
+static bool copy(char **ret, const char *text)
+{
+    *ret = strdup(text);
+    return *ret != NULL;
+}
+
 static enum mu_status read_event(const char *const *column, void *context, struct mu_error *err)
 {
     struct event *event = context;
-    char **const text[] = {&event->instance_id, &event->baseline, &event->baseline_version,
-                           &event->state,       &event->detail,   &event->address};
-    static const unsigned from[] = {3, 6, 7, 8, 9, 10};
 
-    for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++) {
-        *text[i] = strdup(column[from[i]]);
-        if (*text[i] == NULL)
-            return mu_oom(err);
-    }
     event->at_ms = store_parse(column[2]);
     event->last_seen = store_parse(column[4]);
     event->last_good = store_parse(column[5]);
+    if (!copy(&event->instance_id, column[3]) || !copy(&event->baseline, column[6]) ||
+        !copy(&event->baseline_version, column[7]) || !copy(&event->state, column[8]) ||
+        !copy(&event->detail, column[9]) || !copy(&event->address, column[10]))
+        return mu_oom(err);
     for (size_t i = 0; i < EVENT_KINDS; i++) {
         if (strcmp(kind_names[i], column[1]) != 0)
             continue;

@@ -32,7 +32,7 @@ struct watch_settings {
         unsigned timeout, give_up;
     } webhook;
 };
-/* path NULL: only defaults, with the store given. */
+/* path NULL: only defaults, with the store given. watch_settings_free in any case. */
 enum mu_status watch_settings_load(const char *path, const char *store, struct watch_settings *ret,
                                    struct mu_error *err) MU_MUST_CHECK;
 void watch_settings_free(struct watch_settings *settings);

@@ -66,19 +66,14 @@ static enum mu_status check(struct watch_settings *settings, const char *path, s
 enum mu_status watch_settings_load(const char *path, const char *store, struct watch_settings *ret,
                                    struct mu_error *err)
 {
-    MU_CLEANUP(watch_settings_free)
-    struct watch_settings settings = {.silence = WATCH_DEFAULT_SILENCE,
-                                      .interval = 10,
-                                      .history_days = 30,
-                                      .command = {.timeout = 60, .give_up = 3600},
-                                      .webhook = {.timeout = 10, .give_up = 3600}};
-
+    *ret = (struct watch_settings){.silence = WATCH_DEFAULT_SILENCE,
+                                   .interval = 10,
+                                   .history_days = 30,
+                                   .command = {.timeout = 60, .give_up = 3600},
+                                   .webhook = {.timeout = 10, .give_up = 3600}};
     if (path != NULL)
-        MU_TRY(conf_load(path, &schema, &settings, err));
+        MU_TRY(conf_load(path, &schema, ret, err));
     if (store != NULL)
-        MU_TRY(set_text(&settings.store, store, err));
-    MU_TRY(check(&settings, path != NULL ? path : "--store", err));
-    *ret = settings;
-    settings = (struct watch_settings){0};
-    return MU_OK;
+        MU_TRY(set_text(&ret->store, store, err));
+    return check(ret, path != NULL ? path : "--store", err);
 }
