@@ -91,10 +91,12 @@ def test_rpm_installs(rpm, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["deb", "rpm"])
-def test_no_unit_outside_the_initramfs(request, kind, tmp_path):
+def test_units_outside_the_initramfs_are_not_enabled(request, kind, tmp_path):
     package = request.getfixturevalue(kind)
     names = w.run(*(["dpkg-deb", "--contents"] if kind == "deb" else ["rpm", "-qpl"]), package, text=True).stdout
-    assert MODULE in names and not re.search("/systemd/|[ .]/boot/", names)
+    units = set(re.findall(r"/systemd/system/(\S+)$", names, re.M))
+    assert units == {p.name for p in (w.TOP / "systemd").iterdir()}
+    assert MODULE in names and not re.search(r"\.(wants|requires|preset)|/systemd/(?!system/|$)|[ .]/boot/", names, re.M)
 
 
 @pytest.mark.parametrize("kind", ["deb", "rpm"])
