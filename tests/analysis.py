@@ -10,10 +10,10 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 SHELL = re.compile(rb"\A#!/bin/(ba)?sh\b|^# shellcheck (shell|disable)=", re.M)
 # What gcc 12 reports and is not so: (file, option): why.
-NOT_SO = {
-    ("unlock/base/config.c", "-Wanalyzer-malloc-leak"):
-        "loses a pointer stored at an offset from a table; ASan and valgrind see each freed",
-}
+NOT_SO = dict.fromkeys(
+    ((f"unlock/{file}.c", "-Wanalyzer-malloc-leak")
+     for file in ("base/conf", "base/config", "verifier/settings")),
+    "loses a pointer stored at an offset from a table; ASan and valgrind see each freed")
 
 
 def make(folder, *words, clean=False):

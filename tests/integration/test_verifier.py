@@ -250,7 +250,7 @@ def test_document_ages(fleet, party, started):
     assert verifier.attest(draft.encode())[0] == 200
     draft.timestamp_ms -= 8000
     status, answer = verifier.attest(draft.encode())
-    assert status == 403 and failed(answer) == {"age"}
+    assert status == 403 and {"age"} <= failed(answer) <= {"age", "time"}   # a leaf that is younger than that
 
 
 # ---- who the instance is ----
@@ -313,6 +313,13 @@ BODIES = {
 def test_malformed(shared, name):
     status, answer = shared.ask("/v1/attest", BODIES[name])
     assert (status, answer["error"]) == (400, "malformed") and answer["detail"]
+
+
+def test_answer_is_utf8(shared):
+    """What is quoted of the request may be cut within a character."""
+    for n in range(60, 68):
+        body = json.dumps({"x" * n + "\u00e9\u00e9": 1}, ensure_ascii=False).encode()
+        assert shared.ask("/v1/attest", body)[0] == 400
 
 
 def test_no_document(shared):

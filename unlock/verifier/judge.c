@@ -22,8 +22,17 @@ void judgement_free(struct judgement *judgement)
     json_free(&judgement->answer);
 }
 
+/* A message may quote the request, and may have cut a character in two. */
+static void make_printable(char *text)
+{
+    for (; *text != '\0'; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
 static void refuse(struct judgement *ret, unsigned status, const char *word)
 {
+    make_printable(ret->why.text);
     ret->status = status;
     ret->error = word;
     json_free(&ret->answer);
