@@ -261,6 +261,23 @@ static enum mu_status size_of(const char *device, int fd, uint64_t *ret, struct 
     return MU_OK;
 }
 
+static enum mu_status fail_to_open(const char *device, struct mu_error *err)
+{
+    switch (errno) {
+    case ENOENT:
+    case ENXIO:
+    case ENODEV:
+        return mu_fail(err, MU_RETRY, "%s: %s", device, strerror(errno));
+    case EBUSY:
+        return mu_fail(err, MU_REFUSE, "%s: is in use: mounted, or part of another device", device);
+    case EROFS:
+    case EACCES:
+        return mu_fail(err, MU_REFUSE, "%s: %s", device, strerror(errno));
+    default:
+        return mu_fail(err, MU_CONFIG, "%s: %s", device, strerror(errno));
+    }
+}
+
 /* Without O_EXCL and read-only, so that a volume that is there is not disturbed. */
 static enum mu_status peek(const char *device, bool *ret_luks, struct mu_error *err)
 {
@@ -270,7 +287,7 @@ static enum mu_status peek(const char *device, bool *ret_luks, struct mu_error *
     struct reading r = {.device = device, .fd = blank.fd, .chunk = start};
 
     if (blank.fd < 0)
-        return mu_fail(err, MU_RETRY, "%s: %s", device, strerror(errno));
+        return fail_to_open(device, err);
     r.deadline.at_us = UINT64_MAX;
     MU_TRY(read_into(&r, 0, sizeof(start), err));
     *ret_luks = memcmp(start, luks_magic, sizeof(start)) == 0;
@@ -283,12 +300,7 @@ static enum mu_status open_exclusive(const char *device, int *ret, struct mu_err
     *ret = open(device, O_RDWR | O_EXCL | O_CLOEXEC | O_NONBLOCK);
     if (*ret >= 0)
         return MU_OK;
-    if (errno == ENOENT || errno == ENXIO || errno == ENODEV)
-        return mu_fail(err, MU_RETRY, "%s: %s", device, strerror(errno));
-    if (errno == EBUSY)
-        return mu_fail(err, MU_REFUSE, "%s: is in use: mounted, or part of another device", device);
-    return mu_fail(err, errno == EROFS || errno == EACCES ? MU_REFUSE : MU_CONFIG, "%s: %s", device,
-                   strerror(errno));
+    return fail_to_open(device, err);
 }
 
 enum mu_status blank_open(const char *device, struct deadline deadline, struct blank *ret,

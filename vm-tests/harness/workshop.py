@@ -42,10 +42,13 @@ def _make_authorities(directory):
     run("openssl", "pkey", "-in", directory / "builder.key", "-pubout", "-out", directory / "builder.pem")
 
 
-def configuration_text(volumes, boot=BOOT, provider=None):
+def configuration_text(volumes, boot=BOOT, provider=None, blank=None):
     more = f"provider = {provider}\n" if provider else ""
-    return f"[boot]\n{boot}\n" + "".join(
+    text = f"[boot]\n{boot}\n" + "".join(
         f"[volume {name}]\ndevice = PARTLABEL={name}\n{more}" for name in volumes)
+    if blank:
+        text += f"[volume data]\ndevice = {blank}\ncreate = blank\nkey_arn = {aws.KEY_ARN}\n"
+    return text
 
 
 class Workshop:
@@ -59,16 +62,16 @@ class Workshop:
         run("make", "-s", "-C", TOP, "install", f"DESTDIR={self.stage}",
             env={**os.environ, "MAKEFLAGS": ""})
 
-    def settings(self, volumes=("root",), boot=BOOT, provider=None):
-        """Variables for 35-configure: these volumes, by partition label."""
-        text = configuration_text(volumes, boot, provider)
+    def settings(self, volumes=("root",), boot=BOOT, provider=None, blank=None):
+        """Variables for 35-configure: these volumes, by partition label; blank: a device to make one on."""
+        text = configuration_text(volumes, boot, provider, blank)
         path = self.scratch / (cache.key(text) + ".conf")
         path.write_text(text)
         return {"CONFIG": path, "BUILDER_PEM": self.authorities / "builder.pem", "CA_FILE": self.authorities / "aws/ca.pem"}
 
-    def uki(self, kind=image.SYSTEMD, volumes=("root",), boot=BOOT, trees=(), provider=None):
+    def uki(self, kind=image.SYSTEMD, volumes=("root",), boot=BOOT, trees=(), provider=None, blank=None):
         """A UKI that unlocks the partitions with these labels; trees: more files for the image."""
-        return image.uki(kind, self.stage, *trees, **self.settings(volumes, boot, provider))
+        return image.uki(kind, self.stage, *trees, **self.settings(volumes, boot, provider, blank))
 
     def baseline(self, uki):
         """The complete baseline that the image builder predicts for a UKI, and signs."""
@@ -86,6 +89,13 @@ class Workshop:
         with steps.bench() as work:
             steps.run(work, "80-policy", MUCTL=MUCTL, **self.who(), BASELINES=self._baselines(ukis))
             return json.loads((work / "key-policy.json").read_text())
+
+    def data_policy(self, *ukis):
+        """The same, and lets their instances make volumes."""
+        who = self.who()
+        return json.loads(run(MUCTL, "policy", "kms", *(w for u in ukis for w in ("--baseline", self.baseline(u))),
+                              "--principal", who["ROLE_ARN"], "--admin", who["ADMIN_ARN"], "--builder", who["BUILDER_ARN"],
+                              "--data-volumes"))
 
     @staticmethod
     def who():
