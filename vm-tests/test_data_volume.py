@@ -51,7 +51,7 @@ def created(m):
 
 
 def operations(m):
-    return [(r["operation"], r["status"]) for r in m.aws.requests() if r.get("operation")]
+    return [(r["operation"], r["status"]) for r in m.aws.requests() if r.get("operation") in ("Decrypt", "GenerateDataKey")]
 
 
 def test_made_used_and_opened_again(site, uki, root, data):

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -71,6 +72,42 @@ static enum mu_status write_at(const char *device, int fd, uint64_t offset, stru
     return MU_OK;
 }
 
+/* Opens as it will at the next boot, by the same code: before anything is written. */
+static enum mu_status check_in_memory(const struct luks_make *make, int fd, struct mu_error *err)
+{
+    MU_CLEANUP(luks_header_free) struct luks_header found = {.memfd = -1};
+    MU_CLEANUP(secret_free) struct secret volume_key = {0};
+    json_object *token = NULL;
+    char path[32];
+
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    MU_TRY(luks_header_load(path, &found, err));
+    MU_TRY(luks_header_check(&found, NULL, err));
+    MU_TRY(luks_header_record_token(&found, &token, err));
+    MU_TRY(luks_header_load_keyslot(&found, 0, err));
+    MU_TRY(volume_open_keyslot(&found, 0, make->key, &volume_key, err));
+    if (!bytes_equal(secret_view(&volume_key), secret_view(make->volume_key)))
+        return mu_fail(err, MU_INTERNAL, "the new key slot holds another key");
+    return MU_OK;
+}
+
+static enum mu_status check_header(const struct luks_make *make, const struct buffer *header,
+                                   struct mu_error *err)
+{
+    int fd = memfd_create("new-header", MFD_CLOEXEC);
+    enum mu_status status;
+
+    if (fd < 0 || ftruncate(fd, LUKS_MAKE_DATA_OFFSET) != 0)
+        status = mu_fail(err, MU_INTERNAL, "new header: %s", strerror(errno));
+    else
+        status = write_at("new header", fd, 0, buffer_view(header), err);
+    if (status == MU_OK && check_in_memory(make, fd, err) != MU_OK)
+        status = mu_context(err, "new header");
+    if (fd >= 0)
+        (void)close(fd);
+    return status;
+}
+
 /* Each step is on the disk before the next begins. */
 static enum mu_status write_header(const char *device, int fd, const struct buffer *header,
                                    struct mu_error *err)
@@ -115,6 +152,7 @@ enum mu_status create_volume(const char *device, struct blank *blank, const stru
     MU_TRY(record_make_instance_token(record, key, &token, err));
     make.token = token;
     MU_TRY(luks_make_header(&make, &header, err));
+    MU_TRY(check_header(&make, &header, err));
     MU_TRY(write_header(device, blank->fd, &header, err));
     MU_TRY(read_back(device, &header, err));
     blank_close(blank); /* device-mapper needs it for itself */

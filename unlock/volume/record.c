@@ -329,6 +329,16 @@ enum mu_status record_to_json(const struct record *record, json_object **ret, st
     return MU_OK;
 }
 
+static bool add_slot(json_object *slots, const char *slot)
+{
+    json_object *item = slots != NULL ? json_object_new_string(slot) : NULL;
+
+    if (item != NULL && json_object_array_add(slots, item) == 0)
+        return true;
+    json_free(&item);
+    return false;
+}
+
 /* `proof` is the signature or the MAC, `name` says which. */
 static enum mu_status token_json(const struct record *record, struct bytes payload,
                                  const char *name, struct bytes proof, char **ret,
@@ -338,13 +348,12 @@ static enum mu_status token_json(const struct record *record, struct bytes paylo
     json_object *slots = json_object_new_array();
     char *payload64 = NULL;
     char *proof64 = NULL;
-    char *text;
+    const char *text = NULL;
     char slot[16];
     bool done = false;
 
     (void)snprintf(slot, sizeof(slot), "%d", record->keyslot);
-    if (token != NULL && slots != NULL &&
-        json_object_array_add(slots, json_object_new_string(slot)) == 0 &&
+    if (token != NULL && add_slot(slots, slot) &&
         base64_encode(payload, &payload64, err) == MU_OK &&
         base64_encode(proof, &proof64, err) == MU_OK)
         done = json_add(token, "type", json_object_new_string(RECORD_TOKEN_TYPE)) &&
@@ -354,12 +363,11 @@ static enum mu_status token_json(const struct record *record, struct bytes paylo
     json_free(&slots);
     free(payload64);
     free(proof64);
-    text = done ? strdup(json_object_to_json_string_ext(token, JSON_C_TO_STRING_PLAIN |
-                                                                   JSON_C_TO_STRING_NOSLASHESCAPE))
-                : NULL;
-    if (text == NULL)
+    if (done)
+        text = json_object_to_json_string_ext(token, JSON_C_TO_STRING_PLAIN |
+                                                         JSON_C_TO_STRING_NOSLASHESCAPE);
+    if (text == NULL || (*ret = strdup(text)) == NULL)
         return mu_oom(err);
-    *ret = text;
     return MU_OK;
 }
 
@@ -379,7 +387,8 @@ static enum mu_status payload_text(const struct record *record, json_object **re
     if (ret->len > max)
         return mu_fail(err, MU_CONFIG, "enrolment record: %zu bytes are too many", ret->len);
     if (parse_payload(*ret, record->by_instance, &unused, err) != MU_OK) {
-        err->status = MU_CONFIG;
+        if (err->status == MU_REFUSE)
+            err->status = MU_CONFIG;
         return mu_context(err, "enrolment record cannot be written");
     }
     return MU_OK;
