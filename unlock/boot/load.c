@@ -3,8 +3,8 @@
 
 #include "base/log.h"
 #include "base/trace.h"
-#include "boot/make.h"
 #include "boot/state.h"
+#include "volume/create.h"
 
 enum mu_status session_of(struct boot *boot, const char *name, struct session **ret,
                           struct mu_error *err)
@@ -65,7 +65,7 @@ static enum mu_status read_record(const struct boot *boot, const struct volume_c
 
     MU_TRY(luks_header_record_token(&volume->header, &token, err));
     if (config->create == CREATE_BLANK && record_token_by_instance(token)) {
-        MU_TRY(make_parse_record(config, token, &volume->record, err));
+        MU_TRY(create_parse_record(config, token, &volume->record, err));
         minimum = volume->record.version; /* it counts the builder's records */
     } else {
         MU_TRY(record_parse_token(token, boot->builder_key, &volume->record, err));

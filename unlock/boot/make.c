@@ -7,20 +7,6 @@
 #include "base/trace.h"
 #include "volume/create.h"
 
-enum mu_status make_parse_record(const struct volume_config *config, json_object *token,
-                                 struct record *ret, struct mu_error *err)
-{
-    const char *key_arn = NULL;
-
-    MU_TRY(record_parse_instance_token(token, ret, err));
-    MU_TRY(json_string(ret->provider_data, "key_arn", 2048, MU_REFUSE, &key_arn, err));
-    if (strcmp(key_arn, config->key_arn) != 0)
-        return mu_fail(err, MU_REFUSE,
-                       "record made by an instance: its key is %.200s, this image's is %.200s",
-                       key_arn, config->key_arn);
-    return MU_OK;
-}
-
 /* What the next boot will ask for, asked for now: a key that cannot be had again is not used. */
 static enum mu_status check_release(const struct provider *provider,
                                     struct provider_session *session, const struct record *record,

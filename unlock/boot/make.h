@@ -7,10 +7,6 @@
 
 /* Volumes with create = blank (docs/data-volumes.md). */
 
-/* The record of one that an instance made, under the key that the configuration names. */
-enum mu_status make_parse_record(const struct volume_config *config, json_object *token,
-                                 struct record *ret, struct mu_error *err) MU_MUST_CHECK;
-
 /* Has the provider make a key, shows that it gives it out again, and only then makes the volume on
  * the blank device. */
 enum mu_status make_blank_volume(const struct volume_config *config,

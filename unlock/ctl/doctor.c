@@ -27,6 +27,7 @@ static const struct check {
     {"dracut-module", 0, doctor_check_module},
     {"image", NEEDS_CONFIG, doctor_check_images},
     {"baseline", NEEDS_CONFIG, doctor_check_baseline},
+    {"data-volume", NEEDS_CONFIG, doctor_check_blank},
     {"volume-header", NEEDS_CONFIG, doctor_check_headers},
     {"volume-record", NEEDS_CONFIG, doctor_check_records},
     {"volume-baseline", NEEDS_CONFIG, doctor_check_signed},

@@ -19,7 +19,8 @@ enum doctor_role { ROLE_GUESS, ROLE_BUILD, ROLE_INSTANCE };
 struct doctor_volume {
     struct luks_header header; /* memfd < 0: not loaded, or not a good one */
     struct record record;
-    bool verified; /* the record, by the builder's key and for this volume */
+    bool verified;   /* the record, by the builder's key and for this volume */
+    bool to_be_made; /* create = blank, and the device is: the next boot makes the volume */
 };
 
 /* A unified kernel image that was looked into. */
@@ -87,6 +88,7 @@ void doctor_check_nitrotpm(struct doctor *doctor);
 void doctor_check_eventlog(struct doctor *doctor);
 void doctor_check_cmdline(struct doctor *doctor);
 void doctor_check_measured(struct doctor *doctor);
+void doctor_check_blank(struct doctor *doctor); /* before the headers */
 void doctor_check_headers(struct doctor *doctor);
 void doctor_check_records(struct doctor *doctor);
 void doctor_check_signed(struct doctor *doctor);

@@ -227,6 +227,14 @@ static void free_report(struct policy_report **report)
     free(*report);
 }
 
+static bool makes_volumes(const struct doctor *doctor)
+{
+    for (size_t i = 0; doctor->configured && i < doctor->config.volumes; i++)
+        if (doctor->config.volume[i].create == CREATE_BLANK)
+            return true;
+    return false;
+}
+
 void doctor_check_policy(struct doctor *doctor)
 {
     static const char fix[] = "muctl policy kms writes one that is safe as it stands";
@@ -250,4 +258,7 @@ void doctor_check_policy(struct doctor *doctor)
         doctor_fail(doctor, status, "policy", fix, "%s", err.text);
     else if (!print_findings(doctor, report))
         doctor_ok(doctor, "policy", "%s: no statement defeats attestation", doctor->policy);
+    if ((status == MU_OK || status == MU_REFUSE) && makes_volumes(doctor) && !report->data_volumes)
+        doctor_fail(doctor, MU_REFUSE, "policy", "muctl policy kms --data-volumes",
+                    "it allows kms:GenerateDataKey to nobody: no data volume can be made");
 }

@@ -206,7 +206,9 @@ static void check_open(struct doctor *doctor, const struct doctor_volume *volume
                     "muctl policy lint; the policy must admit this role, these PCRs, this context",
                     "volume '%s': the fence is open, but the key was not released: %s", name,
                     err.text);
-    else if (open_with(volume, &key, &err) != MU_OK)
+    else if ((volume->record.by_instance &&
+              record_check_mac(&volume->record, &key, &err) != MU_OK) ||
+             open_with(volume, &key, &err) != MU_OK)
         doctor_fail(doctor, err.status, "key", "muctl enroll DEVICE adds the key slot again",
                     "volume '%s': the key was released, but %s", name, err.text);
     else
@@ -257,6 +259,8 @@ void doctor_check_keys(struct doctor *doctor)
         const struct doctor_volume *volume = &doctor->volume[i];
         const char *name = doctor->config.volume[i].name;
 
+        if (volume->to_be_made)
+            continue;
         if (!volume->verified || !doctor->credentials)
             doctor_warn(doctor, "key", "mend what the lines above say",
                         "volume '%s': not done: there %s", name,

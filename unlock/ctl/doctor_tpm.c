@@ -179,6 +179,8 @@ void doctor_check_running(struct doctor *doctor)
         struct mu_error err = {0};
         size_t k = 0;
 
+        if (volume->to_be_made || volume->record.by_instance)
+            continue;
         if (!volume->verified) {
             doctor_warn(doctor, "running-record", "mend the record first",
                         "volume '%s': not done: there is no record that holds", name);

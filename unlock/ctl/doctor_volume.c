@@ -4,6 +4,7 @@
 
 #include "ctl/doctor.h"
 #include "measure/baseline.h"
+#include "volume/create.h"
 
 static bool loaded(const struct doctor_volume *volume)
 {
@@ -27,8 +28,11 @@ void doctor_check_headers(struct doctor *doctor)
         struct luks_header *header = &doctor->volume[i].header;
         struct header_report report = {0};
         struct mu_error err = {0};
-        enum mu_status status = load(config, header, &report, &err);
+        enum mu_status status;
 
+        if (doctor->volume[i].to_be_made)
+            continue;
+        status = load(config, header, &report, &err);
         if (status == MU_OK) {
             doctor_ok(doctor, "volume-header", "volume '%s': %s, all %zu rules hold", config->name,
                       header->device, report.count);
@@ -51,12 +55,17 @@ void doctor_check_headers(struct doctor *doctor)
 static enum mu_status load_record(struct doctor *doctor, const struct volume_config *config,
                                   struct doctor_volume *volume, struct mu_error *err)
 {
+    int64_t minimum = doctor->config.minimum_record_version;
     json_object *token;
 
     MU_TRY(luks_header_record_token(&volume->header, &token, err));
-    MU_TRY(record_parse_token(token, doctor->builder_key, &volume->record, err));
-    MU_TRY(record_check(&volume->record, volume->header.uuid, doctor->config.minimum_record_version,
-                        err));
+    if (config->create == CREATE_BLANK && record_token_by_instance(token)) {
+        MU_TRY(create_parse_record(config, token, &volume->record, err));
+        minimum = volume->record.version;
+    } else {
+        MU_TRY(record_parse_token(token, doctor->builder_key, &volume->record, err));
+    }
+    MU_TRY(record_check(&volume->record, volume->header.uuid, minimum, err));
     if (strcmp(volume->record.provider, config->provider) != 0)
         return mu_fail(err, MU_REFUSE, "the record's provider is '%s', the configuration's '%s'",
                        volume->record.provider, config->provider);
@@ -70,6 +79,8 @@ void doctor_check_records(struct doctor *doctor)
         struct doctor_volume *volume = &doctor->volume[i];
         struct mu_error err = {0};
 
+        if (volume->to_be_made)
+            continue;
         if (!loaded(volume) || doctor->builder_key == NULL) {
             doctor_warn(doctor, "volume-record", "mend what the lines above say",
                         "volume '%s': not done: %s", config->name,
@@ -78,9 +89,10 @@ void doctor_check_records(struct doctor *doctor)
         }
         volume->verified = load_record(doctor, config, volume, &err) == MU_OK;
         if (volume->verified)
-            doctor_ok(doctor, "volume-record",
-                      "volume '%s': version %lld of %s, signed by the builder, key slot %d",
+            doctor_ok(doctor, "volume-record", "volume '%s': version %lld of %s, %s, key slot %d",
                       config->name, (long long)volume->record.version, volume->record.created,
+                      volume->record.by_instance ? "made by the instance (its key alone can tell)"
+                                                 : "signed by the builder",
                       volume->record.keyslot);
         else
             doctor_fail(doctor, err.status, "volume-record",
@@ -105,6 +117,11 @@ static bool complete(struct doctor *doctor, const char *name, const struct recor
 /* A part that the record needs: nothing else is worth saying without it. */
 static bool skipped(struct doctor *doctor, size_t i, const char *finding)
 {
+    if (doctor->volume[i].to_be_made || doctor->volume[i].record.by_instance) {
+        doctor_ok(doctor, finding, "volume '%s': none is needed: the key policy says what opens it",
+                  doctor->config.volume[i].name);
+        return true;
+    }
     if (doctor->volume[i].verified)
         return false;
     doctor_warn(doctor, finding, "mend the record first",
@@ -156,7 +173,8 @@ void doctor_check_enrolled(struct doctor *doctor)
     for (size_t i = 0; i < doctor->config.volumes; i++) {
         const struct doctor_volume *volume = &doctor->volume[i];
 
-        for (size_t k = 0; volume->verified && k < doctor->ukis; k++) {
+        for (size_t k = 0; volume->verified && !volume->record.by_instance && k < doctor->ukis;
+             k++) {
             const struct doctor_uki *uki = &doctor->uki[k];
 
             if (!uki->predicted)

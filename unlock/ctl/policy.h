@@ -38,6 +38,7 @@ struct policy_finding {
 struct policy_report {
     size_t count; /* findings and warnings; what is beyond the bound only counts */
     size_t findings;
+    bool data_volumes; /* somebody may have keys made for volumes of his own */
     struct policy_finding finding[POLICY_FINDINGS_MAX];
 };
 

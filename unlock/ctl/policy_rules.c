@@ -279,6 +279,68 @@ static CHECK(no_context)
     policy_found(report, rule, s, "it asks for no encryption context");
 }
 
+static bool is_made_by(const struct condition *c)
+{
+    return strcasecmp(c->key, CONTEXT_PREFIX "made-by") == 0;
+}
+
+static bool says(const struct condition *c, const char *value)
+{
+    return value_count(c->values) == 1 && strcasecmp(value_text(c->values, 0), value) == 0;
+}
+
+static bool lists_made_by(const struct condition *c)
+{
+    for (size_t i = 0; i < value_count(c->values); i++)
+        if (strcasecmp(value_text(c->values, i), "made-by") == 0 ||
+            strpbrk(value_text(c->values, i), "*?") != NULL)
+            return true;
+    return false;
+}
+
+/* Only contexts without made-by: it must be absent, or the names that may be there are listed. */
+static bool without_made_by(const struct statement *s)
+{
+    for (size_t i = 0; i < s->conditions; i++) {
+        const struct condition *c = &s->condition[i];
+
+        if (is_made_by(c) && c->comparison == COMPARE_NULL && says(c, "true"))
+            return true;
+        if (strcasecmp(c->key, CONTEXT_KEYS) == 0 && strncmp(c->op, "ForAllValues:", 13) == 0 &&
+            c->comparison == COMPARE_EQUAL && !lists_made_by(c))
+            return true;
+    }
+    return false;
+}
+
+static bool denies_made_by(const struct policy *p, const char *action)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        const struct statement *s = &p->statement[i];
+
+        if (!s->allow && s->malformed == NULL && statement_has_action(s, action) &&
+            statement_any_principal(s) && covers_what_is_allowed(p, s, action) &&
+            s->conditions == 1 && is_made_by(&s->condition[0]) &&
+            s->condition[0].comparison == COMPARE_NULL && says(&s->condition[0], "false"))
+            return true;
+    }
+    return false;
+}
+
+/* Where instances make volumes, a ciphertext with made-by must come from GenerateDataKey alone. */
+static CHECK(forged_volumes)
+{
+    static const char *const ways[] = {"kms:Encrypt", "kms:ReEncryptTo"};
+
+    if (!report->data_volumes || without_made_by(s))
+        return;
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+        if (statement_has_action(s, ways[i]) && !denies_made_by(p, ways[i]) && !denied(p, ways[i]))
+            policy_found(report, rule, s,
+                         "it allows %s with made-by: a data volume whose key somebody knows",
+                         ways[i]);
+}
+
 /* Warnings last: they must not use up the room for findings. */
 static const struct rule rules[] = {
     {"malformed", EACH, false, malformed,
@@ -314,6 +376,9 @@ static const struct rule rules[] = {
      "use kms:RecipientAttestation:NitroTPMPCR<0 to 23>"},
     {"role-administers", EACH_RELEASE, false, role_administers,
      "leave kms:PutKeyPolicy to a role that no instance has"},
+    {"forged-data-volumes", EACH_ALLOW, false, forged_volumes,
+     "deny kms:Encrypt to Principal \"*\" with {\"Null\": {<kms:EncryptionContext:made-by>: "
+     "\"false\"}}, as 'muctl policy kms --data-volumes' does"},
     {"missing-null-deny", POLICY_ONCE, false, null_deny,
      "add a Deny for Principal \"*\" with {\"Null\": {<NitroTPMPCR4>: \"true\"}}, nothing else in "
      "it"},
@@ -348,6 +413,9 @@ static bool in_scope(enum scope scope, const struct statement *s)
 
 static enum mu_status apply(const struct policy *p, struct policy_report *ret, struct mu_error *err)
 {
+    for (size_t i = 0; i < p->count; i++)
+        ret->data_volumes |=
+            p->statement[i].allow && statement_has_action(&p->statement[i], "kms:GenerateDataKey");
     for (size_t r = 0; r < sizeof(rules) / sizeof(rules[0]); r++) {
         if (rules[r].scope == POLICY_ONCE)
             rules[r].check(p, NULL, &rules[r], ret);

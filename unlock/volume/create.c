@@ -51,6 +51,20 @@ enum mu_status create_identity(struct record *ret, struct secret *ret_volume_key
     return MU_OK;
 }
 
+enum mu_status create_parse_record(const struct volume_config *config, json_object *token,
+                                   struct record *ret, struct mu_error *err)
+{
+    const char *key_arn = NULL;
+
+    MU_TRY(record_parse_instance_token(token, ret, err));
+    MU_TRY(json_string(ret->provider_data, "key_arn", 2048, MU_REFUSE, &key_arn, err));
+    if (strcmp(key_arn, config->key_arn) != 0)
+        return mu_fail(err, MU_REFUSE,
+                       "record made by an instance: its key is %.200s, this image's is %.200s",
+                       key_arn, config->key_arn);
+    return MU_OK;
+}
+
 static enum mu_status write_at(const char *device, int fd, uint64_t offset, struct bytes from,
                                struct mu_error *err)
 {

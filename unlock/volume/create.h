@@ -2,6 +2,7 @@
 #ifndef MU_VOLUME_CREATE_H
 #define MU_VOLUME_CREATE_H
 
+#include "base/config.h"
 #include "volume/blank.h"
 #include "volume/record.h"
 
@@ -9,6 +10,10 @@
  * provider_data. */
 enum mu_status create_identity(struct record *ret, struct secret *ret_volume_key,
                                struct mu_error *err) MU_MUST_CHECK;
+
+/* The record of one that an instance made, under the key that the configuration names. */
+enum mu_status create_parse_record(const struct volume_config *config, json_object *token,
+                                   struct record *ret, struct mu_error *err) MU_MUST_CHECK;
 
 /* Writes the header of that volume, with `key` for key slot 0 and the record, to the device that
  * blank_open() found blank; closes it. Interrupted at any point, the device is either one that

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
+#include "ctl/doctor.h"
+#include "release/kms.h"
+#include "volume/blank.h"
+
+#define PATIENCE_S 60
+
+static const char finding[] = "data-volume";
+
+/* What is not there until the volume is made cannot find the device before. */
+static bool found_by_content(const char *device)
+{
+    return strncmp(device, "UUID=", 5) == 0 || strncmp(device, "LABEL=", 6) == 0;
+}
+
+static enum mu_status look(const struct volume_config *config, struct blank *ret,
+                           struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *device = NULL;
+
+    MU_TRY(volume_find_device(config->device, deadline_in(0), &device, err));
+    return blank_open(device, deadline_in(PATIENCE_S), ret, err);
+}
+
+static void check_device(struct doctor *doctor, const struct volume_config *config,
+                         struct doctor_volume *volume)
+{
+    MU_CLEANUP(blank_close) struct blank blank = {.fd = -1};
+    struct mu_error err = {0};
+    enum mu_status status = look(config, &blank, &err);
+
+    if (status == MU_OK && blank.state == BLANK_LUKS) {
+        doctor_ok(doctor, finding, "volume '%s': %s has a volume", config->name, config->device);
+        return;
+    }
+    if (status == MU_OK) {
+        volume->to_be_made = true;
+        doctor_ok(doctor, finding, "volume '%s': %s is blank%s: the next boot makes the volume",
+                  config->name, config->device,
+                  blank.state == BLANK_CLAIMED ? " but for an interrupted attempt" : "");
+        return;
+    }
+    if (status == MU_RETRY && doctor->role == ROLE_BUILD)
+        doctor_warn(doctor, finding, "muctl doctor on the instance looks at it",
+                    "volume '%s': not done: %s is not here", config->name, config->device);
+    else
+        doctor_fail(doctor, status, finding,
+                    status == MU_RETRY
+                        ? "attach the volume, or correct 'device'"
+                        : "save what is on it; then blkdiscard -z DEVICE, or another "
+                          "device",
+                    "volume '%s': %s", config->name, err.text);
+    volume->to_be_made = status == MU_RETRY && doctor->role == ROLE_BUILD;
+}
+
+static void check_key(struct doctor *doctor, const struct volume_config *config)
+{
+    char region[64], partition[32];
+    struct mu_error err = {0};
+
+    if (kms_parse_key_arn(config->key_arn, region, partition, &err) != MU_OK)
+        doctor_fail(doctor, MU_CONFIG, finding, "give the key's own ARN, no alias",
+                    "volume '%s': %s", config->name, err.text);
+    if (found_by_content(config->device))
+        doctor_warn(doctor, finding, "a path, a link below /dev/disk/by-id, or PARTLABEL=",
+                    "volume '%s': a blank device is never found by %s", config->name,
+                    config->device);
+}
+
+void doctor_check_blank(struct doctor *doctor)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < doctor->config.volumes; i++) {
+        const struct volume_config *config = &doctor->config.volume[i];
+
+        if (config->create != CREATE_BLANK)
+            continue;
+        count++;
+        check_key(doctor, config);
+        check_device(doctor, config, &doctor->volume[i]);
+    }
+    if (count > 0 && count == doctor->config.volumes)
+        doctor_warn(doctor, finding,
+                    "have PCR 4 in the baked baseline, or a volume that the builder enrolls",
+                    "no volume has a baseline signed by the builder: PCRs that the baked one does "
+                    "not have, KMS alone compares");
+    if (count == 0)
+        doctor_ok(doctor, finding, "none is configured");
+}
