@@ -576,3 +576,109 @@ def test_policy_that_muctl_writes(data):
     make_blank(data)
     put_policy(data, json.loads(written.replace('"kms:GenerateDataKey"', '"kms:DescribeKey"')))
     refused(data, "GenerateDataKey")
+
+
+# ---- muctl ----
+
+def policy_text(world):
+    return w.muctl("policy", "kms", "--baseline", world.complete, "--principal", w.ROLE_ARN, "--admin",
+                   f"arn:aws:iam::{w.ACCOUNT}:role/key-admin", "--builder", w.BUILDER_ARN, "--data-volumes").stdout
+
+
+def statement(policy, sid):
+    return next(s for s in policy["Statement"] if s["Sid"] == sid)
+
+
+def drop_deny(policy):
+    policy["Statement"].remove(statement(policy, "RefuseForgedVolumes"))
+
+
+def widen_builder(policy):
+    del statement(policy, "EncryptForEnrolment")["Condition"]
+
+
+def narrow_deny(policy):
+    statement(policy, "RefuseForgedVolumes")["Condition"]["StringEquals"] = {CONTEXT + "volume-uuid": "x"}
+
+
+def allow_made_by(policy):
+    statement(policy, "EncryptForEnrolment")["Condition"]["ForAllValues:StringEquals"]["kms:EncryptionContextKeys"] += \
+        ["made-by"]
+
+
+def unconditioned(action):
+    def change(policy):
+        policy["Statement"].append({"Sid": "flaw", "Effect": "Allow", "Principal": {"AWS": w.ROLE_ARN},
+                                    "Action": action, "Resource": "*"})
+    return change
+
+
+@pytest.mark.parametrize("changes, rule", [
+    ([], None), ([drop_deny], None), ([widen_builder], None), ([allow_made_by], None),
+    ([drop_deny, widen_builder], "forged-data-volumes"), ([drop_deny, allow_made_by], "forged-data-volumes"),
+    ([narrow_deny, widen_builder], "forged-data-volumes"),
+    ([unconditioned("kms:GenerateDataKey")], "unconditioned-allow"),
+    ([unconditioned("kms:GenerateDataKey*")], "unconditioned-allow"),
+    ([unconditioned("kms:GenerateDataKeyPair")], "unconditioned-allow"),
+    ([unconditioned("kms:GenerateDataKeyWithoutPlaintext")], None),  # gives nobody a key
+])
+def test_lint(data, changes, rule):
+    policy = json.loads(policy_text(data))
+    for change in changes:
+        change(policy)
+    done = w.muctl("policy", "lint", "--json", "-", input=json.dumps(policy), check=False)
+    found = {f["rule"] for f in json.loads(done.stdout)["findings"]}
+    assert found == ({rule} if rule else set())
+
+
+def test_lint_and_kms_agree_about_forging(data):
+    """What lint finds is what the attacker needs; without the finding he is denied."""
+    policy = json.loads(policy_text(data))
+    widen_builder(policy)
+    put_policy(data, policy)
+    denied(forge, data)
+    drop_deny(policy)
+    put_policy(data, policy)
+    make_blank(data)
+    next_boot(data)
+    forge(data)
+    assert boot(data).returncode == OK
+
+
+def doctor(world, *options):
+    done = w.muctl("doctor", "--build", "--config", world.config_path, "--json", *options, check=False)
+    return done.returncode, {(f["name"], f["result"]): f["detail"] for f in json.loads(done.stdout)["findings"]
+                             if f["name"] in ("data-volume", "policy", "volume-record", "volume-baseline", "volume-header")}
+
+
+def test_doctor(data, tmp_path):
+    policy = tmp_path / "policy.json"
+    policy.write_text(policy_text(data))
+    _, found = doctor(data, "--policy", policy)
+    assert "the next boot makes the volume" in found["data-volume", "ok"]
+    assert "failure" not in {result for _, result in found}
+    narrow = json.loads(policy.read_text())
+    narrow["Statement"] = [s for s in narrow["Statement"] if s["Sid"] != "MakeAndReleaseDataVolumes"]
+    policy.write_text(json.dumps(narrow))
+    assert "no data volume can be made" in doctor(data, "--policy", policy)[1]["policy", "failure"]
+    make(data)
+    _, found = doctor(data)
+    assert "has a volume" in found["data-volume", "ok"] and "made by the instance" in found["volume-record", "ok"]
+    assert "failure" not in {result for _, result in found}
+    make_blank(data)
+    tool("mkfs.ext4", "-q", "-F")(data.data)
+    before = data.data.read_bytes()
+    code, found = doctor(data)
+    assert code != OK and "ext4" in found["data-volume", "failure"] and data.data.read_bytes() == before
+
+
+@pytest.mark.parametrize("old, new, says", [
+    ("create = blank\n", "", "go together"), ("key_arn = " + w.KEY_ARN, "", "go together"),
+    (w.KEY_ARN, "alias/data", "must be the ARN"), ("create = blank", "create = yes", "create must be no, blank"),
+    ("create = blank", "create = blank\nprovider = tpm2", "needs the provider aws-kms")])
+def test_configuration(data, old, new, says):
+    text = data.config_path.read_text()
+    assert old in text
+    data.config_path.write_text(text.replace(old, new))
+    done = boot(data)
+    assert done.returncode == CONFIG and says in done.said

@@ -61,12 +61,12 @@ static enum mu_status stretch(const struct secret *from, const uint8_t salt[stat
 /* Each block of the digest's size becomes the digest of its number and itself. */
 static bool diffuse(uint8_t stripe[static STRIPE])
 {
-    for (uint8_t i = 0; i < STRIPE / DIGEST; i++) {
-        uint8_t message[4 + DIGEST] = {0, 0, 0, i};
+    for (size_t i = 0; i < STRIPE / DIGEST; i++) {
+        uint8_t message[4 + DIGEST] = {0, 0, 0, (uint8_t)i};
 
-        memcpy(message + 4, stripe + (size_t)i * DIGEST, DIGEST);
-        if (EVP_Digest(message, sizeof(message), stripe + (size_t)i * DIGEST, NULL, EVP_sha256(),
-                       NULL) != 1)
+        memcpy(message + 4, stripe + i * DIGEST, DIGEST);
+        if (EVP_Digest(message, sizeof(message), stripe + i * DIGEST, NULL, EVP_sha256(), NULL) !=
+            1)
             return false;
     }
     return true;
@@ -165,7 +165,7 @@ static enum mu_status make_binary(const char *uuid, const char *magic, uint64_t 
     writer_be32(&w, COPY);
     writer_be32(&w, 0);
     writer_be32(&w, 1); /* sequence number */
-    memcpy(copy + 72, "sha256", 6);
+    memcpy(copy + 72, "sha256", sizeof("sha256"));
     if (RAND_bytes(copy + 104, 64) != 1)
         return fail(err);
     memcpy(copy + 168, uuid, UUID_TEXT_SIZE);
