@@ -5,6 +5,7 @@ import hmac
 import json
 import os
 import signal
+import socket
 import time
 from types import SimpleNamespace
 
@@ -274,6 +275,16 @@ def test_database_that_goes_away(postgresql, tmp_path):
     f.until(lambda: "mismatch" in watch.events.read_text())
     code, stderr = watch.stop()
     assert code == 0 and "not ready: store in PostgreSQL" in stderr
+
+
+def test_database_that_does_not_answer():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        done = w.muctl("watch", "list", "--store", f"postgresql:host=127.0.0.1 port={silent.getsockname()[1]} user=u",
+                       check=False)
+    assert done.returncode == 3 and "timeout" in done.stderr and time.monotonic() - started < 10 * w.PATIENCE
 
 
 def test_list_and_forget(watch):

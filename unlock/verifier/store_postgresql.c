@@ -11,13 +11,14 @@
 #include "base/clock.h"
 
 #define RECONNECT_US 1000000u
+#define PATIENCE 10u /* how many times longer to be without it than to have tried in vain */
 #define SCHEMA_LOCK "4711066"
 
 struct connection {
     PGconn *db;
     bool prepared[STATEMENTS];
     bool in_transaction;
-    uint64_t tried_us; /* when it last connected, or tried to */
+    uint64_t again_us; /* before that it does not try to connect again */
 };
 
 static void close_connection(void *opened)
@@ -69,7 +70,7 @@ static PGconn *connect_to(const char *conninfo)
                                        "options",         "dbname",           NULL};
     static const char settings[] = "-c synchronous_commit=off -c statement_timeout=10s "
                                    "-c client_min_messages=warning";
-    const char *const value[] = {"5", "10000", "muctl", settings, conninfo, NULL};
+    const char *const value[] = {"2", "10000", "muctl", settings, conninfo, NULL};
 
     return PQconnectdbParams(name, value, 1);
 }
@@ -110,7 +111,6 @@ static enum mu_status open_connection(const char *where, void **ret, struct mu_e
     connection->db = connect_to(conninfo);
     if (connection->db == NULL)
         return mu_oom(err);
-    connection->tried_us = now_us();
     if (PQstatus(connection->db) != CONNECTION_OK)
         return fail(connection, MU_RETRY, NULL, err);
     (void)PQsetNoticeProcessor(connection->db, drop_notice, NULL);
@@ -119,16 +119,20 @@ static enum mu_status open_connection(const char *where, void **ret, struct mu_e
     return MU_OK;
 }
 
-/* A lost connection is made again, once a second at most, and never within a transaction, whose
- * first half went with it. */
+/* A lost connection is made again, but never within a transaction, whose first half went with it.
+ * Whoever records must not spend his time on waiting for a server that does not answer. */
 static enum mu_status reconnect(struct connection *connection, struct mu_error *err)
 {
+    uint64_t began = now_us(), took;
+
     if (PQstatus(connection->db) == CONNECTION_OK)
         return MU_OK;
-    if (connection->in_transaction || now_us() - connection->tried_us < RECONNECT_US)
+    if (connection->in_transaction || began < connection->again_us)
         return fail(connection, MU_RETRY, "not connected", err);
     PQreset(connection->db);
-    connection->tried_us = now_us();
+    took = now_us() - began;
+    connection->again_us =
+        now_us() + (PATIENCE * took > RECONNECT_US ? PATIENCE * took : RECONNECT_US);
     memset(connection->prepared, 0, sizeof(connection->prepared));
     return PQstatus(connection->db) == CONNECTION_OK ? MU_OK
                                                      : fail(connection, MU_RETRY, NULL, err);
