@@ -288,8 +288,9 @@ void server_quiesce(struct server *server)
 
 unsigned server_connections(const struct server *server)
 {
+    struct MHD_Daemon *daemon = server->daemon;
     const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+        daemon != NULL ? MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS) : NULL;
 
     return info != NULL ? info->num_connections : 0;
 }

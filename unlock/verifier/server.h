@@ -25,7 +25,7 @@ struct MHD_Daemon;
 struct server {
     struct shared *shared;
     struct material *material;
-    struct MHD_Daemon *daemon;
+    _Atomic(struct MHD_Daemon *) daemon; /* its threads may run before it is set */
 };
 
 /* Takes over the material. `listening` stays the caller's, and open. MU_CONFIG. */
