@@ -16,11 +16,13 @@ def site():
     """Two UKIs, both of which the builder signed for the volume; Vault's role knows the first alone."""
     shop = Workshop()
     site = vault.Site(shop)
-    site.good, site.other = (shop.uki(kind, provider="vault") for kind in (image.SYSTEMD, image.PLAIN))
-    site.volume = site.enroll(shop.volume(), site.good, site.other)
-    yield site
-    site.close()
-    shop.close()
+    try:
+        site.good, site.other = (shop.uki(kind, provider="vault") for kind in (image.SYSTEMD, image.PLAIN))
+        site.volume = site.enroll(shop.volume(), site.good, site.other)
+        yield site
+    finally:
+        site.close()
+        shop.close()
 
 
 def boot(site, uki, *accepted):
