@@ -16,7 +16,7 @@ HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection
 MODULES := libcryptsetup devmapper libcurl tss2-esys tss2-sys tss2-tctildr tss2-tcti-device tss2-tcti-swtpm tss2-rc \
            tss2-mu libcbor json-c openssl
 # Of muctl alone, for unlock/verifier/.
-CTL_MODULES := $(if $(filter 0,$(STATIC)),libmicrohttpd sqlite3 libpq)
+CTL_MODULES := libmicrohttpd sqlite3 libpq
 ifdef CI
 WARN    += -Werror
 endif
@@ -40,11 +40,7 @@ endif
 ifeq ($(STATIC)$(wildcard $(DEPS)),1)
 $(error The static libraries are not built: run 'make deps' first, or 'make STATIC=0')
 endif
-# Until the static libraries have libmicrohttpd, the static muctl has no verifier.
-ifeq ($(STATIC)$(wildcard $(DEPS)/lib/libmicrohttpd.a),1)
-WITHOUT    := -DMU_NO_SERVER
-endif
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES) $(CTL_MODULES)) $(WITHOUT)
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES) $(CTL_MODULES))
 PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(MODULES))
 CTL_LIBS   := $(shell $(PKG_CONFIG) --libs $(CTL_MODULES) $(MODULES))
 endif
@@ -59,8 +55,7 @@ say = @$(if $(filter 1,$(V)),true,printf '  %-7s %s\n' $(1) $(2))
 
 LIB_SRC  := $(wildcard $(addprefix unlock/,$(addsuffix /*.c,base tpm measure attest release volume)))
 BOOT_SRC := $(wildcard unlock/boot/*.c)
-# The static libraries have no libpq yet, and muctl does not use the store yet.
-VERIFIER_SRC := $(filter-out $(if $(filter 1,$(STATIC)),%/store_postgresql.c),$(wildcard unlock/verifier/*.c))
+VERIFIER_SRC := $(wildcard unlock/verifier/*.c)
 CTL_SRC  := $(wildcard unlock/ctl/*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_LIB := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))

@@ -48,7 +48,9 @@ def linked_archives(program):
 
 
 SOURCES = {"libcrypto": "openssl", "libssl": "openssl", "libcryptsetup": "cryptsetup", "libdevmapper": "lvm2",
-           "libcbor": "libcbor", "libcurl": "curl", "libjson-c": "json-c", "libuuid": "util-linux", "libc": "glibc",
+           "libmicrohttpd": "libmicrohttpd", "libgnutls": "gnutls28", "libnettle": "nettle", "libhogweed": "nettle",
+           "libgmp": "gmp", "libsqlite3": "sqlite3", "libpq": "postgresql-17", "libpgcommon": "postgresql-17",
+           "libpgport": "postgresql-17", "libcbor": "libcbor", "libcurl": "curl", "libjson-c": "json-c", "libuuid": "util-linux", "libc": "glibc",
            "libm": "glibc", "libgcc": "gcc", "libgcc_eh": "gcc"}
 
 

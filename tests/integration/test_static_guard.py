@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+import relying
 import world as w
 
 PROGRAMS = [w.UNLOCK, w.MUCTL]
@@ -114,4 +115,17 @@ def test_unlock_opens_no_shared_object(decoys, world):
 def test_muctl_opens_no_shared_object(decoys, world):
     done, paths = run_in(decoys, w.MUCTL, "pcr", "--json", "--tcti", world.tpm.tcti)
     assert done.returncode == 0, done.stderr
+    assert suspects(paths) == []
+
+
+def test_muctl_finds_its_database_without_a_shared_object(decoys, world, tmp_path):
+    """GnuTLS starts, libpq looks up whose home to search and where the database is: nothing is loaded."""
+    party = relying.Party(tmp_path / "party", world.tpm.root, {})
+    baseline = relying.baseline(tmp_path / "b.json", [bytes(48)] * 24, 4, 7, 12)
+    party.baselines["b"] = (baseline, "boot")
+    party.write(store=f"postgresql:host={KMS_NAME} port=1 dbname=fleet user=fleet")
+    done, paths = run_in(decoys, w.MUCTL, "verifier", "--config", str(party.config),
+                         folders=[tmp_path, world.folder])
+    assert done.returncode not in (0, None) and KMS_NAME in done.stderr, done.stderr
+    assert "/etc/hosts" in paths
     assert suspects(paths) == []

@@ -7,20 +7,20 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/names.h"
 #include "base/secret.h"
 #include "ctl/ctl.h"
 #include "tpm/tpm.h"
 
 static const struct verb *const verbs[] = {
-    &verb_pcr,           &verb_baseline_record, &verb_baseline_predict, &verb_baseline_diff,
-    &verb_baseline_sign, &verb_baseline_verify, &verb_eventlog,         &verb_attest,
-    &verb_verify,        &verb_enroll,          &verb_record_show,      &verb_header_check,
-    &verb_policy_kms,    &verb_policy_lint,     &verb_doctor,           &verb_seal,
-    &verb_unseal,        &verb_monitor,
-#ifndef MU_NO_SERVER
-    &verb_verifier_init, &verb_verifier,        &verb_watch_list,       &verb_watch_forget,
-    &verb_watch,
-#endif
+    &verb_pcr,           &verb_baseline_record, &verb_baseline_predict,
+    &verb_baseline_diff, &verb_baseline_sign,   &verb_baseline_verify,
+    &verb_eventlog,      &verb_attest,          &verb_verify,
+    &verb_enroll,        &verb_record_show,     &verb_header_check,
+    &verb_policy_kms,    &verb_policy_lint,     &verb_doctor,
+    &verb_seal,          &verb_unseal,          &verb_monitor,
+    &verb_verifier_init, &verb_verifier,        &verb_watch_list,
+    &verb_watch_forget,  &verb_watch,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -211,6 +211,7 @@ int main(int argc, char **argv)
     enum mu_status status;
 
     log_init("muctl");
+    names_without_modules();
     status = process_harden(PROCESS_TOOL, &err);
     if (status == MU_OK)
         status = run(argc, argv, &err);

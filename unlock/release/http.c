@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "release/http.h"
 
-#include <nss.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <openssl/crypto.h>
 #include <openssl/x509_vfy.h>
 
+#include "base/names.h"
 #include "base/secret.h"
 
 #define CANCEL_POLL_MS 50
@@ -29,16 +29,9 @@ struct http {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool ready;
 
-/* A static glibc must not load the NSS modules that the image's nsswitch.conf may name. */
 static void initialise(void)
 {
-    static const char *const lookup[][2] = {
-        {"hosts", "files dns"}, {"networks", "files"}, {"services", "files"},
-        {"protocols", "files"}, {"passwd", "files"},   {"group", "files"},
-    };
-
-    for (size_t i = 0; i < sizeof(lookup) / sizeof(lookup[0]); i++)
-        __nss_configure_lookup(lookup[i][0], lookup[i][1]);
+    names_without_modules();
     ready = curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_malloc, wiping_free, wiping_realloc,
                                  wiping_strdup, wiping_calloc) == CURLE_OK;
 }
