@@ -75,7 +75,7 @@ def test_power_cut(site, uki, root, data):
     states = []
     for moment in (0.2, 1.5, 3):
         with boot(site, uki, root, data, drive=",throttling.iops-write=1") as m:
-            m.wait_serial("it becomes a new volume")
+            m.wait_serial("is blank")
             time.sleep(moment)
             m.qmp("quit")
             m.qemu.wait(20)
