@@ -148,7 +148,7 @@ $(O)/attacks/weak: $(O)/tests/attacks/weak.o $(call object,$(BOOT_SRC)) $(O)/lib
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(sort $(WEAKENED))) -o $@ $^ $(PKG_LIBS)
-drivers: $(O)/integration/release_driver $(O)/integration/token_driver $(if $(WITHOUT),,$(O)/integration/store_driver) $(O)/attacks/weak
+drivers: $(O)/integration/release_driver $(O)/integration/token_driver $(O)/integration/store_driver $(O)/attacks/weak
 
 # tests/fuzz/README.md. One build serves fuzzing, replaying and measuring: clang, sanitizers, coverage.
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
