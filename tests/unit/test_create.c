@@ -139,8 +139,8 @@ static void test_tokens(void **state)
         "{}",
         "{\"type\":\"measured-unlock\",\"keyslots\":[\"0\"],\"mac\":\"AA==\"}",
         "{\"type\":\"measured-unlock\",\"keyslots\":[\"0\"],\"record\":\"e30=\",\"mac\":\"AA==\"}",
-        "{\"type\":\"measured-unlock\",\"keyslots\":[\"0\"],\"record\":\"e30=\",\"mac\":\"AA==\","
-        "\"signature\":\"AA==\"}",
+        ("{\"type\":\"measured-unlock\",\"keyslots\":[\"0\"],\"record\":\"e30=\",\"mac\":\"AA==\","
+         "\"signature\":\"AA==\"}"),
     };
     struct mu_error err = {0};
 
