@@ -240,7 +240,7 @@ bench: setup deps
 DRACUT_DIR := $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/55measured-unlock
 HOOKS      := $(wildcard hook/*)
 MAN        := $(wildcard docs/*.[1-8])
-UNITS      := $(wildcard systemd/*)
+UNITS      := $(wildcard unlock/packaging/systemd/*)
 UNIT_DIR   := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 install: all

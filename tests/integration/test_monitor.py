@@ -262,7 +262,7 @@ def test_open_fence_is_not_the_running_state(relying_party, tpm):
 
 # ---- the units ----
 
-UNITS = w.TOP / "systemd"
+UNITS = w.TOP / "unlock/packaging/systemd"
 
 
 def test_units_are_valid(tmp_path):

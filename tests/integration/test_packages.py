@@ -15,7 +15,7 @@ BOTH = {"usr/bin/muctl", "usr/lib/measured-unlock/measured-unlock", "usr/share/m
         "usr/share/doc/measured-unlock/measured-unlock.spdx.json",
         f"{MODULE}/module-setup.sh", f"{MODULE}/supervise", f"{MODULE}/measured-unlock.service",
         *(f"usr/share/man/man{p.suffix[1:]}/{p.name}.gz" for p in (w.TOP / "docs").glob("*.[1-8]")),
-        *(f"usr/lib/systemd/system/{p.name}" for p in (w.TOP / "systemd").iterdir()),
+        *(f"usr/lib/systemd/system/{p.name}" for p in (w.TOP / "unlock/packaging/systemd").iterdir()),
         "usr/share/doc/measured-unlock/docs/quarantine",
         *(f"usr/share/doc/measured-unlock/docs/{p.name}" for p in (w.TOP / "docs").glob("*.md"))}
 
@@ -95,7 +95,7 @@ def test_units_outside_the_initramfs_are_not_enabled(request, kind, tmp_path):
     package = request.getfixturevalue(kind)
     names = w.run(*(["dpkg-deb", "--contents"] if kind == "deb" else ["rpm", "-qpl"]), package, text=True).stdout
     units = set(re.findall(r"/systemd/system/(\S+)$", names, re.M))
-    assert units == {p.name for p in (w.TOP / "systemd").iterdir()}
+    assert units == {p.name for p in (w.TOP / "unlock/packaging/systemd").iterdir()}
     assert MODULE in names and not re.search(r"\.(wants|requires|preset)|/systemd/(?!system/|$)|[ .]/boot/", names, re.M)
 
 
