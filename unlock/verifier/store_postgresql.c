@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "verifier/store_driver.h"
 
-#include <nss.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,16 +75,6 @@ static PGconn *connect_to(const char *conninfo)
     return PQconnectdbParams(name, value, 1);
 }
 
-/* As in http.c: a static glibc must not load the NSS modules that nsswitch.conf may name. */
-static void look_up_plainly(void)
-{
-    static const char *const lookup[][2] = {
-        {"hosts", "files dns"}, {"services", "files"}, {"passwd", "files"}, {"group", "files"}};
-
-    for (size_t i = 0; i < sizeof(lookup) / sizeof(lookup[0]); i++)
-        __nss_configure_lookup(lookup[i][0], lookup[i][1]);
-}
-
 static void options_free(PQconninfoOption **options)
 {
     PQconninfoFree(*options);
@@ -119,7 +108,6 @@ static enum mu_status open_connection(const char *where, void **ret, struct mu_e
         return mu_oom(err);
     }
     MU_TRY(check_conninfo(conninfo, err));
-    look_up_plainly();
     connection->db = connect_to(conninfo);
     if (connection->db == NULL)
         return mu_oom(err);
