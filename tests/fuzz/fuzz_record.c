@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The enrolment record. The input is a payload, which the target signs, so that the fuzzer is
- * behind the signature; the same bytes are also read as a whole token. */
+/* The enrolment record. The input is a payload, which the target signs, as the builder and as an
+ * instance, so that the fuzzer is behind signature and MAC; the same bytes are also read as a whole
+ * token. */
 #include "volume/record.h"
 
 #include <stdio.h>
@@ -32,12 +33,10 @@ static int keyslot_of(struct bytes payload)
     return (int)slot;
 }
 
-/* As `muctl enroll` writes it. */
-static json_object *signed_token(struct bytes payload)
+static json_object *token_of(struct bytes payload, const char *name, struct bytes proof)
 {
-    MU_CLEANUP(buffer_free) struct buffer signature = {0};
     MU_CLEANUP(string_free) char *payload64 = NULL;
-    MU_CLEANUP(string_free) char *signature64 = NULL;
+    MU_CLEANUP(string_free) char *proof64 = NULL;
     json_object *token = json_object_new_object();
     json_object *slots = json_object_new_array();
     struct mu_error err = {0};
@@ -45,16 +44,37 @@ static json_object *signed_token(struct bytes payload)
 
     (void)snprintf(slot, sizeof(slot), "%d", keyslot_of(payload));
     fuzz_require(
-        signature_make(builder_key(), RECORD_SIGNATURE_CONTEXT, payload, &signature, &err) ==
-                MU_OK &&
-            base64_encode(payload, &payload64, &err) == MU_OK &&
-            base64_encode(buffer_view(&signature), &signature64, &err) == MU_OK &&
+        base64_encode(payload, &payload64, &err) == MU_OK &&
+            base64_encode(proof, &proof64, &err) == MU_OK &&
             json_object_array_add(slots, json_object_new_string(slot)) == 0 &&
             json_object_object_add(token, "type", json_object_new_string(RECORD_TOKEN_TYPE)) == 0 &&
             json_object_object_add(token, "keyslots", slots) == 0 &&
             json_object_object_add(token, "record", json_object_new_string(payload64)) == 0 &&
-            json_object_object_add(token, "signature", json_object_new_string(signature64)) == 0,
+            json_object_object_add(token, name, json_object_new_string(proof64)) == 0,
         "a token is made");
+    return token;
+}
+
+/* As `muctl enroll` writes it. */
+static json_object *signed_token(struct bytes payload)
+{
+    MU_CLEANUP(buffer_free) struct buffer signature = {0};
+    struct mu_error err = {0};
+
+    fuzz_require(
+        signature_make(builder_key(), RECORD_SIGNATURE_CONTEXT, payload, &signature, &err) == MU_OK,
+        "a signature is made");
+    return token_of(payload, "signature", buffer_view(&signature));
+}
+
+static json_object *parsed(const char *text)
+{
+    json_object *token = NULL;
+    struct mu_error err = {0};
+
+    fuzz_require(json_parse((struct bytes){(const uint8_t *)text, strlen(text)}, "again", MU_REFUSE,
+                            &token, &err) == MU_OK,
+                 "a token is JSON");
     return token;
 }
 
@@ -67,13 +87,43 @@ static void round_trip(const struct record *record)
     struct mu_error err = {0};
 
     fuzz_require(record_make_token(record, builder_key(), &text, &err) == MU_OK, "it can be made");
-    fuzz_require(json_parse((struct bytes){(const uint8_t *)text, strlen(text)}, "again", MU_REFUSE,
-                            &token, &err) == MU_OK &&
-                     record_parse_token(token, builder_key(), &again, &err) == MU_OK,
-                 "and read again");
+    token = parsed(text);
+    fuzz_require(record_parse_token(token, builder_key(), &again, &err) == MU_OK, "and read again");
     fuzz_require(again.version == record->version && again.keyslot == record->keyslot &&
                      strcmp(again.volume_uuid, record->volume_uuid) == 0 &&
                      again.baselines == record->baselines,
+                 "and says the same");
+}
+
+/* Its MAC holds with the released key, and with no other. */
+static void made_by_instance(json_object *token)
+{
+    MU_CLEANUP(record_free) struct record record = {0};
+    MU_CLEANUP(record_free) struct record again = {0};
+    MU_CLEANUP(json_free) json_object *written = NULL;
+    MU_CLEANUP(string_free) char *text = NULL;
+    uint8_t bytes[32] = {1}, others[32] = {2};
+    const struct secret key = {.data = bytes, .len = sizeof(bytes)};
+    const struct secret other = {.data = others, .len = sizeof(others)};
+    struct mu_error err = {0};
+    enum mu_status status = record_parse_instance_token(token, &record, &err);
+
+    fuzz_require(record_token_by_instance(token), "it says so");
+    fuzz_outcome(status, &err, 1u << MU_REFUSE);
+    fuzz_require(record_parse_token(token, builder_key(), &again, &err) == MU_REFUSE,
+                 "nobody takes it for the builder's");
+    if (status != MU_OK)
+        return;
+    fuzz_require(record.baselines == 0 && record.by_instance, "it has no baselines");
+    fuzz_require(record_check_mac(&record, &key, &err) == MU_REFUSE, "its MAC is checked");
+    fuzz_require(record_make_instance_token(&record, &key, &text, &err) == MU_OK, "it can be made");
+    written = parsed(text);
+    fuzz_require(record_parse_instance_token(written, &again, &err) == MU_OK &&
+                     record_check_mac(&again, &key, &err) == MU_OK,
+                 "and read again");
+    fuzz_require(record_check_mac(&again, &other, &err) == MU_REFUSE, "by who has the key");
+    fuzz_require(again.version == record.version && again.keyslot == record.keyslot &&
+                     strcmp(again.volume_uuid, record.volume_uuid) == 0,
                  "and says the same");
 }
 
@@ -100,12 +150,17 @@ static void parse(json_object *token, bool is_signed)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    MU_CLEANUP(json_free) json_object *made = signed_token((struct bytes){data, size});
+    static const uint8_t no_mac[RECORD_MAC_SIZE];
+    struct bytes input = {data, size};
+    MU_CLEANUP(json_free) json_object *made = signed_token(input);
+    MU_CLEANUP(json_free)
+    json_object *by_instance = token_of(input, "mac", (struct bytes){no_mac, sizeof(no_mac)});
     MU_CLEANUP(json_free) json_object *token = NULL;
     struct mu_error err = {0};
 
     parse(made, true);
-    if (json_parse((struct bytes){data, size}, "token", MU_REFUSE, &token, &err) == MU_OK)
+    made_by_instance(by_instance);
+    if (json_parse(input, "token", MU_REFUSE, &token, &err) == MU_OK)
         parse(token, false);
     return 0;
 }
