@@ -411,7 +411,7 @@ static void wipe_answer(ESYS_CONTEXT *esys)
 
     if (Esys_GetSysContext(esys, &sys) == TSS2_RC_SUCCESS &&
         Tss2_Sys_GetRpBuffer(sys, &size, &answer) == TSS2_RC_SUCCESS)
-        OPENSSL_cleanse((void *)(uintptr_t)answer, size);
+        OPENSSL_cleanse((void *)answer, size);
 }
 
 static enum mu_status unseal(struct visit *visit, struct secret *ret, struct mu_error *err)
