@@ -24,8 +24,8 @@ ENVIRONMENT = {"MU_BUILD": str(SANITIZE), "UBSAN_OPTIONS": "print_stacktrace=1",
 # which system calls it makes); not faults, which has a build of its own; not trouble and attacks, which take the ways of
 # boot and release once more, waiting or with a defence taken out.
 DRIVEN = [f"tests/integration/test_{name}.py" for name in
-          ("baseline", "boot", "cli", "doctor", "header", "identity", "policy", "release", "token", "tpm", "tpm2", "update",
-           "vault", "verifier", "verify")]
+          ("baseline", "blank", "boot", "cli", "doctor", "header", "identity", "monitor", "policy", "release", "token", "tpm",
+           "tpm2", "update", "vault", "verifier", "verify", "watch")]
 # A whole boot that unlocks, one that refuses, and what muctl reads from a TPM: every pass of a secret through our code.
 # The other integration tests take the same paths under ASan; valgrind looks for what only it sees, uninitialised bytes.
 WATCHED = "test_unlocks or test_altered_pcr or test_pcr_agrees"
