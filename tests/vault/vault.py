@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A real HashiCorp Vault: built from its Go module, kept outside the tree, and run with TLS."""
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -25,8 +26,20 @@ def numbers(text):
     return tuple(int(n) for n in re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text).groups(default="0"))
 
 
+@functools.cache
 def why_not():
-    """The reason why there can be no server here, or None. From 1.21 on, go fetches the toolchain it needs."""
+    """The reason why there can be no server here, or None."""
+    return None if built().exists() else no_go() or no_module()
+
+
+def no_module():
+    """Whether the module is to be had: what then fails to build is a failure."""
+    done = subprocess.run(["go", "mod", "download", "github.com/hashicorp/vault"], cwd=HERE, capture_output=True, text=True)
+    return None if done.returncode == 0 else f"its Go module cannot be had: {done.stderr.strip()[-300:]}"
+
+
+def no_go():
+    """From 1.21 on, go fetches the toolchain it needs."""
     if not shutil.which("go"):
         return "there is no go command"
     version = subprocess.run(["go", "env", "GOVERSION", "GOTOOLCHAIN"], capture_output=True, text=True, cwd="/")
@@ -44,14 +57,19 @@ def cache_root():
     return Path(os.environ.get("MU_CACHE") or Path(base) / "measured-unlock").absolute()
 
 
-def build():
-    """The program, built unless it is cached."""
+def built():
+    """Where the program is, once it is built."""
     digest = hashlib.sha256(" ".join(BUILD).encode())
     for name in INPUTS:
         digest.update(hashlib.sha256((HERE / name).read_bytes()).digest())
-    folder = cache_root() / f"vault-{digest.hexdigest()[:16]}"
+    return cache_root() / f"vault-{digest.hexdigest()[:16]}" / "vault"
+
+
+def build():
+    """The program, built unless it is cached."""
+    program = built()
+    folder = program.parent
     folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "vault"
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.exists():
