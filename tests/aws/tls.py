@@ -55,6 +55,7 @@ def server(path, ca_name, ca_key, names, days):
                                   serialization.NoEncryption()) + pem(cert))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
+    context.verify_mode = ssl.CERT_OPTIONAL  # asks for a certificate and does without, as Go's servers do
     return context
 
 
