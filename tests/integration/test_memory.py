@@ -50,21 +50,26 @@ def traced(world, *inject):
         time.sleep(0.01)
 
 
-def test_the_memory_holds_no_key_at_the_end(world, tmp_path):
-    """The premise is in the same run: while the fence is being closed, the volume key is there to be found."""
-    keys = {"released": world.released_key(), "volume": volume_key(world, tmp_path)}
+def found_in_memory(world, secrets):
+    """-> names of what was there at any time of a boot that unlocks, and of what was there at its end"""
     process, pid = traced(world, "write:delay_enter=400ms", "exit_group:delay_enter=6s")
     early, late = set(), None
     while process.poll() is None:
         stopping = Path(f"/proc/{pid}/syscall").read_text().startswith("231 ")
         memory = memory_of(pid)
-        found = {name for name, key in keys.items() if key in memory}
+        found = {name for name, secret in secrets.items() if secret in memory}
         if stopping:
             late = found
             break
         early |= found
     _, said = process.communicate()
     assert process.returncode == 0, said
+    return early, late
+
+
+def test_the_memory_holds_no_key_at_the_end(world, tmp_path):
+    """The premise is in the same run: while the fence is being closed, the volume key is there to be found."""
+    early, late = found_in_memory(world, {"released": world.released_key(), "volume": volume_key(world, tmp_path)})
     assert "volume" in early
     assert late == set()
 
@@ -83,18 +88,7 @@ def test_the_memory_holds_no_key_of_vault_at_the_end(vw):
     """The same; here it passes through JSON."""
     text = vw.vault.run("kv", "get", "-field=key", "secret/volumes/root").stdout
     wanted = {"key": base64.b64decode(text), "text": text.encode(), "token": b'"client_token"'}
-    process, pid = traced(vw, "write:delay_enter=400ms", "exit_group:delay_enter=6s")
-    early, late = set(), None
-    while process.poll() is None:
-        stopping = Path(f"/proc/{pid}/syscall").read_text().startswith("231 ")
-        memory = memory_of(pid)
-        found = {name for name, secret in wanted.items() if secret in memory}
-        if stopping:
-            late = found
-            break
-        early |= found
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    early, late = found_in_memory(vw, wanted)
     assert "key" in early and late == set()
 
 

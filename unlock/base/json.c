@@ -281,6 +281,11 @@ bool json_add(json_object *object, const char *name, json_object *value)
     return false;
 }
 
+bool json_add_text(json_object *object, const char *name, const char *text)
+{
+    return json_add(object, name, json_object_new_string(text));
+}
+
 enum mu_status json_member(json_object *object, const char *name, enum json_type type,
                            enum mu_status status, json_object **ret, struct mu_error *err)
 {

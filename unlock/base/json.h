@@ -17,6 +17,7 @@ void json_wipe(json_object **object);
 
 /* Takes over `value`, also on failure: false if it or the object is NULL, or memory is short. */
 bool json_add(json_object *object, const char *name, json_object *value);
+bool json_add_text(json_object *object, const char *name, const char *text);
 
 /* A member that must be there and have that type; the failure has class `status` and names it. */
 enum mu_status json_member(json_object *object, const char *name, enum json_type type,

@@ -183,7 +183,7 @@ static enum mu_status run(struct boot *boot, const char *config_path, bool activ
     MU_TRY(loader_start(boot, err));
     MU_TRY(measure(boot, err));
     MU_TRY(attest(boot, err));
-    MU_TRY(loader_join(boot, err));
+    MU_TRY(task_wait(&boot->loader, err));
     MU_TRY(check_signed_baselines(boot, err));
     MU_TRY(open_volumes(boot, err));
     MU_TRY(close_fence(boot, err));
@@ -225,7 +225,7 @@ static void stop_waiting(struct boot *boot)
     struct mu_error ignored;
 
     atomic_store(signals_stop(), true);
-    (void)loader_join(boot, &ignored);
+    (void)task_wait(&boot->loader, &ignored);
     for (size_t i = 0; i < boot->sessions; i++)
         boot->session[i].provider->finish(&boot->session[i].state);
 }

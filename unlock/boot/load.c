@@ -113,33 +113,19 @@ static enum mu_status load_volume(struct boot *boot, const struct volume_config 
 static void *loader_main(void *argument)
 {
     struct boot *boot = argument;
-    enum mu_status status = MU_OK;
+    struct task *task = &boot->loader;
 
-    for (size_t i = 0; status == MU_OK && i < boot->config.volumes; i++) {
+    for (size_t i = 0; task->status == MU_OK && i < boot->config.volumes; i++) {
         const struct volume_config *config = &boot->config.volume[i];
 
-        status = load_volume(boot, config, &boot->volume[i], &boot->loader_error);
-        if (status != MU_OK)
-            mu_context(&boot->loader_error, "volume '%s'", config->name);
+        task->status = load_volume(boot, config, &boot->volume[i], &task->error);
+        if (task->status != MU_OK)
+            mu_context(&task->error, "volume '%s'", config->name);
     }
-    boot->loader_status = status;
     return NULL;
 }
 
 enum mu_status loader_start(struct boot *boot, struct mu_error *err)
 {
-    if (pthread_create(&boot->loader, NULL, loader_main, boot) != 0)
-        return mu_fail(err, MU_INTERNAL, "cannot start a thread");
-    boot->loader_runs = true;
-    return MU_OK;
-}
-
-enum mu_status loader_join(struct boot *boot, struct mu_error *err)
-{
-    if (boot->loader_runs)
-        pthread_join(boot->loader, NULL);
-    boot->loader_runs = false;
-    if (boot->loader_status != MU_OK)
-        *err = boot->loader_error;
-    return boot->loader_status;
+    return task_start(&boot->loader, loader_main, boot, err);
 }

@@ -9,11 +9,6 @@
 #include "base/file.h"
 #include "base/trace.h"
 
-static bool add_text(json_object *object, const char *name, const char *text)
-{
-    return json_add(object, name, json_object_new_string(text));
-}
-
 /* Takes over `item`; false if it is NULL. */
 static bool append(json_object *array, json_object *item)
 {
@@ -26,15 +21,15 @@ static bool append(json_object *array, json_object *item)
 static json_object *volume_json(const struct report_volume *volume)
 {
     json_object *object = json_object_new_object();
-    bool ok = add_text(object, "name", volume->name);
+    bool ok = json_add_text(object, "name", volume->name);
 
     if (volume->header->device != NULL)
-        ok = ok && add_text(object, "device", volume->header->device) &&
-             add_text(object, "uuid", volume->header->uuid);
-    ok = ok && add_text(object, "mapping", volume->mapping);
+        ok = ok && json_add_text(object, "device", volume->header->device) &&
+             json_add_text(object, "uuid", volume->header->uuid);
+    ok = ok && json_add_text(object, "mapping", volume->mapping);
     if (volume->record->version > 0)
         ok = ok && json_add(object, "keyslot", json_object_new_int(volume->record->keyslot)) &&
-             add_text(object, "provider", volume->record->provider) &&
+             json_add_text(object, "provider", volume->record->provider) &&
              json_add(object, "record_version", json_object_new_int64(volume->record->version));
     if (volume->created)
         ok = ok && json_add(object, "created", json_object_new_boolean(true));
@@ -47,7 +42,7 @@ static json_object *step_json(const struct trace_step *step)
 {
     json_object *object = json_object_new_object();
 
-    if (!add_text(object, "name", step->name) ||
+    if (!json_add_text(object, "name", step->name) ||
         !json_add(object, "start_us", json_object_new_int64((int64_t)step->start_us)) ||
         !json_add(object, "end_us", json_object_new_int64((int64_t)step->end_us)))
         json_free(&object);
@@ -111,10 +106,10 @@ enum mu_status report_write(const char *path, const struct mu_error *failure,
     MU_CLEANUP(json_free) json_object *report = json_object_new_object();
     const char *text;
 
-    if (!add_text(report, "result", result_of(failure)))
+    if (!json_add_text(report, "result", result_of(failure)))
         return mu_oom(err);
-    if (failure != NULL && (!add_text(report, "class", mu_status_name(failure->status)) ||
-                            !add_text(report, "reason", failure->text)))
+    if (failure != NULL && (!json_add_text(report, "class", mu_status_name(failure->status)) ||
+                            !json_add_text(report, "reason", failure->text)))
         return mu_oom(err);
     if (!add_volumes(report, volumes, count) || !add_steps(report))
         return mu_oom(err);

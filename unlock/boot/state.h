@@ -2,9 +2,8 @@
 #ifndef MU_BOOT_STATE_H
 #define MU_BOOT_STATE_H
 
-#include <pthread.h>
-
 #include "release/provider.h"
+#include "release/task.h"
 #include "volume/blank.h"
 #include "volume/volume.h"
 
@@ -36,10 +35,7 @@ struct boot {
     struct volume volume[CONFIG_VOLUMES_MAX];
     struct session session[PROVIDERS_MAX];
     size_t sessions;
-    pthread_t loader; /* finds the volumes while the TPM works */
-    bool loader_runs;
-    enum mu_status loader_status;
-    struct mu_error loader_error;
+    struct task loader; /* finds the volumes while the TPM works */
 };
 
 /* boot.c. DESIGN, 3: transient trouble is waited out until the deadline. `do status = ...; while
@@ -53,7 +49,6 @@ enum mu_status session_of(struct boot *boot, const char *name, struct session **
                           struct mu_error *err) MU_MUST_CHECK;
 bool to_be_made(const struct volume *volume);
 enum mu_status loader_start(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
-enum mu_status loader_join(struct boot *boot, struct mu_error *err);
 
 /* open.c: released keys, volume keys, and after the fence the mappings. */
 enum mu_status open_volumes(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;

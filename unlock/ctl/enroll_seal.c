@@ -25,11 +25,6 @@ static enum mu_status credentials(const struct config *config, struct deadline d
     return MU_OK;
 }
 
-static bool add_string(json_object *object, const char *name, const char *text)
-{
-    return json_object_object_add(object, name, json_object_new_string(text)) == 0;
-}
-
 /* Encryption context: the ciphertext is of use for this volume only. */
 static enum mu_status context_json(const struct record *record, json_object **ret,
                                    struct mu_error *err)
@@ -38,8 +33,8 @@ static enum mu_status context_json(const struct record *record, json_object **re
     char identity[2 * VOLUME_IDENTITY_SIZE + 1];
 
     hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
-    if (context == NULL || !add_string(context, "volume-uuid", record->volume_uuid) ||
-        !add_string(context, "volume-identity", identity))
+    if (context == NULL || !json_add_text(context, "volume-uuid", record->volume_uuid) ||
+        !json_add_text(context, "volume-identity", identity))
         return mu_oom(err);
     *ret = context;
     context = NULL;
@@ -62,8 +57,8 @@ enum mu_status enroll_with_aws_kms(struct bytes key, struct record *record, void
     MU_TRY(kms_encrypt(aws->config, &who, aws->key_arn, encryption_context, key, deadline,
                        &ciphertext, err));
     MU_TRY(base64_encode(buffer_view(&ciphertext), &base64, err));
-    if (data == NULL || !add_string(data, "key_arn", aws->key_arn) ||
-        !add_string(data, "ciphertext", base64) ||
+    if (data == NULL || !json_add_text(data, "key_arn", aws->key_arn) ||
+        !json_add_text(data, "ciphertext", base64) ||
         json_object_object_add(data, "encryption_context", json_object_get(encryption_context)) !=
             0)
         return mu_oom(err);

@@ -19,11 +19,6 @@ static const char help[] =
     "\n"
     "Example: muctl policy lint policy.json\n";
 
-static bool add_string(json_object *object, const char *name, const char *text)
-{
-    return json_object_object_add(object, name, json_object_new_string(text)) == 0;
-}
-
 static bool add_list(json_object *object, const char *name, const struct policy_report *report,
                      bool warnings)
 {
@@ -39,8 +34,9 @@ static bool add_list(json_object *object, const char *name, const struct policy_
             continue;
         item = json_object_new_object();
         if (item == NULL || json_object_array_add(list, item) != 0 ||
-            !add_string(item, "rule", f->rule) || !add_string(item, "statement", f->statement) ||
-            !add_string(item, "detail", f->detail) || !add_string(item, "fix", f->fix))
+            !json_add_text(item, "rule", f->rule) ||
+            !json_add_text(item, "statement", f->statement) ||
+            !json_add_text(item, "detail", f->detail) || !json_add_text(item, "fix", f->fix))
             return false;
     }
     return true;

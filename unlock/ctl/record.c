@@ -23,11 +23,6 @@ static const char help[] =
 enum { SIGNATURE_GOOD, SIGNATURE_BAD, SIGNATURE_NOT_CHECKED, SIGNATURE_NONE };
 static const char *const words[] = {"good", "bad", "not-checked", "none"};
 
-static bool add_string(json_object *object, const char *name, const char *text)
-{
-    return json_object_object_add(object, name, json_object_new_string(text)) == 0;
-}
-
 /* record NULL: there is none to show. */
 static enum mu_status print_json(const struct record *record, int signature,
                                  const struct mu_error *why, struct mu_error *err)
@@ -41,9 +36,9 @@ static enum mu_status print_json(const struct record *record, int signature,
     if (object == NULL ||
         json_object_object_add(object, "ok", json_object_new_boolean(why->status == MU_OK)) != 0 ||
         (record != NULL &&
-         !add_string(object, "made_by", record->by_instance ? "instance" : "builder")) ||
-        !add_string(object, "signature", words[signature]) ||
-        !add_string(object, "detail", why->text))
+         !json_add_text(object, "made_by", record->by_instance ? "instance" : "builder")) ||
+        !json_add_text(object, "signature", words[signature]) ||
+        !json_add_text(object, "detail", why->text))
         return mu_oom(err);
     return ctl_print_json("-", object, err);
 }

@@ -32,11 +32,6 @@ void verify_format_ms(uint64_t ms, char to[static VERIFY_TIME_TEXT])
     format_time((int64_t)(ms / 1000), (int)(ms % 1000), to);
 }
 
-static bool add_string(json_object *object, const char *name, const char *value)
-{
-    return json_add(object, name, json_object_new_string(value));
-}
-
 /* A JSON null where there is nothing. */
 static bool add_hex(json_object *object, const char *name, struct bytes value)
 {
@@ -45,7 +40,7 @@ static bool add_hex(json_object *object, const char *name, struct bytes value)
     if (value.data == NULL || value.len > NONCE_MAX)
         return json_object_object_add(object, name, NULL) == 0;
     hex_encode(value, hex);
-    return add_string(object, name, hex);
+    return json_add_text(object, name, hex);
 }
 
 static bool add_times(json_object *object, const struct verify_report *report)
@@ -53,15 +48,15 @@ static bool add_times(json_object *object, const struct verify_report *report)
     char text[VERIFY_TIME_TEXT];
 
     verify_format_ms(report->at_ms, text);
-    if (report->at_ms != 0 && !add_string(object, "verified_at", text))
+    if (report->at_ms != 0 && !json_add_text(object, "verified_at", text))
         return false;
     if (report->valid_until == 0)
         return true;
     format_time(report->valid_from, -1, text);
-    if (!add_string(object, "valid_from", text))
+    if (!json_add_text(object, "valid_from", text))
         return false;
     format_time(report->valid_until, -1, text);
-    return add_string(object, "valid_until", text);
+    return json_add_text(object, "valid_until", text);
 }
 
 static bool add_pcrs(json_object *object, const struct document *document)
@@ -91,7 +86,7 @@ static bool add_document(json_object *object, const struct document *document)
                                   readable ? json_object_new_string(document->module_id) : NULL) ==
                0 &&
            json_add(object, "timestamp_ms", json_object_new_uint64(document->timestamp_ms)) &&
-           (!readable || add_string(object, "timestamp", made)) && add_pcrs(object, document) &&
+           (!readable || json_add_text(object, "timestamp", made)) && add_pcrs(object, document) &&
            add_hex(object, "nonce", document->nonce) &&
            add_hex(object, "user_data", document->user_data) &&
            add_hex(object, "public_key", document->public_key);
@@ -106,12 +101,12 @@ static bool add_identity(json_object *object, const struct identity_facts *facts
         return json_object_object_add(object, "identity", NULL) == 0;
     identity = json_object_new_object();
     return json_add(object, "identity", identity) &&
-           add_string(identity, "instance_id", facts->instance_id) &&
-           add_string(identity, "account", facts->account) &&
-           add_string(identity, "region", facts->region) &&
-           add_string(identity, "instance_type", facts->instance_type) &&
-           add_string(identity, "image_id", facts->image_id) &&
-           add_string(identity, "pending_time", facts->pending_time);
+           json_add_text(identity, "instance_id", facts->instance_id) &&
+           json_add_text(identity, "account", facts->account) &&
+           json_add_text(identity, "region", facts->region) &&
+           json_add_text(identity, "instance_type", facts->instance_type) &&
+           json_add_text(identity, "image_id", facts->image_id) &&
+           json_add_text(identity, "pending_time", facts->pending_time);
 }
 
 enum mu_status verify_print_json(const struct document *document,
@@ -122,7 +117,7 @@ enum mu_status verify_print_json(const struct document *document,
     if (object == NULL || !json_add(object, "ok", json_object_new_boolean(report->ok)) ||
         !add_document(object, document) ||
         (report->instance_id[0] != '\0' &&
-         !add_string(object, "instance_id", report->instance_id)) ||
+         !json_add_text(object, "instance_id", report->instance_id)) ||
         !add_times(object, report) || !add_identity(object, &report->identity) ||
         !verify_add_checks(object, report))
         return mu_oom(err);

@@ -102,36 +102,23 @@ static void print_row(const struct instance *instance, const struct listing *lis
                  instance->detail);
 }
 
-static bool add_text(json_object *object, const char *name, const char *text)
-{
-    return json_add(object, name, json_object_new_string(text));
-}
-
-static bool add_time(json_object *object, const char *name, int64_t ms)
-{
-    char text[32];
-
-    watch_time(ms, text);
-    return ms == 0 ? json_object_object_add(object, name, NULL) == 0 : add_text(object, name, text);
-}
-
 static bool add_members(json_object *object, const struct instance *instance, enum announced state)
 {
-    return add_text(object, "instance_id", instance->id) &&
-           add_text(object, "state", announced_name(state)) &&
-           add_text(object, "announced", announced_name(instance->announced)) &&
-           add_time(object, "first_seen", instance->first_seen) &&
-           add_time(object, "last_seen", instance->last_seen) &&
-           add_time(object, "last_good", instance->last_good) &&
-           add_text(object, "good_baseline", instance->good_baseline) &&
-           add_text(object, "good_baseline_version", instance->good_version) &&
-           add_text(object, "baseline", instance->baseline) &&
-           add_text(object, "baseline_version", instance->baseline_version) &&
-           add_text(object, "baseline_state", instance->state) &&
-           add_time(object, "last_mismatch", instance->mismatch_at) &&
-           add_text(object, "last_mismatch_detail", instance->mismatch) &&
-           add_text(object, "detail", instance->detail) &&
-           add_text(object, "address", instance->address);
+    return json_add_text(object, "instance_id", instance->id) &&
+           json_add_text(object, "state", announced_name(state)) &&
+           json_add_text(object, "announced", announced_name(instance->announced)) &&
+           watch_add_time(object, "first_seen", instance->first_seen) &&
+           watch_add_time(object, "last_seen", instance->last_seen) &&
+           watch_add_time(object, "last_good", instance->last_good) &&
+           json_add_text(object, "good_baseline", instance->good_baseline) &&
+           json_add_text(object, "good_baseline_version", instance->good_version) &&
+           json_add_text(object, "baseline", instance->baseline) &&
+           json_add_text(object, "baseline_version", instance->baseline_version) &&
+           json_add_text(object, "baseline_state", instance->state) &&
+           watch_add_time(object, "last_mismatch", instance->mismatch_at) &&
+           json_add_text(object, "last_mismatch_detail", instance->mismatch) &&
+           json_add_text(object, "detail", instance->detail) &&
+           json_add_text(object, "address", instance->address);
 }
 
 static enum mu_status list_one(const struct instance *instance, void *context, struct mu_error *err)

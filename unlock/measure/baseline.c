@@ -97,23 +97,13 @@ enum mu_status baseline_load(const char *path, struct pcr_values *ret, struct mu
     return baseline_parse(buffer_view(&text), path, ret, err);
 }
 
-static bool add_string(json_object *object, const char *name, const char *text)
-{
-    json_object *value = json_object_new_string(text);
-
-    if (value != NULL && json_object_object_add(object, name, value) == 0)
-        return true;
-    json_free(&value);
-    return false;
-}
-
 static bool add_measurements(json_object *measurements, const struct pcr_values *values)
 {
     char text[2 * HASH_MAX_SIZE + 1] = "SHA384";
 
     if (values->bank == HASH_SHA256)
         (void)snprintf(text, sizeof(text), "SHA256");
-    if (!add_string(measurements, "HashAlgorithm", text))
+    if (!json_add_text(measurements, "HashAlgorithm", text))
         return false;
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
         char name[8];
@@ -122,7 +112,7 @@ static bool add_measurements(json_object *measurements, const struct pcr_values 
             continue;
         (void)snprintf(name, sizeof(name), "PCR%u", pcr);
         hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, text);
-        if (!add_string(measurements, name, text))
+        if (!json_add_text(measurements, name, text))
             return false;
     }
     return true;

@@ -293,11 +293,6 @@ static enum mu_status session_release(struct provider_session *session, const st
     return get_key(session, &request, NULL, ret_key, err);
 }
 
-static bool add_text(json_object *object, const char *name, const char *text)
-{
-    return json_add(object, name, json_object_new_string(text));
-}
-
 static enum mu_status instance_context(const struct record *record, json_object **ret,
                                        struct mu_error *err)
 {
@@ -305,8 +300,9 @@ static enum mu_status instance_context(const struct record *record, json_object 
     char identity[2 * VOLUME_IDENTITY_SIZE + 1];
 
     hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
-    if (!add_text(context, "volume-uuid", record->volume_uuid) ||
-        !add_text(context, "volume-identity", identity) || !add_text(context, MADE_BY, INSTANCE))
+    if (!json_add_text(context, "volume-uuid", record->volume_uuid) ||
+        !json_add_text(context, "volume-identity", identity) ||
+        !json_add_text(context, MADE_BY, INSTANCE))
         return mu_oom(err);
     *ret = context;
     context = NULL;
@@ -327,7 +323,8 @@ static enum mu_status session_generate(struct provider_session *session, const c
     request.encryption_context = context;
     MU_TRY(get_key(session, &request, &ciphertext, ret_key, err));
     MU_TRY(base64_encode(buffer_view(&ciphertext), &ciphertext64, err));
-    if (!add_text(data, "key_arn", key_arn) || !add_text(data, "ciphertext", ciphertext64) ||
+    if (!json_add_text(data, "key_arn", key_arn) ||
+        !json_add_text(data, "ciphertext", ciphertext64) ||
         !json_add(data, "encryption_context", json_object_get(context)))
         return mu_oom(err);
     (void)snprintf(record->provider, sizeof(record->provider), "%s", provider_aws_kms.name);

@@ -177,11 +177,6 @@ static enum mu_status call(struct kms *kms, const char *target,
     }
 }
 
-static bool add_text(json_object *object, const char *name, const char *text)
-{
-    return json_add(object, name, json_object_new_string(text));
-}
-
 static const char *text_of(json_object *object)
 {
     return json_object_to_json_string_ext(object,
@@ -199,12 +194,12 @@ enum mu_status kms_decrypt_body(const struct kms_decrypt_request *request, char 
     if (body == NULL || !json_add(body, "Recipient", recipient))
         return mu_oom(err);
     MU_TRY(base64_encode(request->document, &document, err));
-    if (!add_text(body, "KeyId", request->key_arn) ||
-        !(request->ciphertext != NULL ? add_text(body, "CiphertextBlob", request->ciphertext)
-                                      : add_text(body, "KeySpec", "AES_256")) ||
+    if (!json_add_text(body, "KeyId", request->key_arn) ||
+        !(request->ciphertext != NULL ? json_add_text(body, "CiphertextBlob", request->ciphertext)
+                                      : json_add_text(body, "KeySpec", "AES_256")) ||
         !json_add(body, "EncryptionContext", json_object_get(request->encryption_context)) ||
-        !add_text(recipient, "KeyEncryptionAlgorithm", "RSAES_OAEP_SHA_256") ||
-        !add_text(recipient, "AttestationDocument", document))
+        !json_add_text(recipient, "KeyEncryptionAlgorithm", "RSAES_OAEP_SHA_256") ||
+        !json_add_text(recipient, "AttestationDocument", document))
         return mu_oom(err);
     text = text_of(body);
     *ret = text != NULL ? strdup(text) : NULL;
@@ -291,7 +286,7 @@ static enum mu_status encrypt_body(const char *key_arn, json_object *encryption_
     const char *text;
     int len;
 
-    if (rest == NULL || !add_text(rest, "KeyId", key_arn) ||
+    if (rest == NULL || !json_add_text(rest, "KeyId", key_arn) ||
         !json_add(rest, "EncryptionContext", json_object_get(encryption_context)) ||
         (text = text_of(rest)) == NULL)
         return mu_oom(err);

@@ -17,11 +17,6 @@ static void key_free(EVP_PKEY **key)
     ERR_clear_error();
 }
 
-static bool add_string(json_object *object, const char *name, const char *text)
-{
-    return json_add(object, name, json_object_new_string(text));
-}
-
 static bool add_time(json_object *object, const char *name, uint64_t ms)
 {
     return json_add(object, name, json_object_new_int64((int64_t)(ms / 1000)));
@@ -38,7 +33,7 @@ static bool add_pcrs(json_object *claims, const struct document *document)
             continue;
         (void)snprintf(name, sizeof(name), "pcr%u", pcr);
         hex_encode((struct bytes){values.value[pcr].bytes, hash_size(values.bank)}, hex);
-        if (!add_string(claims, name, hex))
+        if (!json_add_text(claims, name, hex))
             return false;
     }
     return true;
@@ -50,10 +45,10 @@ static bool add_identity(json_object *claims, const struct verify_report *report
     const struct identity_facts *facts = &report->identity;
 
     return report->check[CHECK_IDENTITY_INSTANCE].result != VERIFY_OK ||
-           (add_string(claims, "account", facts->account) &&
-            add_string(claims, "region", facts->region) &&
-            add_string(claims, "instance_type", facts->instance_type) &&
-            add_string(claims, "image_id", facts->image_id));
+           (json_add_text(claims, "account", facts->account) &&
+            json_add_text(claims, "region", facts->region) &&
+            json_add_text(claims, "instance_type", facts->instance_type) &&
+            json_add_text(claims, "image_id", facts->image_id));
 }
 
 static enum mu_status add_id(json_object *claims, struct mu_error *err)
@@ -64,7 +59,7 @@ static enum mu_status add_id(json_object *claims, struct mu_error *err)
     if (RAND_bytes(random, sizeof(random)) != 1)
         return mu_fail(err, MU_INTERNAL, "no random numbers");
     hex_encode((struct bytes){random, sizeof(random)}, hex);
-    return add_string(claims, "jti", hex) ? MU_OK : mu_oom(err);
+    return json_add_text(claims, "jti", hex) ? MU_OK : mu_oom(err);
 }
 
 static enum mu_status make_claims(const struct settings *settings, const struct finding *finding,
@@ -74,13 +69,13 @@ static enum mu_status make_claims(const struct settings *settings, const struct 
     uint64_t until = finding->at_ms + 1000 * (uint64_t)settings->token_lifetime;
 
     MU_TRY(add_id(claims, err));
-    if (!add_string(claims, "iss", settings->issuer) ||
-        !add_string(claims, "aud", settings->audience) ||
-        !add_string(claims, "sub", finding->report->instance_id) ||
+    if (!json_add_text(claims, "iss", settings->issuer) ||
+        !json_add_text(claims, "aud", settings->audience) ||
+        !json_add_text(claims, "sub", finding->report->instance_id) ||
         !add_time(claims, "iat", finding->at_ms) || !add_time(claims, "nbf", finding->at_ms) ||
-        !add_time(claims, "exp", until) || !add_string(claims, "baseline", golden->name) ||
-        !add_string(claims, "baseline_version", golden->version) ||
-        !add_string(claims, "state", golden_state_name(golden->state)) ||
+        !add_time(claims, "exp", until) || !json_add_text(claims, "baseline", golden->name) ||
+        !json_add_text(claims, "baseline_version", golden->version) ||
+        !json_add_text(claims, "state", golden_state_name(golden->state)) ||
         !add_pcrs(claims, finding->document) || !add_identity(claims, finding->report))
         return mu_oom(err);
     return MU_OK;

@@ -34,6 +34,15 @@ void watch_time(int64_t ms, char ret[static 32])
     (void)snprintf(ret + len, 32 - len, ".%03dZ", (int)(ms % 1000));
 }
 
+bool watch_add_time(json_object *object, const char *name, int64_t ms)
+{
+    char text[32];
+
+    watch_time(ms, text);
+    return ms == 0 ? json_object_object_add(object, name, NULL) == 0
+                   : json_add_text(object, name, text);
+}
+
 /* What one look at the store finds. */
 struct look {
     int64_t now_ms, silence_ms;

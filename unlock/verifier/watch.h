@@ -3,6 +3,7 @@
 #define MU_VERIFIER_WATCH_H
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "verifier/store.h"
 
 /* What an instance is at now_ms, and how to tell of it: `events` 0 if that was announced before.
@@ -48,5 +49,7 @@ enum mu_status watch_once(const struct watch_settings *settings, const atomic_bo
 int64_t watch_now_ms(void);
 /* RFC 3339 in UTC with milliseconds; "" for 0. */
 void watch_time(int64_t ms, char ret[static 32]);
+/* The same as a member; null for 0. */
+bool watch_add_time(json_object *object, const char *name, int64_t ms);
 
 #endif

@@ -11,32 +11,21 @@
 #define IDLE_MS 500
 #define NO_END UINT64_MAX
 
-static bool add_text(json_object *object, const char *name, const char *value)
-{
-    return json_add(object, name, json_object_new_string(value));
-}
-
-static bool add_time(json_object *object, const char *name, int64_t ms)
-{
-    char text[32];
-
-    watch_time(ms, text);
-    return ms == 0 ? json_object_object_add(object, name, NULL) == 0 : add_text(object, name, text);
-}
-
 static enum mu_status event_json(const struct event *event, json_object **ret, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *object = json_object_new_object();
 
     if (object == NULL || !json_add(object, "id", json_object_new_int64(event->id)) ||
-        !add_text(object, "event", event_kind_name(event->kind)) ||
-        !add_text(object, "instance_id", event->instance_id) ||
-        !add_time(object, "at", event->at_ms) || !add_time(object, "last_seen", event->last_seen) ||
-        !add_time(object, "last_good", event->last_good) ||
-        !add_text(object, "baseline", event->baseline) ||
-        !add_text(object, "baseline_version", event->baseline_version) ||
-        !add_text(object, "state", event->state) || !add_text(object, "detail", event->detail) ||
-        !add_text(object, "address", event->address))
+        !json_add_text(object, "event", event_kind_name(event->kind)) ||
+        !json_add_text(object, "instance_id", event->instance_id) ||
+        !watch_add_time(object, "at", event->at_ms) ||
+        !watch_add_time(object, "last_seen", event->last_seen) ||
+        !watch_add_time(object, "last_good", event->last_good) ||
+        !json_add_text(object, "baseline", event->baseline) ||
+        !json_add_text(object, "baseline_version", event->baseline_version) ||
+        !json_add_text(object, "state", event->state) ||
+        !json_add_text(object, "detail", event->detail) ||
+        !json_add_text(object, "address", event->address))
         return mu_oom(err);
     *ret = object;
     object = NULL;
