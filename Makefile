@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-VERSION := 0.1.0
+# The newest entry of debian/changelog has version and date, for programs, pages and packages.
+VERSION := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
 PREFIX  ?= /usr
 DESTDIR ?=
 SYSCONFDIR ?= /etc
@@ -13,10 +14,10 @@ endif
 CFLAGS  ?= -Os -g
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection
-MODULES := libcryptsetup devmapper libcurl tss2-esys tss2-sys tss2-tctildr tss2-tcti-device tss2-tcti-swtpm tss2-rc \
+MODULES := libcryptsetup devmapper uuid libcurl tss2-esys tss2-sys tss2-tctildr tss2-tcti-device tss2-tcti-swtpm tss2-rc \
            tss2-mu libcbor json-c openssl
-# Of muctl alone, for unlock/verifier/.
-CTL_MODULES := libmicrohttpd sqlite3 libpq
+# Of mu-verifier alone: server and databases.
+RELYING_MODULES := libmicrohttpd sqlite3 libpq
 ifdef CI
 WARN    += -Werror
 endif
@@ -24,7 +25,7 @@ endif
 ifeq ($(STATIC),1)
 PKG_CONFIG = PKG_CONFIG_LIBDIR=$(DEPS)/lib/pkgconfig pkg-config --static
 LINK        = -static-pie -Wl,-z,pack-relative-relocs -Wl,-Map=$@.map
-SBOM       := $(O)/measured-unlock.spdx.json
+SBOM       := $(O)/measured-unlock.spdx.json $(O)/measured-unlock-verifier.spdx.json
 # No byte of a program depends on where it is built.
 MAP         = -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(DEPS)=deps
 else
@@ -32,18 +33,17 @@ PKG_CONFIG = pkg-config
 LINK       := -pie
 endif
 
-BUILDING := $(filter-out help clean uninstall setup deps check demo bench fmt fuzz fuzz-build fuzz-replay fuzz-coverage faults faults-program,$(or $(MAKECMDGOALS),all))
-ifneq ($(BUILDING),)
+# Asked for when something is compiled, not when this is read: 'make deps deb' makes the libraries first.
+once = $(eval $(1) := $(2))$($(1))
 ifeq ($(STATIC),1)
-DEPS := $(shell CC='$(CC)' unlock/deps/build --print-prefix)
+DEPS        = $(call once,DEPS,$(shell CC='$(CC)' unlock/deps/build --print-prefix))
+dry_run     = $(findstring n,$(firstword -$(MAKEFLAGS)))
+libraries   = $(if $(dry_run)$(filter deps,$(MAKECMDGOALS))$(shell test -d '$(DEPS)' && echo y),,$(error \
+              The static libraries are not built: run 'make deps' first, or 'make STATIC=0'))
 endif
-ifeq ($(STATIC)$(wildcard $(DEPS)),1)
-$(error The static libraries are not built: run 'make deps' first, or 'make STATIC=0')
-endif
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES) $(CTL_MODULES))
-PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(MODULES))
-CTL_LIBS   := $(shell $(PKG_CONFIG) --libs $(CTL_MODULES) $(MODULES))
-endif
+PKG_CFLAGS  = $(libraries)$(call once,PKG_CFLAGS,$(shell $(PKG_CONFIG) --cflags $(MODULES) $(RELYING_MODULES)))
+PKG_LIBS    = $(libraries)$(call once,PKG_LIBS,$(shell $(PKG_CONFIG) --libs $(MODULES)))
+RELYING_LIBS = $(libraries)$(call once,RELYING_LIBS,$(shell $(PKG_CONFIG) --libs $(RELYING_MODULES) $(MODULES)))
 
 ALL_CFLAGS  = -std=gnu17 -fPIE -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -pthread $(WARN) $(HARDEN) \
               $(MAP) -Iunlock -D_GNU_SOURCE -DMU_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CFLAGS)
@@ -51,48 +51,90 @@ ALL_LDFLAGS = $(LINK) -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecst
 
 comma := ,
 Q := $(if $(filter 1,$(V)),,@)
+# What glibc says of name lookup in a static program is no news: docs/develop/decisions/build.md.
+link = $(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(1) 2>$@.said || { cat $@.said >&2; exit 1; }; \
+       grep -v -e 'in statically linked applications' -e ': in function .*:$$' $@.said >&2; rm $@.said
 say = @$(if $(filter 1,$(V)),true,printf '  %-7s %s\n' $(1) $(2))
 
-LIB_SRC  := $(wildcard $(addprefix unlock/,$(addsuffix /*.c,base tpm measure attest release volume)))
-BOOT_SRC := $(wildcard unlock/boot/*.c)
-VERIFIER_SRC := $(wildcard unlock/verifier/*.c)
-CTL_SRC  := $(wildcard unlock/ctl/*.c)
+# The trusted part, in rooms that may use those before them in this list; measured-unlock is that and nothing else.
+TRUSTED  := base tpm measure net jose attest volume release boot
+# Outside it.
+TOOLS    := cli appraise build policy doctor ctl
+# The relying side: mu-verifier is that, and what it uses of the others.
+RELYING  := fleet verifier relying
+sources   = $(wildcard $(foreach room,$(1),unlock/$(room)/*.c))
+BOOT_SRC := $(call sources,boot)
+TRUSTED_SRC := $(call sources,$(filter-out boot,$(TRUSTED)))
+CTL_SRC  := $(call sources,ctl)
+TOOLS_SRC := $(call sources,$(filter-out ctl,$(TOOLS)))
+VERIFIER_SRC := $(call sources,$(filter-out relying,$(RELYING)))
+RELYING_SRC := $(call sources,relying)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_LIB := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
 object    = $(patsubst %.c,$(O)/%.o,$(1))
 UNIT     := $(patsubst tests/unit/%.c,$(O)/unit/%,$(UNIT_SRC))
 
-all: $(O)/measured-unlock $(O)/muctl $(SBOM)
+PROGRAMS := $(addprefix $(O)/,measured-unlock muctl mu-verifier)
+PAGES    := $(addprefix $(O)/man/,$(notdir $(wildcard docs/man/*.[1-8])))
+all: $(PROGRAMS) $(PAGES) $(if $(filter 1,$(STATIC)),$(O)/trusted $(SBOM))
 
 help:
-	@echo 'make              both programs, static, in build/ (after make deps)'
+	@echo 'make              the three programs, static, in build/ (after make deps)'
 	@echo 'make STATIC=0     the same against the distribution'"'"'s shared libraries, in build/shared/'
 	@echo 'make demo         a guest that unlocks, and two that refuse     (installs what it needs)'
-	@echo 'make check        every test                                   (installs what it needs)'
+	@echo 'make check        the tests of every change: about an hour     (installs what it needs)'
+	@echo 'make check-all    every test                                   (installs what it needs)'
 	@echo 'make bench        speed and size against the usual pipeline'
 	@echo 'make deps         the static libraries, from source packages'
 	@echo 'make unit         the unit tests alone;  make integration, make vm, make faults'
+	@echo 'make test T=NAME  the tests with that name, or about that room of unlock/'
 	@echo 'make fuzz         FUZZ_TIME=60 FUZZ=TARGET; see tests/fuzz/README.md'
 	@echo 'make install      DESTDIR= PREFIX=/usr;  make uninstall'
 	@echo 'make deb rpm      packages of the static programs, in build/'
 	@echo 'V=1 shows the commands.'
 
-$(O)/measured-unlock: $(call object,$(BOOT_SRC)) $(O)/libmu.a
-$(O)/muctl: $(call object,$(CTL_SRC)) $(O)/libverifier.a $(O)/libmu.a
-$(O)/muctl: private PKG_LIBS := $(CTL_LIBS)
-$(O)/measured-unlock $(O)/muctl:
+$(O)/measured-unlock: $(call object,$(BOOT_SRC)) $(O)/libtrusted.a
+$(O)/muctl: $(call object,$(CTL_SRC)) $(O)/libtools.a $(O)/libtrusted.a
+$(O)/mu-verifier: $(call object,$(RELYING_SRC)) $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
+$(O)/mu-verifier: private PKG_LIBS = $(RELYING_LIBS)
+$(PROGRAMS):
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@.debug $^ $(PKG_LIBS)
+	$(call link,-o $@.debug $^ $(PKG_LIBS))
 	$(Q)strip -R .comment -o $@ $@.debug
 
-$(O)/measured-unlock.spdx.json: $(O)/measured-unlock $(O)/muctl unlock/deps/sbom
-	$(call say,SBOM,$@)
-	$(Q)unlock/deps/sbom $(VERSION) $(DEPS) $(O)/measured-unlock $(O)/muctl >$@.part
+# How many lines the trusted part has; fails if it has what the boot program has not, or uses what is outside it.
+$(O)/trusted: $(O)/measured-unlock unlock/rooms
+	$(Q)unlock/rooms $(O)/measured-unlock.map $(O)/libtrusted.a $(TRUSTED) >$@.part
 	$(Q)mv $@.part $@
 
-$(O)/libmu.a: $(call object,$(LIB_SRC))
+$(O)/measured-unlock.spdx.json: $(O)/measured-unlock $(O)/muctl
+$(O)/measured-unlock-verifier.spdx.json: $(O)/mu-verifier
+$(O)/%.spdx.json: unlock/deps/sbom
+	$(call say,SBOM,$@)
+	$(Q)unlock/deps/sbom $* $(VERSION) $(DEPS) $(filter $(PROGRAMS),$^) >$@.part
+	$(Q)mv $@.part $@
+
+$(O)/man/%: docs/man/% debian/changelog
+	$(Q)mkdir -p $(dir $@)
+	$(Q)date=$$(LC_ALL=C date -u -d "$$(sed -n 's/^ -- .*>  //p' debian/changelog | head -n 1)" +%F) && \
+	    sed "/^\.TH/{s/@VERSION@/$(VERSION)/;s/@DATE@/$$date/}" $< >$@
+
+# What must not steer a boot, and what is in an image: one table of each, for the dracut module and the programs.
+$(O)/doors_table.c: unlock/base/doors.awk
+$(O)/parts_table.c: unlock/doctor/parts.awk
+$(O)/%_table.c: dracut-module/%
+	$(call say,GEN,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(Q)awk -f $(filter %.awk,$^) $< >$@.part
+	$(Q)mv $@.part $@
+$(O)/%_table.o: $(O)/%_table.c $(O)/flags
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(O)/libtrusted.a: $(call object,$(TRUSTED_SRC)) $(O)/doors_table.o
+$(O)/libtools.a: $(call object,$(TOOLS_SRC)) $(O)/parts_table.o
 $(O)/libverifier.a: $(call object,$(VERIFIER_SRC))
-$(O)/libmu.a $(O)/libverifier.a:
+$(O)/libtrusted.a $(O)/libtools.a $(O)/libverifier.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
@@ -102,18 +144,23 @@ $(O)/%.o: %.c $(O)/flags
 	$(Q)$(CC) $(ALL_CFLAGS) $(INCLUDE) -MMD -MP -c -o $@ $<
 
 # Objects are made again when the compiler or its flags change.
-$(O)/flags: FORCE
+$(O)/flags: FORCE $(filter deps,$(MAKECMDGOALS))
 	@mkdir -p $(O)
-	@echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(CTL_LIBS))' | cmp -s - $@ || \
-	    echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(CTL_LIBS))' > $@
+	@echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(RELYING_LIBS))' | cmp -s - $@ || \
+	    echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(RELYING_LIBS))' > $@
 
-$(O)/unit/%: $(O)/tests/unit/%.o $(call object,$(UNIT_LIB)) $(O)/libverifier.a $(O)/libmu.a
+# What the relying side has of its own is linked into its tests alone.
+RELYING_UNIT := $(addprefix $(O)/unit/test_,store verifier watch)
+$(RELYING_UNIT): $(O)/libverifier.a
+$(RELYING_UNIT): private PKG_LIBS = $(RELYING_LIBS)
+$(O)/unit/%: $(O)/tests/unit/%.o $(call object,$(UNIT_LIB)) $(O)/libtools.a $(O)/libtrusted.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CTL_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %/libverifier.a,$^) $(O)/libtools.a $(O)/libtrusted.a -lcmocka $(PKG_LIBS)
 $(O)/tests/unit/%.o: INCLUDE := -Itests/unit
 
--include $(patsubst %.o,%.d,$(call object,$(LIB_SRC) $(VERIFIER_SRC) $(BOOT_SRC) $(CTL_SRC) $(UNIT_SRC) $(UNIT_LIB)))
+-include $(patsubst %.o,%.d,$(call object,$(TRUSTED_SRC) $(TOOLS_SRC) $(VERIFIER_SRC) $(BOOT_SRC) $(CTL_SRC) $(RELYING_SRC) $(UNIT_SRC) $(UNIT_LIB)))
+-include $(wildcard $(O)/tests/integration/*.d $(O)/tests/attacks/*.d)
 
 units: $(UNIT)
 
@@ -122,32 +169,32 @@ $(O)/%.tidy: %.c .clang-tidy $(wildcard unlock/*/*.h) $(O)/flags
 	$(Q)mkdir -p $(dir $@)
 	$(Q)clang-tidy --quiet $< -- $(ALL_CFLAGS) -DMU_ANALYZE 2>$@.log || { cat $@.log >&2; exit 1; }
 	$(Q)touch $@
-tidy: $(patsubst %.c,$(O)/%.tidy,$(LIB_SRC) $(VERIFIER_SRC) $(BOOT_SRC) $(CTL_SRC))
+tidy: $(patsubst %.c,$(O)/%.tidy,$(TRUSTED_SRC) $(TOOLS_SRC) $(VERIFIER_SRC) $(BOOT_SRC) $(CTL_SRC) $(RELYING_SRC))
 
 # Drives the providers for tests/integration/test_release.py.
-$(O)/integration/release_driver: $(O)/tests/integration/release_driver.o $(O)/libmu.a
+$(O)/integration/release_driver: $(O)/tests/integration/release_driver.o $(O)/libtrusted.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	$(call link,-o $@ $^ $(PKG_LIBS))
 
 # Makes and opens tokens, for tests/integration/test_token.py.
-$(O)/integration/token_driver: $(O)/tests/integration/token_driver.o $(O)/libmu.a
+$(O)/integration/token_driver: $(O)/tests/integration/token_driver.o $(O)/libtools.a $(O)/libtrusted.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	$(call link,-o $@ $^ $(PKG_LIBS))
 
 # Records in a store as a verifier would, for tests/integration/test_watch.py.
-$(O)/integration/store_driver: $(O)/tests/integration/store_driver.o $(O)/libverifier.a $(O)/libmu.a
+$(O)/integration/store_driver: $(O)/tests/integration/store_driver.o $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CTL_LIBS)
+	$(call link,-o $@ $^ $(RELYING_LIBS))
 
 # The real objects without some of the defences, for tests/integration/test_attacks.py.
 WEAKENED := $(shell sed -n -e 's/^WRAP.\([a-z_]*\),.*/\1/p' -e 's/^[a-z_ ]*[ *]__wrap_\([a-z_]*\).*;/\1/p' tests/attacks/weak.c)
-$(O)/attacks/weak: $(O)/tests/attacks/weak.o $(call object,$(BOOT_SRC)) $(O)/libmu.a
+$(O)/attacks/weak: $(O)/tests/attacks/weak.o $(call object,$(BOOT_SRC)) $(O)/libtrusted.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(sort $(WEAKENED))) -o $@ $^ $(PKG_LIBS)
+	$(call link,$(addprefix -Wl$(comma)--wrap=,$(sort $(WEAKENED))) -o $@ $^ $(PKG_LIBS))
 drivers: $(O)/integration/release_driver $(O)/integration/token_driver $(O)/integration/store_driver $(O)/attacks/weak
 
 # tests/fuzz/README.md. One build serves fuzzing, replaying and measuring: clang, sanitizers, coverage.
@@ -156,21 +203,20 @@ FUZZ_LIB   := $(filter-out $(FUZZ_SRC),$(wildcard tests/fuzz/*.c)) tests/unit/fa
 FUZZERS    := $(patsubst tests/fuzz/%.c,$(O)/%,$(FUZZ_SRC))
 SANITIZE   := address,undefined
 FUZZ_TIME  ?= 60
-fuzz-make   = +$(Q)$(MAKE) --no-print-directory STATIC=0 O=build/fuzz CC=clang HARDEN= fuzzers \
+fuzz-make   = +$(Q)$(MAKE) -j$(shell nproc) --no-print-directory STATIC=0 O=build/fuzz CC=clang HARDEN= fuzzers \
               CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,$(SANITIZE) -fno-sanitize-recover=all \
               -fprofile-instr-generate -fcoverage-mapping' LDFLAGS='-fsanitize=fuzzer,$(SANITIZE) -Wl,--no-gc-sections'
 
 $(O)/libfuzz.a: $(call object,$(FUZZ_LIB))
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
-$(O)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libfuzz.a $(O)/libverifier.a $(O)/libmu.a
+$(O)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libfuzz.a $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CTL_LIBS)
-$(O)/fuzz_initramfs: $(O)/unlock/ctl/initramfs.o
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(RELYING_LIBS)
 $(O)/tests/fuzz/%.o: INCLUDE := -Itests/unit -Itests/fuzz
 # What waits between attempts returns at once; answers come from the input.
-$(O)/fuzz_kms $(O)/fuzz_imds $(O)/fuzz_vault: WRAP := -Wl,--wrap=http_perform,--wrap=backoff_sleep
-$(O)/fuzz_tpm $(O)/fuzz_nsm: WRAP := -Wl,--wrap=backoff_sleep,--wrap=pause_ms,--wrap=log_line
+$(O)/fuzz_kms $(O)/fuzz_imds $(O)/fuzz_vault: WRAP := -Wl,--wrap=http_perform,--wrap=clock_pause_ms,--wrap=log_line
+$(O)/fuzz_tpm $(O)/fuzz_nsm: WRAP := -Wl,--wrap=clock_pause_ms,--wrap=log_line
 -include $(patsubst %.o,%.d,$(call object,$(FUZZ_SRC) $(FUZZ_LIB)))
 .PHONY: fuzzers fuzz fuzz-build fuzz-replay fuzz-coverage
 fuzzers: $(FUZZERS)
@@ -200,7 +246,7 @@ $(O)/wrap.args: $(O)/measured-unlock tests/faults/generate tests/faults/table $(
 $(call object,$(FAULTS_SRC)): $(O)/wrap.args
 $(call object,$(FAULTS_SRC)): INCLUDE := -I$(O) -mgeneral-regs-only
 -include $(patsubst %.o,%.d,$(call object,$(FAULTS_SRC)))
-$(O)/faults: $(call object,$(FAULTS_SRC)) $(call object,$(BOOT_SRC)) $(O)/libmu.a $(O)/wrap.args
+$(O)/faults: $(call object,$(FAULTS_SRC)) $(call object,$(BOOT_SRC)) $(O)/libtrusted.a $(O)/wrap.args
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) @$(O)/wrap.args -o $@ $(O)/wrap.S $(filter-out %.args,$^) $(PKG_LIBS) -ldl
 endif
@@ -211,18 +257,28 @@ setup:
 deps:
 	$(Q)CC='$(CC)' unlock/deps/build
 
-check: setup deps
-	$(Q)$(MAKE) --no-print-directory all drivers
-	$(Q)$(MAKE) --no-print-directory STATIC=0 all units
-	$(Q)$(MAKE) --no-print-directory faults-program
-	$(fuzz-make)
-	$(Q)tests/run
+JOBS := -j$(shell nproc)
 
-unit integration vm:
-	$(Q)$(MAKE) --no-print-directory all drivers
-	$(Q)$(MAKE) --no-print-directory STATIC=0 units
-	$(Q)$(MAKE) --no-print-directory faults-program
+check check-all: setup deps
+	$(Q)$(MAKE) $(JOBS) --no-print-directory all drivers
+	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 CI=1 all units drivers
+	$(Q)$(MAKE) $(JOBS) --no-print-directory faults-program
+	$(fuzz-make)
+	$(Q)tests/run $(if $(filter %-all,$@),--long)
+
+unit:
+	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 units
 	$(Q)tests/run $@
+
+test:
+	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 all units drivers
+	$(Q)tests/run of $(or $(T),$(error T=NAME: the name of a test or of a room))
+
+integration vm:
+	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 all
+	$(Q)$(MAKE) $(JOBS) --no-print-directory all drivers
+	$(Q)$(MAKE) $(JOBS) --no-print-directory faults-program
+	$(Q)tests/run --long $@
 
 faults: faults-program
 	$(Q)$(MAKE) --no-print-directory STATIC=0 all
@@ -239,39 +295,67 @@ bench: setup deps
 # DESTDIR may be a guest's root, so nothing here asks this machine where things belong.
 DRACUT_DIR := $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/55measured-unlock
 HOOKS      := $(wildcard hook/*)
-MAN        := $(wildcard docs/*.[1-8])
-UNITS      := $(wildcard unlock/packaging/systemd/*)
+PACKAGES   := measured-unlock measured-unlock-verifier
+VERIFIER_MAN := $(addprefix $(O)/man/,mu-verifier.8 muctl-verifier.conf.5 muctl-watch.conf.5)
+MAN        := $(filter-out $(VERIFIER_MAN),$(PAGES))
+COMPLETION := unlock/packaging/completion/muctl
+units_of    = $(wildcard unlock/packaging/$(1)/systemd/*)
 UNIT_DIR   := $(DESTDIR)$(PREFIX)/lib/systemd/system
+SHARE      := $(DESTDIR)$(PREFIX)/share
+# $(1) program, $(2) package, $(3) pages; one completion serves both programs
+define install_common
+	$(Q)install -D -m 755 $(O)/$(1) $(DESTDIR)$(PREFIX)/bin/$(1)
+	$(if $(SBOM),$(Q)install -D -m 644 $(O)/$(2).spdx.json $(SHARE)/doc/$(2)/$(2).spdx.json)
+	$(Q)install -d $(UNIT_DIR) $(DESTDIR)$(SYSCONFDIR)/measured-unlock
+	$(Q)install -m 644 $(call units_of,$(2)) $(UNIT_DIR)
+	$(Q)install -D -m 644 $(COMPLETION).bash $(SHARE)/bash-completion/completions/$(1)
+	$(Q)install -D -m 644 $(COMPLETION).zsh $(SHARE)/zsh/vendor-completions/_$(1)
+	$(Q)install -D -m 644 $(COMPLETION).fish $(SHARE)/fish/vendor_completions.d/$(1).fish
+	$(Q)unlock/packaging/documents $(2) '$(SHARE)/doc/$(2)'
+	$(Q)$(foreach page,$(3),install -D -m 644 $(page) $(SHARE)/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
+endef
 
-install: all
+install: $(addprefix install-,$(PACKAGES))
+
+install-measured-unlock: all
 	$(call say,INSTALL,$(or $(DESTDIR),/))
+	$(call install_common,muctl,measured-unlock,$(MAN))
 	$(Q)install -D -m 755 $(O)/measured-unlock $(DESTDIR)$(PREFIX)/lib/measured-unlock/measured-unlock
-	$(Q)install -D -m 755 $(O)/muctl $(DESTDIR)$(PREFIX)/bin/muctl
-	$(Q)install -d $(DRACUT_DIR) $(DESTDIR)$(SYSCONFDIR)/measured-unlock
+	$(Q)install -d $(DRACUT_DIR)
 	$(Q)install -m 755 dracut-module/module-setup.sh $(filter-out %.sh,$(HOOKS)) $(DRACUT_DIR)
-	$(Q)install -m 644 $(filter %.sh,$(HOOKS)) $(wildcard $(addprefix dracut-module/*.,service conf network)) $(DRACUT_DIR)
-	$(Q)install -D -m 644 dracut-module/amazon-roots.pem $(DESTDIR)$(PREFIX)/share/measured-unlock/amazon-roots.pem
-	$(if $(SBOM),$(Q)install -D -m 644 $(SBOM) $(DESTDIR)$(PREFIX)/share/doc/measured-unlock/$(notdir $(SBOM)))
-	$(Q)install -d $(UNIT_DIR)
-	$(Q)install -m 644 $(UNITS) $(UNIT_DIR)
-	$(Q)install -D -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muctl
-	$(Q)$(foreach page,$(MAN),install -D -m 644 $(page) \
-	    $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
+	$(Q)install -m 644 $(filter %.sh,$(HOOKS)) $(wildcard $(addprefix dracut-module/*.,service conf network)) $(addprefix dracut-module/,doors parts) \
+	    $(DRACUT_DIR)
+	$(Q)install -D -m 644 dracut-module/amazon-roots.pem $(SHARE)/measured-unlock/amazon-roots.pem
+
+install-measured-unlock-verifier: all
+	$(call say,INSTALL,$(or $(DESTDIR),/))
+	$(call install_common,mu-verifier,measured-unlock-verifier,$(VERIFIER_MAN))
+	$(Q)$(foreach kind,sysusers tmpfiles,install -D -m 644 unlock/packaging/measured-unlock-verifier/$(kind).conf \
+	    $(DESTDIR)$(PREFIX)/lib/$(kind).d/measured-unlock-verifier.conf &&) true
 
 uninstall:
 	$(call say,REMOVE,$(or $(DESTDIR),/))
-	$(Q)rm -rf $(DRACUT_DIR) $(addprefix $(DESTDIR)$(PREFIX)/,lib/measured-unlock share/measured-unlock share/doc/measured-unlock)
-	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/muctl $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muctl \
-	    $(addprefix $(UNIT_DIR)/,$(notdir $(UNITS))) \
-	    $(foreach page,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+	$(Q)rm -rf $(DRACUT_DIR) $(addprefix $(DESTDIR)$(PREFIX)/,lib/measured-unlock share/measured-unlock) $(addprefix $(SHARE)/doc/,$(PACKAGES))
+	$(Q)rm -f $(foreach program,muctl mu-verifier,$(DESTDIR)$(PREFIX)/bin/$(program) $(addprefix $(SHARE)/, \
+	    bash-completion/completions/$(program) zsh/vendor-completions/_$(program) fish/vendor_completions.d/$(program).fish)) \
+	    $(addprefix $(UNIT_DIR)/,$(notdir $(foreach name,$(PACKAGES),$(call units_of,$(name))))) \
+	    $(foreach kind,sysusers tmpfiles,$(DESTDIR)$(PREFIX)/lib/$(kind).d/measured-unlock-verifier.conf) \
+	    $(foreach page,$(MAN) $(VERIFIER_MAN),$(SHARE)/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 
-# Packages are of the static programs: what they need is in them.
+# $(1) the stage of all packages, $(2) name. A line of its own for $(MAKE), as make -n runs the lines that have it.
+define stage
+	$(Q)$(MAKE) --no-print-directory install-$(2) DESTDIR='$(1)/$(2)' PREFIX=/usr SYSCONFDIR=/etc
+
+endef
+
+# Packages are of the static programs: what they need is in them. debian/rules and measured-unlock.spec make the others.
+deb rpm: STAGE = $(abspath $(O))/package/$@
 deb rpm: all
 	$(if $(filter 1,$(STATIC)),,$(error A package holds the static programs: run 'make $@' without STATIC=0))
-	$(Q)rm -rf $(O)/package/$@*
-	$(Q)$(MAKE) --no-print-directory install DESTDIR='$(abspath $(O))/package/$@' PREFIX=/usr SYSCONFDIR=/etc
-	$(Q)cp $(DEPS)/versions $(O)/package/$@.versions
-	$(Q)unlock/packaging/build $@ '$(abspath $(O))/package/$@' '$(abspath $(O))' $(VERSION)
+	$(Q)rm -rf '$(STAGE)' '$(STAGE).rpm'
+	$(foreach name,$(PACKAGES),$(call stage,$(STAGE),$(name)))
+	$(Q)cp $(DEPS)/versions '$(STAGE)/versions'
+	$(Q)unlock/packaging/build $@ '$(STAGE)' '$(abspath $(O))'
 
 fmt:
 	$(Q)clang-format -i unlock/*/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch]
@@ -280,5 +364,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units tidy drivers setup deps check unit integration vm faults faults-program demo bench fmt clean install uninstall deb rpm FORCE
+.PHONY: all help units tidy drivers setup deps check check-all unit test integration vm faults faults-program demo bench fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm FORCE
 .SECONDARY:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/authorities.h"
+#include "appraise/authorities.h"
 
 #include <stddef.h>
 #include <unistd.h>

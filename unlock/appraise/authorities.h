@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VERIFIER_AUTHORITIES_H
-#define MU_VERIFIER_AUTHORITIES_H
+#ifndef MU_APPRAISE_AUTHORITIES_H
+#define MU_APPRAISE_AUTHORITIES_H
 
 /* Where this distribution keeps the public certificate authorities, in PEM; NULL: nowhere. */
 const char *authorities_file(void);

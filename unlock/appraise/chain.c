@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/chain.h"
+#include "appraise/chain.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -53,8 +53,7 @@ enum mu_status certificate_from_der(struct bytes der, const char *what, X509 **r
         return mu_fail(err, MU_REFUSE, "%s is not an X.509 certificate", what);
     if (pos != der.data + der.len)
         return mu_fail(err, MU_REFUSE, "%s has bytes after the certificate", what);
-    *ret = certificate;
-    certificate = NULL;
+    *ret = MU_TAKE(certificate);
     return MU_OK;
 }
 
@@ -76,8 +75,7 @@ enum mu_status certificate_from_pem(struct bytes pem, const char *what, X509 **r
         return mu_fail(err, MU_CONFIG, "%s: not a certificate in PEM", what);
     if (second != NULL)
         return mu_fail(err, MU_CONFIG, "%s: holds more than one certificate", what);
-    *ret = certificate;
-    certificate = NULL;
+    *ret = MU_TAKE(certificate);
     return MU_OK;
 }
 
@@ -154,8 +152,8 @@ static bool has_p384_key(X509 *certificate)
            OBJ_obj2nid(parameter) == NID_secp384r1 && X509_get0_pubkey(certificate) != NULL;
 }
 
-/* What X509_verify_cert leaves open when it is not told a purpose, or tolerates for old CAs.
- * Its strict mode is no way out: AWS's leaf has no key identifiers (RFC 5280, 4.2.1.1). */
+/* Checks that X509_verify_cert does not make without a purpose, or skips for old CAs. Its strict
+ * mode does not help: AWS's leaf has no key identifiers (RFC 5280, 4.2.1.1). */
 static const char *rule_broken(X509 *certificate, bool is_ca)
 {
     uint32_t flags = X509_get_extension_flags(certificate);
@@ -166,7 +164,7 @@ static const char *rule_broken(X509 *certificate, bool is_ca)
     if (X509_get_signature_nid(certificate) != NID_ecdsa_with_SHA384)
         return "is not signed with ecdsa-with-SHA384";
     if ((flags & EXFLAG_INVALID) != 0)
-        return "has extensions that are malformed or there twice";
+        return "has extensions that are malformed or occur twice";
     if ((flags & EXFLAG_BCONS) == 0)
         return "has no basicConstraints";
     if (((flags & EXFLAG_CA) != 0) != is_ca)
@@ -209,8 +207,8 @@ static bool is_expected(const STACK_OF(X509) * found, const STACK_OF(X509) * exp
     return true;
 }
 
-/* That the leaf is good below path[1], which is known to be. What does not hold is left to
- * verify_path, which says why. */
+/* True if the leaf is valid below path[1], which is known to be valid. If not, verify_path says
+ * why. */
 static bool leaf_is_below(STACK_OF(X509) * path, int64_t at)
 {
     MU_CLEANUP(free_store) X509_STORE *store = X509_STORE_new();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/chain_cache.h"
+#include "appraise/chain_cache.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
 
-#include "attest/chain.h"
+#include "appraise/chain.h"
 
 #define SETS                                                                                       \
     4096 /* with four ways: CA certificates of 16,384 instances, each of which has its own */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/cose.h"
+#include "appraise/cose.h"
 
 #include <string.h>
 
 #include <cbor.h>
 
-#include "attest/ecdsa.h"
+#include "appraise/ecdsa.h"
 
 #define HEAD_MAX ((size_t)9)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/ecdsa.h"
+#include "appraise/ecdsa.h"
 
 #include <openssl/ec.h>
 #include <openssl/err.h>

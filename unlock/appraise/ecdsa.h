@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_ATTEST_ECDSA_H
-#define MU_ATTEST_ECDSA_H
+#ifndef MU_APPRAISE_ECDSA_H
+#define MU_APPRAISE_ECDSA_H
 
 #include <openssl/evp.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/identity.h"
+#include "appraise/identity.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -10,8 +10,9 @@
 #include <openssl/pem.h>
 #include <openssl/pemerr.h>
 
-#include "attest/chain.h"
+#include "appraise/chain.h"
 #include "base/json.h"
+#include "base/text.h"
 
 #define PKCS7_BITS_MIN 2048
 #define SIGNATURE_BITS_MIN 1024
@@ -80,7 +81,7 @@ static enum mu_status decode_base64(struct bytes in, struct buffer *ret, struct 
         text.data[len - strlen(end)] = '\0';
         start += strlen(begin);
     }
-    if (base64_decode(start, IDENTITY_MAX_BYTES, ret, err) != MU_OK || ret->len == 0)
+    if (base64_decode(start, IDENTITY_MAX_BYTES, MU_REFUSE, ret, err) != MU_OK || ret->len == 0)
         return bad(err, "or its signature is not base64");
     return MU_OK;
 }
@@ -114,14 +115,14 @@ static enum mu_status check_signer(CMS_SignerInfo *signer, struct mu_error *err)
         return bad(err, "is signed with DSA: this is the form 'pkcs7', which is not accepted; "
                         "fetch /latest/dynamic/instance-identity/rsa2048 instead");
     if (nid != NID_rsaEncryption && nid != NID_sha256WithRSAEncryption)
-        return bad(err, "is signed with something else than RSA");
+        return bad(err, "is not signed with RSA");
     if (OBJ_obj2nid(digest->algorithm) != NID_sha256)
-        return bad(err, "is signed with another hash than SHA-256: fetch "
+        return bad(err, "is not signed with SHA-256: fetch "
                         "/latest/dynamic/instance-identity/rsa2048 instead");
     return MU_OK;
 }
 
-/* Certificates that it may bring along are not looked at. */
+/* Certificates inside the PKCS7 are ignored. */
 static enum mu_status parse_pkcs7(struct bytes ber, CMS_ContentInfo **ret,
                                   CMS_SignerInfo **ret_signer, struct mu_error *err)
 {
@@ -144,8 +145,7 @@ static enum mu_status parse_pkcs7(struct bytes ber, CMS_ContentInfo **ret,
         return bad(err, "does not have exactly one signature");
     MU_TRY(check_signer(sk_CMS_SignerInfo_value(signers, 0), err));
     *ret_signer = sk_CMS_SignerInfo_value(signers, 0);
-    *ret = cms;
-    cms = NULL;
+    *ret = MU_TAKE(cms);
     return MU_OK;
 }
 
@@ -225,11 +225,8 @@ static enum mu_status take(json_object *object, const char *name, char *to, size
 
     if (json_string(object, name, cap - 1, MU_REFUSE, &text, err) != MU_OK)
         return mu_context(err, "the identity document");
-    for (const char *c = text; *c != '\0'; c++)
-        if (*c <= ' ' || *c > '~')
-            return mu_fail(err, MU_REFUSE,
-                           "the identity document: %s holds something else than printable ASCII",
-                           name);
+    if (!text_is_word(text_view(text)))
+        return mu_fail(err, MU_REFUSE, "the identity document: %s is not printable ASCII", name);
     (void)snprintf(to, cap, "%s", text);
     return MU_OK;
 }
@@ -250,7 +247,7 @@ static enum mu_status read_facts(struct bytes text, struct identity_facts *ret,
     if (strlen(facts.account) != 12 || strspn(facts.account, "0123456789") != 12)
         return bad(err, "has an accountId that is not of 12 digits");
     if (strspn(facts.region, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(facts.region))
-        return bad(err, "has a region that is none");
+        return bad(err, "has an invalid region");
     *ret = facts;
     return MU_OK;
 }
@@ -297,7 +294,7 @@ static bool is_by(const struct identity *identity, X509 *certificate, int *ret_b
     bool pkcs7 = identity->pkcs7.data != NULL;
     EVP_PKEY *key = X509_get0_pubkey(certificate);
 
-    /* What AWS lists for a region has a DSA key, too. */
+    /* AWS's list for a region has a DSA key, too. */
     if (key == NULL || EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA ||
         EVP_PKEY_get_bits(key) < (pkcs7 ? PKCS7_BITS_MIN : SIGNATURE_BITS_MIN))
         return false;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_ATTEST_IDENTITY_H
-#define MU_ATTEST_IDENTITY_H
+#ifndef MU_APPRAISE_IDENTITY_H
+#define MU_APPRAISE_IDENTITY_H
 
 #include "base/bytes.h"
 
 #define IDENTITY_MAX_BYTES 16384
 
-/* An EC2 instance identity document, which says in AWS's name who an instance is, in one of the two
- * forms that IMDS has below /latest/dynamic/instance-identity/ with an RSA signature (EC2 User
+/* An EC2 instance identity document, in which AWS states the identity of an instance, in one of the
+ * two forms that IMDS has below /latest/dynamic/instance-identity/ with an RSA signature (EC2 User
  * Guide, "Verify the instance identity document"). */
 struct identity_evidence {
     struct bytes document;         /* "document", or "rsa2048" in PEM, base64 or DER */
@@ -16,7 +16,7 @@ struct identity_evidence {
     const char *certificates_name; /* for messages */
 };
 
-/* What it says; all empty where it cannot be read. Printable, without spaces. */
+/* What the document says; all empty if the document cannot be read. Printable, without spaces. */
 struct identity_facts {
     char instance_id[24];
     char account[13];
@@ -33,7 +33,7 @@ enum mu_status identity_read(const struct identity_evidence *evidence, struct id
 
 /* The same, and that one of the certificates, unexpired at `at` (seconds since 1970), made the
  * signature: RSA with SHA-256, of at least 2048 bits in PKCS7, of at least 1024 as "signature",
- * which is all that AWS has there. MU_REFUSE; MU_CONFIG where the certificates are none. */
+ * which is all that AWS has there. MU_REFUSE; MU_CONFIG if the certificates are invalid. */
 enum mu_status identity_verify(const struct identity_evidence *evidence, int64_t at, int *ret_bits,
                                struct mu_error *err) MU_MUST_CHECK;
 

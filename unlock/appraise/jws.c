@@ -1,67 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/token.h"
+#include "appraise/jws.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "attest/ecdsa.h"
-#include "attest/token_parts.h"
-
-enum mu_status token_split(const char *token, struct bytes *ret, size_t count, struct mu_error *err)
-{
-    size_t len = strnlen(token, TOKEN_MAX + 1);
-
-    if (len > TOKEN_MAX)
-        return mu_fail(err, MU_REFUSE, "the token is longer than %d characters", TOKEN_MAX);
-    for (size_t i = 0; i < count; i++) {
-        size_t part = strcspn(token, ".");
-
-        ret[i] = (struct bytes){(const uint8_t *)token, part};
-        token += part;
-        if (*token != (i + 1 < count ? '.' : '\0'))
-            return mu_fail(err, MU_REFUSE, "the token does not have %zu parts", count);
-        token++;
-    }
-    return MU_OK;
-}
-
-enum mu_status token_header(struct bytes part, const char *const *members, json_object **ret,
-                            struct mu_error *err)
-{
-    MU_CLEANUP(buffer_free) struct buffer text = {0};
-    MU_CLEANUP(json_free) json_object *header = NULL;
-
-    MU_TRY(base64url_decode(part, TOKEN_MAX, MU_REFUSE, &text, err));
-    MU_TRY(json_parse(buffer_view(&text), "token header", MU_REFUSE, &header, err));
-    MU_TRY(json_only(header, "token header", members, MU_REFUSE, err));
-    *ret = header;
-    header = NULL;
-    return MU_OK;
-}
-
-enum mu_status token_header_is(json_object *header, const char *name, const char *value,
-                               bool optional, struct mu_error *err)
-{
-    const char *found;
-
-    if (optional && !json_object_object_get_ex(header, name, NULL))
-        return MU_OK;
-    MU_TRY(json_string(header, name, 64, MU_REFUSE, &found, err));
-    if (strcmp(found, value) != 0)
-        return mu_fail(err, MU_REFUSE, "token header: \"%s\" is '%s', not '%s'", name, found,
-                       value);
-    return MU_OK;
-}
-
-enum mu_status token_encode_json(json_object *object, char **ret, struct mu_error *err)
-{
-    const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-                                                                  JSON_C_TO_STRING_NOSLASHESCAPE);
-
-    if (text == NULL)
-        return mu_oom(err);
-    return base64url_encode((struct bytes){(const uint8_t *)text, strlen(text)}, ret, err);
-}
+#include "appraise/ecdsa.h"
+#include "jose/token_parts.h"
 
 static enum mu_status signing_curve(EVP_PKEY *key, const struct jwk_curve **ret,
                                     struct mu_error *err)
@@ -81,9 +25,8 @@ static enum mu_status signing_input(EVP_PKEY *key, const struct jwk_curve *curve
     char kid[JWK_THUMBPRINT_SIZE];
 
     MU_TRY(jwk_thumbprint(key, kid, err));
-    if (!json_add(header, "alg", json_object_new_string(curve->alg)) ||
-        !json_add(header, "kid", json_object_new_string(kid)) ||
-        !json_add(header, "typ", json_object_new_string("JWT")))
+    if (!json_add_text(header, "alg", curve->alg) || !json_add_text(header, "kid", kid) ||
+        !json_add_text(header, "typ", "JWT"))
         return mu_oom(err);
     MU_TRY(token_encode_json(header, &first, err));
     MU_TRY(token_encode_json(claims, &second, err));
@@ -103,8 +46,7 @@ enum mu_status token_sign(EVP_PKEY *key, json_object *claims, char **ret, struct
 
     MU_TRY(signing_curve(key, &curve, err));
     MU_TRY(signing_input(key, curve, claims, &input, err));
-    MU_TRY(ecdsa_sign(key, curve->digest(), (struct bytes){(uint8_t *)input, strlen(input)},
-                      signature, 2 * curve->size, err));
+    MU_TRY(ecdsa_sign(key, curve->digest(), text_view(input), signature, 2 * curve->size, err));
     MU_TRY(base64url_encode((struct bytes){signature, 2 * curve->size}, &encoded, err));
     if (asprintf(ret, "%s.%s", input, encoded) < 0) {
         *ret = NULL;

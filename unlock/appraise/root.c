@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/root.h"
+#include "appraise/root.h"
 
 const char aws_nitro_root[] = "-----BEGIN CERTIFICATE-----\n"
                               "MIICETCCAZagAwIBAgIRAPkxdWgbkK/hHUbMtOTn+FYwCgYIKoZIzj0EAwMwSTEL\n"

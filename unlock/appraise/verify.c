@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/verify.h"
+#include "appraise/verify.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "attest/chain.h"
-#include "attest/cose.h"
-#include "attest/root.h"
+#include "appraise/chain.h"
+#include "appraise/cose.h"
+#include "appraise/root.h"
 #include "measure/baseline.h"
 
 struct verification {
     const struct document *document;
     const struct verify_policy *policy;
     X509 *root;
-    X509 *leaf; /* NULL if it is none; leaf_error says why */
+    X509 *leaf; /* NULL if invalid; leaf_error says why */
     struct mu_error leaf_error;
     uint64_t at_ms;
     struct verify_report *report;
@@ -84,7 +84,7 @@ static size_t hex_digits(const char *text)
 }
 
 /* "i-" and 8 or 17 digits (EC2 User Guide, "Resource IDs"), "-tpm", 16 digits. Returns the length
- * of the instance id, 0 if it is none of a NitroTPM's. */
+ * of the instance id, 0 if this is not the module id of a NitroTPM. */
 static size_t instance_id_length(const char *module_id)
 {
     size_t digits;
@@ -258,8 +258,8 @@ static enum mu_status check_identity_signature(struct verification *v, struct ve
     return MU_OK;
 }
 
-/* The certificate's name is the module id, the region and "aws". Its region counts, so that whoever
- * has one region's key for identity documents cannot speak about instances of another. */
+/* The certificate's name is the module id, the region and "aws". Its region counts, so that the key
+ * for identity documents of one region cannot sign for instances of another. */
 static enum mu_status check_identity_instance(struct verification *v, struct verify_check *check,
                                               struct mu_error *err)
 {
@@ -339,7 +339,7 @@ static enum mu_status run_check(struct verification *v, size_t i, struct mu_erro
     return MU_OK;
 }
 
-/* The first failure is what the message tells; the report has the others. */
+/* The message names the first failure; the report has the others. */
 static enum mu_status conclude(struct verify_report *report, bool require_all, struct mu_error *err)
 {
     for (size_t i = 0; i < VERIFY_CHECKS; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/verify_json.h"
+#include "appraise/verify_json.h"
 
 bool verify_add_checks(json_object *object, const struct verify_report *report)
 {
@@ -11,13 +11,9 @@ bool verify_add_checks(json_object *object, const struct verify_report *report)
         const struct verify_check *check = &report->check[i];
         json_object *item = json_object_new_object();
 
-        if (item == NULL || json_object_array_add(checks, item) != 0) {
-            json_free(&item);
-            return false;
-        }
-        if (!json_add(item, "name", json_object_new_string(check->name)) ||
-            !json_add(item, "result", json_object_new_string(verify_result_name(check->result))) ||
-            !json_add(item, "detail", json_object_new_string(check->detail)))
+        if (!json_append(checks, item) || !json_add_text(item, "name", check->name) ||
+            !json_add_text(item, "result", verify_result_name(check->result)) ||
+            !json_add_text(item, "detail", check->detail))
             return false;
     }
     return true;

@@ -5,12 +5,13 @@
 #include <string.h>
 
 #include "base/cbor.h"
+#include "base/text.h"
 
-#define COSE_SIGN1_TAG 0xd2 /* tag 18 (RFC 9052, 4.2), as one byte: libcbor 0.8 knows it not */
+#define COSE_SIGN1_TAG 0xd2 /* tag 18 (RFC 9052, 4.2), one byte: libcbor 0.8 does not know it */
 #define SIGNATURE_SIZE 96   /* ES384: r || s */
 #define PCR_SIZE 48
 #define FIELD_MAX 1024
-#define NAMES_MAX 32 /* members that are not known */
+#define NAMES_MAX 32 /* unknown members */
 
 /* RFC 9052, 3: {1: -35}, ES384 and nothing else. */
 static const uint8_t protected_es384[] = {0xa1, 0x01, 0x38, 0x22};
@@ -38,10 +39,8 @@ static enum mu_status read_module_id(struct reader *r, struct document *ret, str
     if (r->failed)
         return bad(err, "module_id", "is not a text string");
     MU_TRY(bytes_within(text, 1, sizeof(ret->module_id) - 1, "module_id", err));
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] <= ' ' || text.data[i] > '~')
-            return bad(err, "module_id", "holds something else than printable ASCII");
-    }
+    if (!text_is_word(text))
+        return bad(err, "module_id", "is not printable ASCII");
     memcpy(ret->module_id, text.data, text.len);
     return MU_OK;
 }
@@ -87,7 +86,7 @@ static enum mu_status read_enclave_pcrs(struct reader *r, struct document *ret,
 {
     (void)r;
     (void)ret;
-    return bad(err, "pcrs", "is there: this is the document of an enclave, not of a NitroTPM");
+    return bad(err, "pcrs", "is present: this is the document of an enclave, not of a NitroTPM");
 }
 
 static enum mu_status read_certificate(struct reader *r, struct document *ret, struct mu_error *err)
@@ -167,7 +166,8 @@ static size_t member_index(struct bytes name)
     return i;
 }
 
-/* RFC 8949, 5.6, also for names that mean nothing here: another reader may take the other one. */
+/* RFC 8949, 5.6: no duplicates, also of names that mean nothing here: another reader may use the
+ * other member. */
 static enum mu_status remember(struct bytes *names, size_t *count, struct bytes name,
                                struct mu_error *err)
 {
@@ -199,7 +199,7 @@ static enum mu_status parse_payload(struct document *ret, struct mu_error *err)
             continue;
         }
         if (seen[i])
-            return bad(err, members[i].name, "is there twice");
+            return bad(err, members[i].name, "occurs twice");
         seen[i] = true;
         MU_TRY(members[i].read(&r, ret, err));
     }

@@ -6,8 +6,8 @@
 
 #include <cbor.h>
 
-#include "base/cbor.h"
 #include "attest/document.h"
+#include "base/cbor.h"
 
 static void item_free(cbor_item_t **item)
 {
@@ -140,7 +140,6 @@ enum mu_status nsm_attest(struct tpm *tpm, const struct nsm_fields *fields,
     MU_TRY(check_field(fields->public_key, document.public_key, "public key", err));
     MU_TRY(check_field(fields->user_data, document.user_data, "user data", err));
     MU_TRY(check_field(fields->nonce, document.nonce, "nonce", err));
-    *ret_document = raw;
-    raw = (struct buffer){0};
+    *ret_document = MU_TAKE(raw);
     return MU_OK;
 }

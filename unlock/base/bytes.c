@@ -178,6 +178,18 @@ void writer_be32(struct writer *w, uint32_t value)
     writer_be16(w, (uint16_t)value);
 }
 
+void writer_le(struct writer *w, uint64_t value, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        writer_u8(w, (uint8_t)(value >> (8 * i)));
+}
+
+void writer_be64(struct writer *w, uint64_t value)
+{
+    writer_be32(w, (uint32_t)(value >> 32));
+    writer_be32(w, (uint32_t)value);
+}
+
 void hex_encode(struct bytes from, char *to)
 {
     static const char digits[] = "0123456789abcdef";
@@ -229,7 +241,8 @@ enum mu_status base64_encode(struct bytes from, char **ret, struct mu_error *err
     return MU_OK;
 }
 
-enum mu_status base64_decode(const char *from, size_t max, struct buffer *ret, struct mu_error *err)
+enum mu_status base64_decode(const char *from, size_t max, enum mu_status status,
+                             struct buffer *ret, struct mu_error *err)
 {
     static const char alphabet[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -239,12 +252,12 @@ enum mu_status base64_decode(const char *from, size_t max, struct buffer *ret, s
     MU_CLEANUP(buffer_free) struct buffer out = {0};
 
     if (len % 4 != 0 || padding > 2 || strspn(from + digits, "=") != padding)
-        return mu_fail(err, MU_CONFIG, "not base64");
+        return mu_fail(err, status, "not base64");
     if (len / 4 * 3 - padding > max)
-        return mu_fail(err, MU_CONFIG, "base64 of more than %zu bytes", max);
+        return mu_fail(err, status, "base64 of more than %zu bytes", max);
     MU_TRY(buffer_alloc(&out, len / 4 * 3, err));
     if (EVP_DecodeBlock(out.data, (const uint8_t *)from, (int)len) < 0)
-        return mu_fail(err, MU_CONFIG, "not base64");
+        return mu_fail(err, status, "not base64");
     out.len -= padding;
     /* RFC 4648, 3.5: bits that carry nothing must be zero. */
     if (padding > 0) {
@@ -252,10 +265,9 @@ enum mu_status base64_decode(const char *from, size_t max, struct buffer *ret, s
 
         (void)EVP_EncodeBlock(last, out.data + out.len - (3 - padding), (int)(3 - padding));
         if (memcmp(last, from + len - 4, 4) != 0)
-            return mu_fail(err, MU_CONFIG, "not base64");
+            return mu_fail(err, status, "not base64");
     }
-    *ret = out;
-    out = (struct buffer){0};
+    *ret = MU_TAKE(out);
     return MU_OK;
 }
 
@@ -293,8 +305,8 @@ enum mu_status base64url_decode(struct bytes from, size_t max, enum mu_status st
             return mu_fail(err, status, "not base64url");
         text.data[i] = in_safe != NULL ? (uint8_t)plain[in_safe - safe] : from.data[i];
     }
-    decoded = base64_decode((const char *)text.data, max, ret, err);
-    if (decoded == MU_CONFIG)
+    decoded = base64_decode((const char *)text.data, max, status, ret, err);
+    if (decoded == status)
         return mu_fail(err, status, "not base64url of at most %zu bytes", max);
     return decoded;
 }

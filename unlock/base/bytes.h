@@ -5,10 +5,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/error.h"
 
-/* A view of memory that somebody else owns. */
+/* A view of memory; its holder does not own that memory. */
 struct bytes {
     const uint8_t *data;
     size_t len;
@@ -20,14 +21,20 @@ struct buffer {
     size_t len;
 };
 
-void buffer_free(struct buffer *buffer);
-void string_free(char **text); /* for MU_CLEANUP on malloc'ed strings */
-enum mu_status buffer_alloc(struct buffer *ret, size_t len, struct mu_error *err) MU_MUST_CHECK;
+void buffer_free(struct buffer *buffer) MU_NONNULL;
+void string_free(char **text) MU_NONNULL; /* for MU_CLEANUP on malloc'ed strings */
+enum mu_status buffer_alloc(struct buffer *ret, size_t len,
+                            struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 enum mu_status buffer_copy(struct buffer *ret, struct bytes from,
-                           struct mu_error *err) MU_MUST_CHECK;
+                           struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 static inline struct bytes buffer_view(const struct buffer *b)
 {
     return (struct bytes){b->data, b->len};
+}
+/* Without its terminating zero byte; NULL is empty. */
+static inline struct bytes text_view(const char *text)
+{
+    return (struct bytes){(const uint8_t *)text, text != NULL ? strlen(text) : 0};
 }
 
 /* True if both hold the same bytes; constant time for equal lengths. */
@@ -44,19 +51,20 @@ struct reader {
 };
 
 struct reader reader_of(struct bytes b);
-uint8_t reader_u8(struct reader *r);
-uint16_t reader_be16(struct reader *r);
-uint32_t reader_be32(struct reader *r);
-uint64_t reader_be64(struct reader *r);
-uint16_t reader_le16(struct reader *r);
-uint32_t reader_le32(struct reader *r);
-uint64_t reader_le64(struct reader *r);
-struct bytes reader_take(struct reader *r, size_t len);
-void reader_copy(struct reader *r, void *to, size_t len); /* to is zeroed on failure */
-size_t reader_left(const struct reader *r);
-size_t reader_offset(const struct reader *r);
+uint8_t reader_u8(struct reader *r) MU_NONNULL;
+uint16_t reader_be16(struct reader *r) MU_NONNULL;
+uint32_t reader_be32(struct reader *r) MU_NONNULL;
+uint64_t reader_be64(struct reader *r) MU_NONNULL;
+uint16_t reader_le16(struct reader *r) MU_NONNULL;
+uint32_t reader_le32(struct reader *r) MU_NONNULL;
+uint64_t reader_le64(struct reader *r) MU_NONNULL;
+struct bytes reader_take(struct reader *r, size_t len) MU_NONNULL;
+void reader_copy(struct reader *r, void *to, size_t len) MU_NONNULL; /* to is zeroed on failure */
+size_t reader_left(const struct reader *r) MU_NONNULL;
+size_t reader_offset(const struct reader *r) MU_NONNULL;
 
-/* The counterpart, into memory of fixed size; what does not fit sets `failed`. */
+/* The counterpart of the reader, for memory of fixed size: a write that does not fit sets
+ * `failed`. */
 struct writer {
     uint8_t *data;
     size_t cap;
@@ -65,24 +73,28 @@ struct writer {
 };
 
 struct writer writer_into(void *data, size_t cap);
-void writer_u8(struct writer *w, uint8_t value);
-void writer_be16(struct writer *w, uint16_t value);
-void writer_be32(struct writer *w, uint32_t value);
-void writer_bytes(struct writer *w, struct bytes b);
+void writer_u8(struct writer *w, uint8_t value) MU_NONNULL;
+void writer_be16(struct writer *w, uint16_t value) MU_NONNULL;
+void writer_be32(struct writer *w, uint32_t value) MU_NONNULL;
+void writer_le(struct writer *w, uint64_t value, size_t size) MU_NONNULL; /* size low bytes */
+void writer_be64(struct writer *w, uint64_t value) MU_NONNULL;
+void writer_bytes(struct writer *w, struct bytes b) MU_NONNULL;
 
 /* Lower-case hex; `to` holds 2 * len + 1 characters. */
-void hex_encode(struct bytes from, char *to);
+void hex_encode(struct bytes from, char *to) MU_NONNULL;
 /* Accepts either case, exactly 2 * len digits and nothing else. */
-bool hex_decode(const char *from, uint8_t *to, size_t len);
-/* Standard alphabet with padding, no white space (RFC 4648, 4). Decoding refuses anything else. */
-enum mu_status base64_encode(struct bytes from, char **ret, struct mu_error *err) MU_MUST_CHECK;
-enum mu_status base64_decode(const char *from, size_t max, struct buffer *ret,
-                             struct mu_error *err) MU_MUST_CHECK;
-/* The alphabet safe in URLs, without padding (RFC 4648, 5; RFC 7515, 2). Each text of some bytes is
- * the only one: whatever else is refused with class `status`, as is what has more than max bytes.
- */
-enum mu_status base64url_encode(struct bytes from, char **ret, struct mu_error *err) MU_MUST_CHECK;
+bool hex_decode(const char *from, uint8_t *to, size_t len) MU_NONNULL;
+/* Standard alphabet with padding, no white space (RFC 4648, 4). Any other text, and data of more
+ * than max bytes, are refused with class `status`. */
+enum mu_status base64_encode(struct bytes from, char **ret,
+                             struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
+enum mu_status base64_decode(const char *from, size_t max, enum mu_status status,
+                             struct buffer *ret, struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
+/* The alphabet safe in URLs, without padding (RFC 4648, 5; RFC 7515, 2). Bytes have exactly one
+ * such text. Any other text, and data of more than max bytes, are refused with class `status`. */
+enum mu_status base64url_encode(struct bytes from, char **ret,
+                                struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 enum mu_status base64url_decode(struct bytes from, size_t max, enum mu_status status,
-                                struct buffer *ret, struct mu_error *err) MU_MUST_CHECK;
+                                struct buffer *ret, struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 
 #endif

@@ -5,7 +5,7 @@
 #include "base/bytes.h"
 
 /* Reads CBOR (RFC 8949) in place over a struct reader: nothing is allocated, strings are views, and
- * as with the reader what does not fit sets `failed`, which stays set. Arrays and maps may have a
+ * a read that does not fit sets the reader's `failed`, which stays set. Arrays and maps may have a
  * definite or indefinite length; strings in chunks (RFC 8949, 3.2.3) fail, since no view can cover
  * them and no known producer makes them. */
 
@@ -30,26 +30,26 @@ struct cbor_token {
 };
 
 /* The next data item's head, with the content of a string. */
-struct cbor_token cbor_next(struct reader *r);
+struct cbor_token cbor_next(struct reader *r) MU_NONNULL;
 
 /* A head of exactly this kind. */
-uint64_t cbor_unsigned(struct reader *r);
-struct bytes cbor_string(struct reader *r, enum cbor_kind kind);
-/* The same or null, for which data is NULL. */
-struct bytes cbor_bytes_or_null(struct reader *r);
+uint64_t cbor_unsigned(struct reader *r) MU_NONNULL;
+struct bytes cbor_string(struct reader *r, enum cbor_kind kind) MU_NONNULL;
+/* A byte string or null; for null, data is NULL. */
+struct bytes cbor_bytes_or_null(struct reader *r) MU_NONNULL;
 
 /* for (items = cbor_enter(r, CBOR_MAP); cbor_more(r, &items);) { read key, read value } */
 struct cbor_items {
     uint64_t left;
     bool indefinite;
 };
-struct cbor_items cbor_enter(struct reader *r, enum cbor_kind kind);
-bool cbor_more(struct reader *r, struct cbor_items *items);
+struct cbor_items cbor_enter(struct reader *r, enum cbor_kind kind) MU_NONNULL;
+bool cbor_more(struct reader *r, struct cbor_items *items) MU_NONNULL;
 
 /* Passes over one data item, at most eight levels deep. */
-void cbor_skip(struct reader *r);
+void cbor_skip(struct reader *r) MU_NONNULL;
 
 /* True if the text is exactly this. */
-bool cbor_text_is(struct bytes text, const char *value);
+bool cbor_text_is(struct bytes text, const char *value) MU_NONNULL;
 
 #endif

@@ -7,26 +7,22 @@
 #include <stdint.h>
 
 /* Microseconds since boot (CLOCK_BOOTTIME). */
-uint64_t now_us(void);
+uint64_t clock_now_us(void);
 
-/* A point on that clock after which nothing is started any more. It has passed at once when another
- * thread sets *stop (NULL: nobody does). */
+/* A point on that clock after which nothing new is started. The deadline also counts as passed once
+ * *stop or *part is set: *stop by another thread or a signal, *part to end only a part of the work.
+ * NULL: never set. */
 struct deadline {
     uint64_t at_us;
-    const atomic_bool *stop;
+    const atomic_bool *stop, *part;
 };
 
 struct deadline deadline_in(uint64_t seconds);
 bool deadline_passed(struct deadline deadline);
-/* Milliseconds left, at most `cap`, 0 when passed. */
+/* Milliseconds left, at most `cap`; 0 if the deadline has passed. */
 unsigned deadline_left_ms(struct deadline deadline, unsigned cap);
 
-/* Sleeps as long as attempt number `attempt` (0, 1, ...) of a retry should wait: first_ms, doubled
- * each time up to cap_ms, with jitter, never past the deadline. False when the deadline has passed.
- */
-bool backoff_sleep(unsigned attempt, unsigned first_ms, unsigned cap_ms, struct deadline deadline);
-
-/* Sleeps `ms`, at most until the deadline; false when it has passed. */
-bool pause_ms(unsigned ms, struct deadline deadline);
+/* Sleeps `ms`, at most until the deadline; false if the deadline has passed. */
+bool clock_pause_ms(unsigned ms, struct deadline deadline);
 
 #endif

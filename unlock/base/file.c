@@ -16,11 +16,24 @@ static bool is_dash(const char *path)
     return strcmp(path, "-") == 0;
 }
 
-static void close_fd(int *fd)
+bool path_is_in(const char *path, const char *folder)
 {
-    if (*fd > STDERR_FILENO)
+    size_t len = strlen(folder);
+
+    return strncmp(path, folder, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
+void fd_close(int *fd)
+{
+    if (*fd >= 0)
         (void)close(*fd);
     *fd = -1;
+}
+
+static void close_unless_standard(int *fd)
+{
+    if (*fd > STDERR_FILENO)
+        fd_close(fd);
 }
 
 /* sysfs and pipes tell no size. */
@@ -54,14 +67,13 @@ enum mu_status file_read_fd(int fd, const char *path, size_t max, struct buffer 
             return mu_fail(err, MU_CONFIG, "%s: larger than %zu bytes", path, max);
     }
     all.data[all.len] = 0;
-    *ret = all;
-    all = (struct buffer){0};
+    *ret = MU_TAKE(all);
     return MU_OK;
 }
 
 enum mu_status file_read(const char *path, size_t max, struct buffer *ret, struct mu_error *err)
 {
-    MU_CLEANUP(close_fd) int fd = STDIN_FILENO;
+    MU_CLEANUP(close_unless_standard) int fd = STDIN_FILENO;
 
     if (is_dash(path))
         return file_read_fd(fd, "standard input", max, ret, err);
@@ -101,7 +113,7 @@ static enum mu_status sync_folder_of(const char *path, struct mu_error *err)
 {
     const char *slash = strrchr(path, '/');
     char *folder = slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path) + 1);
-    MU_CLEANUP(close_fd) int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    MU_CLEANUP(fd_close) int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     int failed = fd >= 0 && fsync(fd) != 0 && errno != EINVAL;
 
     free(folder);
@@ -114,7 +126,7 @@ static enum mu_status replace(const char *path, struct bytes content, unsigned m
                               struct mu_error *err)
 {
     MU_CLEANUP(remove_temporary) char *temporary = NULL;
-    MU_CLEANUP(close_fd) int fd = -1;
+    MU_CLEANUP(fd_close) int fd = -1;
     char *name;
 
     if (asprintf(&name, "%s.XXXXXX", path) < 0)
@@ -136,7 +148,7 @@ static enum mu_status replace(const char *path, struct bytes content, unsigned m
 enum mu_status file_write(const char *path, struct bytes content, unsigned mode,
                           struct mu_error *err)
 {
-    MU_CLEANUP(close_fd) int fd = STDOUT_FILENO;
+    MU_CLEANUP(close_unless_standard) int fd = STDOUT_FILENO;
     struct stat st;
 
     if (is_dash(path))

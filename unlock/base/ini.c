@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "base/conf.h"
+#include "base/ini.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,20 +8,19 @@
 
 #define FILE_MAX 65536u
 #define VALUE_MAX 1024u
-#define NAME_MAX_LENGTH 64u
 
-const char *const conf_flags[] = {"no", "yes", NULL};
+const char *const ini_flags[] = {"no", "yes", NULL};
 
-/* Where the parser stands. */
+/* The state of the parser. */
 struct parser {
     const char *path;
     unsigned line;
-    const struct conf_schema *schema;
+    const struct ini_schema *schema;
     char *target;
-    const struct conf_section *section; /* NULL before the first one */
-    char *into;                         /* the structure that its keys go to */
-    uint64_t seen_sections;             /* bit i: sections[i] */
-    uint64_t seen_keys;                 /* bit i: keys[i], of the current section */
+    const struct ini_section *section; /* NULL before the first one */
+    char *into;                        /* the structure that its keys go to */
+    uint64_t seen_sections;            /* bit i: sections[i] */
+    uint64_t seen_keys;                /* bit i: keys[i], of the current section */
 };
 #define BIT(i) ((uint64_t)1 << (i))
 
@@ -30,26 +29,26 @@ static char **string_at(char *structure, size_t offset)
     return (char **)(void *)(structure + offset);
 }
 
-static size_t *count_of(const struct conf_section *section, char *target)
+static size_t *count_of(const struct ini_section *section, char *target)
 {
     return (size_t *)(void *)(target + section->count);
 }
 
-static void free_section(const struct conf_schema *schema, const struct conf_section *section,
+static void free_section(const struct ini_schema *schema, const struct ini_section *section,
                          char *structure)
 {
     for (size_t i = 0; i < schema->key_count; i++) {
-        const struct conf_key *key = &schema->keys[i];
+        const struct ini_key *key = &schema->keys[i];
 
         if (key->kind < KIND_NUMBER && strcmp(key->section, section->name) == 0)
             string_free(string_at(structure, key->offset));
     }
 }
 
-void conf_free(const struct conf_schema *schema, void *target)
+void ini_free(const struct ini_schema *schema, void *target)
 {
     for (size_t i = 0; i < schema->section_count; i++) {
-        const struct conf_section *section = &schema->sections[i];
+        const struct ini_section *section = &schema->sections[i];
         char *structure = (char *)target + section->offset;
 
         if (section->size == 0) {
@@ -70,11 +69,11 @@ static bool starts_with(const char *text, const char *prefix)
 }
 
 /* A device-mapper name that is also a safe file name; "control" is device-mapper's own. */
-static bool is_name(const char *text)
+bool ini_is_name(const char *text)
 {
     size_t len = strlen(text);
 
-    return len >= 1 && len <= NAME_MAX_LENGTH &&
+    return len >= 1 && len <= INI_NAME_MAX &&
            strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") ==
                len &&
            strcmp(text, ".") != 0 && strcmp(text, "..") != 0 && strcmp(text, "control") != 0;
@@ -91,7 +90,26 @@ static bool is_device(const char *text)
 }
 
 /* NULL if the value may stand there; else what it must be. */
-static const char *text_rule(enum conf_kind kind, const char *value)
+struct bytes ini_next_item(const char **at, const char *between)
+{
+    const char *from = *at + strspn(*at, between);
+    size_t len = strcspn(from, between);
+
+    *at = from + len;
+    return (struct bytes){(const uint8_t *)from, len};
+}
+
+bool ini_lists(const char *list, const char *between, const char *item)
+{
+    struct bytes wanted = {(const uint8_t *)item, strlen(item)}, listed;
+
+    while ((listed = ini_next_item(&list, between)).len > 0)
+        if (bytes_equal(listed, wanted))
+            return true;
+    return false;
+}
+
+static const char *text_rule(enum ini_kind kind, const char *value)
 {
     switch (kind) {
     case KIND_PATH:
@@ -109,7 +127,8 @@ static const char *text_rule(enum conf_kind kind, const char *value)
                    ? NULL
                    : "must be an absolute path, UUID=, PARTUUID=, PARTLABEL= or LABEL=";
     case KIND_NAME:
-        return is_name(value) ? NULL : "must be 1 to 64 of A-Z a-z 0-9 _ . -, and not \"control\"";
+        return ini_is_name(value) ? NULL
+                                  : "must be 1 to 64 of A-Z a-z 0-9 _ . -, and not \"control\"";
     case KIND_ARN:
         return starts_with(value, "arn:") && strstr(value, ":key/") != NULL
                    ? NULL
@@ -119,8 +138,8 @@ static const char *text_rule(enum conf_kind kind, const char *value)
     }
 }
 
-static enum mu_status set_text(const struct parser *p, const struct conf_key *key,
-                               const char *value, struct mu_error *err)
+static enum mu_status set_text(const struct parser *p, const struct ini_key *key, const char *value,
+                               struct mu_error *err)
 {
     char **field = string_at(p->into, key->offset);
     const char *rule = text_rule(key->kind, value);
@@ -136,7 +155,7 @@ static enum mu_status set_text(const struct parser *p, const struct conf_key *ke
     return MU_OK;
 }
 
-static enum mu_status set_number(const struct parser *p, const struct conf_key *key,
+static enum mu_status set_number(const struct parser *p, const struct ini_key *key,
                                  const char *value, struct mu_error *err)
 {
     void *field = p->into + key->offset;
@@ -154,8 +173,8 @@ static enum mu_status set_number(const struct parser *p, const struct conf_key *
     return MU_OK;
 }
 
-static enum mu_status set_word(const struct parser *p, const struct conf_key *key,
-                               const char *value, struct mu_error *err)
+static enum mu_status set_word(const struct parser *p, const struct ini_key *key, const char *value,
+                               struct mu_error *err)
 {
     void *field = p->into + key->offset;
     unsigned i = 0;
@@ -172,19 +191,19 @@ static enum mu_status set_word(const struct parser *p, const struct conf_key *ke
         *(unsigned *)field = i; /* an enum */
     return MU_OK;
 }
-static enum mu_status begin_named(struct parser *p, const struct conf_section *section,
+static enum mu_status begin_named(struct parser *p, const struct ini_section *section,
                                   const char *name, struct mu_error *err)
 {
     size_t *count = count_of(section, p->target);
     char *first = p->target + section->offset;
     char *into = first + *count * section->size;
 
-    if (!is_name(name))
+    if (!ini_is_name(name))
         return mu_fail(err, MU_CONFIG, "%s:%u: %s name %s", p->path, p->line, section->name,
                        text_rule(KIND_NAME, ""));
     for (size_t i = 0; i < *count; i++)
         if (strcmp(*string_at(first + i * section->size, 0), name) == 0)
-            return mu_fail(err, MU_CONFIG, "%s:%u: %s %s is there twice", p->path, p->line,
+            return mu_fail(err, MU_CONFIG, "%s:%u: %s %s occurs twice", p->path, p->line,
                            section->name, name);
     if (*count == section->max)
         return mu_fail(err, MU_CONFIG, "%s:%u: more than %zu %ss", p->path, p->line, section->max,
@@ -197,11 +216,11 @@ static enum mu_status begin_named(struct parser *p, const struct conf_section *s
     return MU_OK;
 }
 
-static enum mu_status begin_plain(struct parser *p, const struct conf_section *section, size_t bit,
+static enum mu_status begin_plain(struct parser *p, const struct ini_section *section, size_t bit,
                                   struct mu_error *err)
 {
     if ((p->seen_sections & BIT(bit)) != 0)
-        return mu_fail(err, MU_CONFIG, "%s:%u: section [%s] is there twice", p->path, p->line,
+        return mu_fail(err, MU_CONFIG, "%s:%u: section [%s] occurs twice", p->path, p->line,
                        section->name);
     p->seen_sections |= BIT(bit);
     p->into = p->target + section->offset;
@@ -215,7 +234,7 @@ static enum mu_status begin_section(struct parser *p, const char *line, struct m
 
     p->seen_keys = 0;
     for (size_t i = 0; i < p->schema->section_count; i++) {
-        const struct conf_section *section = &p->schema->sections[i];
+        const struct ini_section *section = &p->schema->sections[i];
 
         if (strlen(section->name) != len || strncmp(section->name, line, len) != 0 ||
             (section->size != 0) != (line[len] == ' '))
@@ -230,7 +249,7 @@ static enum mu_status begin_section(struct parser *p, const char *line, struct m
 static enum mu_status set_key(struct parser *p, const char *name, const char *value,
                               struct mu_error *err)
 {
-    const struct conf_key *keys = p->schema->keys;
+    const struct ini_key *keys = p->schema->keys;
     size_t i = 0;
 
     if (p->section == NULL)
@@ -243,7 +262,7 @@ static enum mu_status set_key(struct parser *p, const char *name, const char *va
         return mu_fail(err, MU_CONFIG, "%s:%u: unknown key \"%.64s\" in section [%s]", p->path,
                        p->line, name, p->section->name);
     if ((p->seen_keys & BIT(i)) != 0)
-        return mu_fail(err, MU_CONFIG, "%s:%u: %s is there twice", p->path, p->line, name);
+        return mu_fail(err, MU_CONFIG, "%s:%u: %s occurs twice", p->path, p->line, name);
     p->seen_keys |= BIT(i);
     if (value[0] == '\0' || strlen(value) > VALUE_MAX)
         return mu_fail(err, MU_CONFIG, "%s:%u: %s must have 1 to %u characters", p->path, p->line,
@@ -296,8 +315,8 @@ static enum mu_status parse_line(struct parser *p, char *line, struct mu_error *
     return set_key(p, trim(line), trim(equals + 1), err);
 }
 
-enum mu_status conf_load(const char *path, const struct conf_schema *schema, void *target,
-                         struct mu_error *err)
+enum mu_status ini_load(const char *path, const struct ini_schema *schema, void *target,
+                        struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer file = {0};
     struct parser p = {.path = path, .schema = schema, .target = target};

@@ -7,6 +7,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 #define JSON_DEPTH 16
 
 void json_free(json_object **object)
@@ -15,7 +17,7 @@ void json_free(json_object **object)
     *object = NULL;
 }
 
-/* No deeper than the parser lets it be. */
+/* The parser bounds the depth. */
 static void wipe_strings(json_object *object)
 {
     if (json_object_is_type(object, json_type_string)) {
@@ -112,30 +114,14 @@ static bool scan_string(struct reader *r)
     }
 }
 
-/* RFC 3629, 4: no overlong forms, no surrogates, nothing above U+10FFFF. */
 static bool is_utf8(struct bytes text)
 {
-    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
     struct reader r = reader_of(text);
+    uint32_t character;
 
-    while (reader_left(&r) > 0) {
-        uint8_t c = reader_u8(&r);
-        unsigned more = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
-        uint32_t code = more == 0 ? c : c & (0x3fu >> more);
-
-        if ((c >= 0x80 && c < 0xc0) || c >= 0xf8)
-            return false;
-        for (unsigned i = 0; i < more; i++) {
-            uint8_t next = reader_u8(&r);
-
-            if ((next & 0xc0) != 0x80)
-                return false;
-            code = code << 6 | (next & 0x3fu);
-        }
-        if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-            return false;
-    }
-    return !r.failed;
+    while (utf8_next(&r, &character))
+        ;
+    return reader_left(&r) == 0;
 }
 
 static bool scan_name(struct reader *r)
@@ -153,7 +139,7 @@ static bool scan_name(struct reader *r)
     return false;
 }
 
-/* A number or a name, to where it must end. */
+/* A number or a name, up to its end. */
 static bool scan_word(struct reader *r)
 {
     if (!scan_name(r) && !scan_number(r))
@@ -224,8 +210,8 @@ static bool grow_buffer(json_tokener *tokener, size_t len)
     return grown;
 }
 
-static enum mu_status parse(struct bytes text, const char *what, enum mu_status status,
-                            json_object **ret, struct mu_error *err)
+static enum mu_status parse_strictly(struct bytes text, const char *what, enum mu_status status,
+                                     json_object **ret, struct mu_error *err)
 {
     MU_CLEANUP(free_tokener) json_tokener *tokener = json_tokener_new_ex(JSON_DEPTH);
     MU_CLEANUP(json_wipe) json_object *object = NULL;
@@ -236,7 +222,7 @@ static enum mu_status parse(struct bytes text, const char *what, enum mu_status 
         return mu_oom(err);
     object = json_tokener_parse_ex(tokener, (const char *)text.data, (int)text.len);
     end = json_tokener_get_parse_end(tokener);
-    /* A number ends only where something follows. */
+    /* The end of a number shows only when something follows it. */
     if (json_tokener_get_error(tokener) == json_tokener_continue)
         object = json_tokener_parse_ex(tokener, " ", 1);
     error = json_tokener_get_error(tokener);
@@ -248,9 +234,22 @@ static enum mu_status parse(struct bytes text, const char *what, enum mu_status 
         end++;
     if (end != text.len)
         return mu_fail(err, status, "%s: not JSON: something follows the value", what);
-    *ret = object;
-    object = NULL;
+    *ret = MU_TAKE(object);
     return MU_OK;
+}
+
+/* What PowerShell's redirection and "Out-File -Encoding utf8" write (RFC 8259, 8.1). */
+static const char *foreign_encoding(struct bytes text)
+{
+    static const uint8_t mark[] = {0xef, 0xbb, 0xbf};
+
+    if (text.len >= sizeof(mark) && memcmp(text.data, mark, sizeof(mark)) == 0)
+        return "it begins with a byte order mark: save it as UTF-8 without one";
+    if (text.len >= 2 &&
+        ((text.data[0] == 0xff && text.data[1] == 0xfe) ||
+         (text.data[0] == 0xfe && text.data[1] == 0xff) || text.data[0] == 0 || text.data[1] == 0))
+        return "it is in UTF-16 or UTF-32: save it as UTF-8";
+    return NULL;
 }
 
 enum mu_status json_parse(struct bytes text, const char *what, enum mu_status status,
@@ -262,14 +261,16 @@ enum mu_status json_parse(struct bytes text, const char *what, enum mu_status st
 
     if (text.len >= INT_MAX)
         return mu_fail(err, status, "%s: too large for JSON", what);
+    if (foreign_encoding(text) != NULL)
+        return mu_fail(err, status, "%s: not JSON according to RFC 8259: %s", what,
+                       foreign_encoding(text));
     if (!is_utf8(text) || !scan(text, &written))
-        return mu_fail(err, status, "%s: not JSON as RFC 8259 has it", what);
-    MU_TRY(parse(text, what, status, &object, err));
+        return mu_fail(err, status, "%s: not JSON according to RFC 8259", what);
+    MU_TRY(parse_strictly(text, what, status, &object, err));
     (void)json_c_visit(object, 0, count_member, &kept);
     if (kept != written)
         return mu_fail(err, status, "%s: a JSON object has two members of one name", what);
-    *ret = object;
-    object = NULL;
+    *ret = MU_TAKE(object);
     return MU_OK;
 }
 
@@ -286,13 +287,32 @@ bool json_add_text(json_object *object, const char *name, const char *text)
     return json_add(object, name, json_object_new_string(text));
 }
 
+bool json_add_null(json_object *object, const char *name)
+{
+    return object != NULL && json_object_object_add(object, name, NULL) == 0;
+}
+
+bool json_append(json_object *array, json_object *value)
+{
+    if (array != NULL && value != NULL && json_object_array_add(array, value) == 0)
+        return true;
+    json_object_put(value);
+    return false;
+}
+
+const char *json_text(json_object *object)
+{
+    return json_object_to_json_string_ext(object,
+                                          JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
 enum mu_status json_member(json_object *object, const char *name, enum json_type type,
                            enum mu_status status, json_object **ret, struct mu_error *err)
 {
     json_object *member = NULL;
 
     if (!json_object_is_type(object, json_type_object))
-        return mu_fail(err, status, "\"%s\": what should hold it is not a JSON object", name);
+        return mu_fail(err, status, "\"%s\": the value around it is not a JSON object", name);
     if (!json_object_object_get_ex(object, name, &member))
         return mu_fail(err, status, "\"%s\" is missing", name);
     if (!json_object_is_type(member, type))
@@ -317,6 +337,29 @@ enum mu_status json_string(json_object *object, const char *name, size_t max, en
         return mu_fail(err, status, "\"%s\" holds a zero byte", name);
     *ret = text;
     return MU_OK;
+}
+
+const char *json_text_of(json_object *object, const char *name)
+{
+    json_object *member = NULL;
+
+    return json_object_object_get_ex(object, name, &member) &&
+                   json_object_is_type(member, json_type_string)
+               ? json_object_get_string(member)
+               : "";
+}
+
+enum mu_status json_base64(json_object *object, const char *name, size_t max, enum mu_status status,
+                           struct buffer *ret, struct mu_error *err)
+{
+    const char *text;
+
+    MU_TRY(json_string(object, name, 4 * (max / 3 + 1), status, &text, err));
+    if (base64_decode(text, max, status, ret, err) == MU_OK)
+        return MU_OK;
+    if (err->status != status)
+        return err->status;
+    return mu_fail(err, status, "\"%s\" is not base64 of at most %zu bytes", name, max);
 }
 
 enum mu_status json_integer(json_object *object, const char *name, int64_t min, int64_t max,

@@ -46,7 +46,7 @@ static void put(const char *indent, const char *text, size_t len)
     int n = snprintf(line, sizeof(line), "%.32s: %s%.*s\n", program, indent, (int)len, text);
 
     if (n > 0 && (size_t)n < sizeof(line) && write(STDERR_FILENO, line, (size_t)n) < 0)
-        return; /* there is nobody left to tell */
+        return; /* nothing is left to report it to */
 }
 
 size_t log_fold(const char *text, size_t room)

@@ -23,7 +23,7 @@
 
 #define BIT(n) (1ull << (n))
 /* Device-mapper; /dev/tpmrm0, which may belong to another user; mlock; the nodes that libdevmapper
- * makes where udev does not. */
+ * makes if udev does not. */
 static const uint64_t KEPT_CAPABILITIES =
     BIT(CAP_SYS_ADMIN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_IPC_LOCK) | BIT(CAP_MKNOD);
 
@@ -52,6 +52,8 @@ static const uint32_t allowed_calls[] = {
     /* what the process is */
     SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_sysinfo, SYS_prlimit64,
     SYS_getrlimit, SYS_prctl, SYS_getpriority, SYS_setpriority,
+    /* what follows this sandbox, and can only take away more */
+    SYS_landlock_create_ruleset, SYS_landlock_add_rule, SYS_landlock_restrict_self,
     /* libcryptsetup hands the volume key to dm-crypt by the kernel's key ring; libdevmapper waits
      * for udev by a semaphore */
     SYS_add_key, SYS_request_key, SYS_keyctl, SYS_semget, SYS_semop, SYS_semtimedop, SYS_semctl,

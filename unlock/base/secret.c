@@ -17,8 +17,13 @@
 
 static bool lock_required;
 
-/* What a signal handler has to wipe. `mapped` is not 0 where a place is taken, `data` is set last
- * and cleared first. */
+void secret_require_lock(void)
+{
+    lock_required = true;
+}
+
+/* What a signal handler has to wipe. `mapped` is not 0 if a place is taken; `data` is set last and
+ * cleared first. */
 static struct place {
     _Atomic(uint8_t *) data;
     atomic_size_t mapped;
@@ -87,8 +92,7 @@ enum mu_status secret_alloc(struct secret *ret, size_t len, struct mu_error *err
     if (madvise(data, secret.mapped, MADV_DONTDUMP) != 0 ||
         madvise(data, secret.mapped, MADV_WIPEONFORK) != 0)
         return mu_fail(err, MU_INTERNAL, "memory for a secret: madvise: %s", strerror(errno));
-    *ret = secret;
-    secret = (struct secret){0};
+    *ret = MU_TAKE(secret);
     return MU_OK;
 }
 
@@ -107,8 +111,7 @@ enum mu_status secret_random(struct secret *ret, size_t len, struct mu_error *er
             return mu_fail(err, MU_INTERNAL, "no random numbers: %s", strerror(errno));
         got += (size_t)n;
     }
-    *ret = secret;
-    secret = (struct secret){0};
+    *ret = MU_TAKE(secret);
     return MU_OK;
 }
 
@@ -150,56 +153,4 @@ void *wiping_realloc(void *old, size_t size)
 char *wiping_strdup(const char *text)
 {
     return strdup(text);
-}
-
-static void *openssl_malloc(size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return wiping_malloc(size);
-}
-
-static void *openssl_realloc(void *old, size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return wiping_realloc(old, size);
-}
-
-static void openssl_free(void *memory, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    wiping_free(memory);
-}
-
-/* All the rest where allowed. MCL_FUTURE under a finite limit would make later allocations fail, so
- * the limit goes first. MCL_ONFAULT: thread stacks are mapped large and hardly touched. */
-static void lock_the_rest(void)
-{
-    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
-
-    if (setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0)
-        (void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
-}
-
-enum mu_status process_harden(enum process_kind kind, struct mu_error *err)
-{
-    const struct rlimit none = {0, 0};
-
-    (void)umask(077);
-    /* tpm2-tss would print lines of its own to standard error. */
-    if (setenv("TSS2_LOG", "all+NONE", 0) != 0)
-        return mu_oom(err);
-    if (setrlimit(RLIMIT_CORE, &none) != 0)
-        return mu_fail(err, MU_INTERNAL, "core dumps cannot be switched off: %s", strerror(errno));
-    /* A process that is not dumpable cannot open its own /dev/fd/N unless it is root, and a shell's
-     * <(...) is that; secrets are kept out of dumps by MADV_DONTDUMP anyway. */
-    if ((kind == PROCESS_BOOT || geteuid() == 0) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
-        return mu_fail(err, MU_INTERNAL, "PR_SET_DUMPABLE: %s", strerror(errno));
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
-        return mu_fail(err, MU_INTERNAL, "OpenSSL was used before process_harden()");
-    lock_required = kind == PROCESS_BOOT;
-    lock_the_rest();
-    return MU_OK;
 }

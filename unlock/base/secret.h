@@ -14,10 +14,14 @@ struct secret {
     size_t mapped;
 };
 
-enum mu_status secret_alloc(struct secret *ret, size_t len, struct mu_error *err) MU_MUST_CHECK;
-enum mu_status secret_random(struct secret *ret, size_t len, struct mu_error *err) MU_MUST_CHECK;
-void secret_free(struct secret *secret);
-/* Zeroes the contents of all of them that are allocated now. Safe in a signal handler. */
+enum mu_status secret_alloc(struct secret *ret, size_t len,
+                            struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
+enum mu_status secret_random(struct secret *ret, size_t len,
+                             struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
+void secret_free(struct secret *secret) MU_NONNULL;
+/* From now on a secret that cannot be locked is a failure (MU_CONFIG). */
+void secret_require_lock(void);
+/* Zeroes the contents of all secrets that are allocated now. Safe in a signal handler. */
 void secret_wipe_all(void);
 static inline struct bytes secret_view(const struct secret *s)
 {
@@ -30,16 +34,7 @@ static inline struct bytes secret_view(const struct secret *s)
 void *wiping_malloc(size_t size);
 void *wiping_calloc(size_t count, size_t size);
 void *wiping_realloc(void *old, size_t size);
-char *wiping_strdup(const char *text);
+char *wiping_strdup(const char *text) MU_NONNULL;
 void wiping_free(void *memory);
-
-enum process_kind {
-    PROCESS_BOOT, /* measured-unlock: a secret that cannot be locked is a failure (MU_CONFIG) */
-    PROCESS_TOOL, /* muctl: secrets are locked where allowed */
-};
-
-/* First thing in main(), before any thread or other library call: no core dumps, not dumpable,
- * umask 077, all memory locked where allowed, and OpenSSL wipes what it frees. */
-enum mu_status process_harden(enum process_kind kind, struct mu_error *err) MU_MUST_CHECK;
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "measure/signature.h"
+#include "base/signature.h"
 
 #include <limits.h>
 #include <string.h>
@@ -9,10 +9,8 @@
 #include <openssl/pem.h>
 
 #include "base/file.h"
-#include "base/terminal.h"
 
 #define KEY_FILE_MAX 16384
-#define SIGNATURE_MAX 256
 
 void signature_key_free(EVP_PKEY **key)
 {
@@ -56,22 +54,30 @@ static enum mu_status digest_for(EVP_PKEY *key, const EVP_MD **ret_digest, struc
                    "a signing key is ECDSA on P-256 or P-384, or Ed25519; this one is neither");
 }
 
-static int ask_passphrase(char *to, int size, int writing, void *path)
+static bool holds(struct bytes text, const char *words)
 {
-    MU_CLEANUP(secret_free) struct secret secret = {0};
-    struct mu_error ignored;
-
-    (void)writing;
-    (void)path;
-    if (terminal_ask("Passphrase of the signing key: ", &secret, &ignored) != MU_OK || size < 0 ||
-        secret.len > (size_t)size)
-        return -1;
-    memcpy(to, secret.data, secret.len);
-    return (int)secret.len;
+    return memmem(text.data, text.len, words, strlen(words)) != NULL;
 }
 
-static enum mu_status load_key(const char *path, bool private, EVP_PKEY **ret, struct mu_error *err)
+static enum mu_status no_key(const char *path, struct bytes text, bool private,
+                             struct mu_error *err)
 {
+    if (private && holds(text, "BEGIN PUBLIC KEY"))
+        return mu_fail(err, MU_CONFIG,
+                       "%s: this is the public half of a key; the private key is wanted", path);
+    if (!private && holds(text, "PRIVATE KEY"))
+        return mu_fail(err, MU_CONFIG,
+                       "%s: this is a private key; its public half is wanted: openssl pkey -in %s "
+                       "-pubout",
+                       path, path);
+    return mu_fail(err, MU_CONFIG, "%s: not a PEM %s key%s", path, private ? "private" : "public",
+                   private ? ", or not the right passphrase" : "");
+}
+
+enum mu_status signature_load_key(const char *path, pem_password_cb *ask, EVP_PKEY **ret,
+                                  struct mu_error *err)
+{
+    bool private = ask != NULL;
     MU_CLEANUP(wipe) struct buffer text = {0};
     MU_CLEANUP(free_bio) BIO *bio = NULL;
     MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
@@ -81,37 +87,25 @@ static enum mu_status load_key(const char *path, bool private, EVP_PKEY **ret, s
     bio = BIO_new_mem_buf(text.data, (int)text.len);
     if (bio == NULL)
         return mu_oom(err);
-    key = private ? PEM_read_bio_PrivateKey(bio, NULL, ask_passphrase, NULL)
+    key = private ? PEM_read_bio_PrivateKey(bio, NULL, ask, NULL)
                   : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
     ERR_clear_error();
     if (key == NULL)
-        return mu_fail(err, MU_CONFIG, "%s: not a PEM %s key%s", path,
-                       private ? "private" : "public",
-                       private ? ", or not the right passphrase" : "");
+        return no_key(path, buffer_view(&text), private, err);
     if (digest_for(key, &unused, err) != MU_OK)
         return mu_context(err, "%s", path);
-    *ret = key;
-    key = NULL;
+    *ret = MU_TAKE(key);
     return MU_OK;
 }
 
-enum mu_status signature_load_public_key(const char *path, EVP_PKEY **ret, struct mu_error *err)
-{
-    return load_key(path, false, ret, err);
-}
-
-enum mu_status signature_load_private_key(const char *path, EVP_PKEY **ret, struct mu_error *err)
-{
-    return load_key(path, true, ret, err);
-}
-
-/* context || 00 || data, or data alone. */
-static enum mu_status signed_bytes(const char *context, struct bytes data, struct buffer *ret,
-                                   struct mu_error *err)
+enum mu_status signature_message(EVP_PKEY *key, const char *context, struct bytes data,
+                                 const EVP_MD **ret_digest, struct buffer *ret,
+                                 struct mu_error *err)
 {
     size_t prefix = context != NULL ? strlen(context) + 1 : 0;
     struct buffer out = {0};
 
+    MU_TRY(digest_for(key, ret_digest, err));
     if (data.len > INT_MAX)
         return mu_fail(err, MU_INTERNAL, "%zu bytes are too many to sign", data.len);
     MU_TRY(buffer_alloc(&out, prefix + data.len, err));
@@ -123,27 +117,6 @@ static enum mu_status signed_bytes(const char *context, struct bytes data, struc
     return MU_OK;
 }
 
-enum mu_status signature_make(EVP_PKEY *key, const char *context, struct bytes data,
-                              struct buffer *ret, struct mu_error *err)
-{
-    MU_CLEANUP(free_md) EVP_MD_CTX *md = EVP_MD_CTX_new();
-    MU_CLEANUP(buffer_free) struct buffer message = {0};
-    MU_CLEANUP(buffer_free) struct buffer out = {0};
-    const EVP_MD *digest;
-
-    MU_TRY(digest_for(key, &digest, err));
-    MU_TRY(signed_bytes(context, data, &message, err));
-    MU_TRY(buffer_alloc(&out, SIGNATURE_MAX, err));
-    if (md == NULL || EVP_DigestSignInit(md, NULL, digest, NULL, key) != 1 ||
-        EVP_DigestSign(md, out.data, &out.len, message.data, message.len) != 1) {
-        ERR_clear_error();
-        return mu_fail(err, MU_CONFIG, "signing failed: is that a private key?");
-    }
-    *ret = out;
-    out = (struct buffer){0};
-    return MU_OK;
-}
-
 enum mu_status signature_verify(EVP_PKEY *key, const char *context, struct bytes data,
                                 struct bytes signature, struct mu_error *err)
 {
@@ -152,8 +125,7 @@ enum mu_status signature_verify(EVP_PKEY *key, const char *context, struct bytes
     const EVP_MD *digest;
     int holds;
 
-    MU_TRY(digest_for(key, &digest, err));
-    MU_TRY(signed_bytes(context, data, &message, err));
+    MU_TRY(signature_message(key, context, data, &digest, &message, err));
     if (md == NULL || EVP_DigestVerifyInit(md, NULL, digest, NULL, key) != 1)
         return mu_fail(err, MU_INTERNAL, "the signature cannot be checked with this key");
     holds = EVP_DigestVerify(md, signature.data, signature.len, message.data, message.len);

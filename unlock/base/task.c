@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "release/task.h"
+#include "base/task.h"
 
 enum mu_status task_start(struct task *task, void *(*run)(void *), void *argument,
                           struct mu_error *err)

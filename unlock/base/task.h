@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_RELEASE_TASK_H
-#define MU_RELEASE_TASK_H
+#ifndef MU_BASE_TASK_H
+#define MU_BASE_TASK_H
 
 #include <pthread.h>
 #include <stdbool.h>
 
 #include "base/error.h"
 
-/* Work on a thread of its own, which leaves its outcome here; waiting for it is joining. */
+/* Work on a thread of its own. The thread leaves its outcome here; waiting for the task joins the
+ * thread. */
 struct task {
     pthread_t thread;
     bool running;
@@ -16,8 +17,8 @@ struct task {
 };
 
 enum mu_status task_start(struct task *task, void *(*run)(void *), void *argument,
-                          struct mu_error *err) MU_MUST_CHECK;
-/* The task's own failure, also when it is asked for again; MU_OK for one that was never started. */
-enum mu_status task_wait(struct task *task, struct mu_error *err);
+                          struct mu_error *err) MU_MUST_CHECK MU_NONNULL_AT(1, 2, 4);
+/* Returns the task's own outcome, in later calls as well; MU_OK if the task was never started. */
+enum mu_status task_wait(struct task *task, struct mu_error *err) MU_NONNULL;
 
 #endif

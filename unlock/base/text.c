@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "measure/text.h"
+#include "base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 #define ELLIPSIS "..."
 #define PIECE_MAX 256
-/* Of what is no text, more than this is shortened. */
+/* Data that are not text are shortened to this many bytes. */
 #define BINARY_MAX 64
 
 struct text text_into(char *to, size_t cap)
@@ -83,13 +85,17 @@ static void put_character(struct text *text, uint32_t c)
     append(text, utf8, len);
 }
 
-void text_ascii(struct text *text, struct bytes data)
+void text_utf8(struct text *text, struct bytes data)
 {
-    for (size_t i = 0; i < data.len && !text->full; i++) {
-        if (data.data[i] < 0x80)
-            put_character(text, data.data[i]);
+    struct reader r = reader_of(data);
+
+    while (reader_left(&r) > 0 && !text->full) {
+        uint32_t c;
+
+        if (utf8_next(&r, &c))
+            put_character(text, c);
         else
-            text_printf(text, "\\x%02x", data.data[i]);
+            text_printf(text, "\\x%02x", reader_u8(&r));
     }
 }
 
@@ -153,12 +159,21 @@ static bool mostly_utf16(struct bytes data)
     return data.len >= 2 && data.len % 2 == 0 && plain >= data.len / 4;
 }
 
-static bool mostly_ascii(struct bytes data)
+/* Counted in bytes, so that one accent in a short word does not decide. */
+static bool mostly_utf8(struct bytes data)
 {
+    struct reader r = reader_of(data);
     size_t plain = 0;
 
-    for (size_t i = 0; i < data.len; i++)
-        plain += data.data[i] >= 0x20 && data.data[i] < 0x7f;
+    while (reader_left(&r) > 0) {
+        size_t left = reader_left(&r);
+        uint32_t c;
+
+        if (!utf8_next(&r, &c))
+            (void)reader_u8(&r);
+        else if (c >= 0x20 && c != 0x7f)
+            plain += left - reader_left(&r);
+    }
     return data.len > 0 && 4 * plain >= 3 * data.len;
 }
 
@@ -167,10 +182,35 @@ void text_guess(struct text *text, struct bytes data)
     struct bytes wide = data.len % 2 == 0 ? without_zeros(data, 2) : data;
     struct bytes narrow = without_zeros(data, 1);
 
-    if (mostly_ascii(narrow))
-        text_ascii(text, narrow);
+    if (mostly_utf8(narrow))
+        text_utf8(text, narrow);
     else if (mostly_utf16(wide))
         text_utf16(text, wide);
     else
         text_hex(text, data);
+}
+
+static bool is_between(struct bytes text, uint8_t first, uint8_t last)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] < first || text.data[i] > last)
+            return false;
+    return true;
+}
+
+bool text_is_printable(struct bytes text)
+{
+    return is_between(text, ' ', '~');
+}
+
+bool text_is_word(struct bytes text)
+{
+    return is_between(text, '!', '~');
+}
+
+void text_make_printable(char *text)
+{
+    for (; *text != '\0'; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
 }

@@ -4,20 +4,31 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "base/clock.h"
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct trace_step steps[TRACE_STEPS_MAX];
 static size_t count;
 
-void trace_step(const char *name, uint64_t start_us)
+static void forget_failed(const char *name)
 {
-    uint64_t end_us = now_us();
+    for (size_t i = 0; i < count; i++) {
+        if (!steps[i].failed || strcmp(steps[i].name, name) != 0)
+            continue;
+        count--;
+        memmove(&steps[i], &steps[i + 1], (count - i) * sizeof(steps[0]));
+        return;
+    }
+}
+
+enum mu_status trace_step(const char *name, uint64_t start_us, enum mu_status outcome)
+{
+    struct trace_step step = {name, start_us, clock_now_us(), outcome != MU_OK};
 
     pthread_mutex_lock(&lock);
+    forget_failed(name);
     if (count < TRACE_STEPS_MAX)
-        steps[count++] = (struct trace_step){name, start_us, end_us};
+        steps[count++] = step;
     pthread_mutex_unlock(&lock);
+    return outcome;
 }
 
 size_t trace_steps(struct trace_step *ret)

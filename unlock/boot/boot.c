@@ -7,33 +7,34 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/signals.h"
+#include "base/signature.h"
 #include "base/trace.h"
+#include "boot/doors.h"
 #include "boot/report.h"
 #include "boot/state.h"
 #include "measure/changes.h"
-#include "measure/signature.h"
+#include "measure/userlog.h"
 #include "tpm/fence.h"
 
-#define DEFAULT_FENCE_PCR 15
-#define DEFAULT_REPORT "/run/measured-unlock/report.json"
 #define MEASURED_PCRS 0xffffu /* all that only a reset of the machine clears */
-
-bool again(const struct boot *boot, enum mu_status status, unsigned *attempt)
-{
-    return status == MU_RETRY && backoff_sleep((*attempt)++, 20, 1000, boot->deadline);
-}
 
 static enum mu_status load_configuration(struct boot *boot, const char *path, struct mu_error *err)
 {
-    uint64_t start = now_us();
-
     MU_TRY(config_load(path, &boot->config, err));
+    MU_TRY(boot_confine(&boot->config, err));
     boot->deadline = deadline_in(boot->config.timeout);
     boot->deadline.stop = signals_stop();
     MU_TRY(baseline_load(boot->config.baseline, &boot->baked, err));
-    MU_TRY(signature_load_public_key(boot->config.builder_key, &boot->builder_key, err));
-    trace_step("configuration", start);
-    return MU_OK;
+    if (baseline_check_baked(&boot->baked, boot->config.fence_pcr, err) != MU_OK)
+        return mu_context(err, "%s", boot->config.baseline);
+    return signature_load_key(boot->config.builder_key, NULL, &boot->builder_key, err);
+}
+
+static enum mu_status check_doors(const struct boot *boot, struct mu_error *err)
+{
+    if (boot->config.open[0] != '\0')
+        log_line("left open by this image: %s", boot->config.open);
+    return doors_check(&boot->config, err);
 }
 
 static void log_change(const char *text, void *context)
@@ -55,6 +56,7 @@ static void explain_mismatch(const struct boot *boot, const struct pcr_values *e
         log_line("no event log to say what changed: %s", err.text);
         return;
     }
+    userlog_append_running(&log);
     changes_describe(&log, NULL, expected, &boot->found, differ, log_change, NULL);
 }
 
@@ -66,22 +68,20 @@ static enum mu_status read_pcrs(struct boot *boot, struct mu_error *err)
 
 static enum mu_status measure(struct boot *boot, struct mu_error *err)
 {
-    uint64_t start = now_us();
-    uint32_t differ = 0;
+    struct retry retry = {.policy = &retry_machine, .deadline = boot->deadline};
     enum mu_status status;
-    unsigned attempt = 0;
 
-    MU_TRY(tpm_open(boot->config.tcti, boot->deadline, &boot->tpm, err));
-    trace_step("tpm-open", start);
-
-    start = now_us();
     do
         status = read_pcrs(boot, err);
-    while (again(boot, status, &attempt));
-    MU_TRY(status);
-    trace_step("pcr-read", start);
+    while (retry_after(&retry, status));
+    return status;
+}
 
-    status = baseline_compare(&boot->baked, &boot->found, &differ, err);
+static enum mu_status check_baked_baseline(struct boot *boot, struct mu_error *err)
+{
+    uint32_t differ = 0;
+    enum mu_status status = baseline_compare(&boot->baked, &boot->found, &differ, err);
+
     if (status == MU_REFUSE)
         explain_mismatch(boot, &boot->baked, differ);
     MU_TRY(status);
@@ -90,8 +90,7 @@ static enum mu_status measure(struct boot *boot, struct mu_error *err)
     return MU_OK;
 }
 
-/* The signed part: one of the record's baselines must match whole. What is reported is the one that
- * comes closest. */
+/* The signed part: one of the record's baselines must match whole. The closest one is reported. */
 static enum mu_status compare_signed(struct boot *boot, const struct record *record,
                                      struct mu_error *err)
 {
@@ -119,38 +118,28 @@ static enum mu_status compare_signed(struct boot *boot, const struct record *rec
 
 static enum mu_status check_signed_baselines(struct boot *boot, struct mu_error *err)
 {
-    uint64_t start = now_us();
     size_t compared = 0;
 
     for (size_t i = 0; i < boot->config.volumes; i++) {
         const struct volume *volume = &boot->volume[i];
 
-        if (to_be_made(volume) || volume->record.by_instance)
+        if (blank_is_open(&volume->blank) || volume->record.by_instance)
             continue;
         if (compare_signed(boot, &volume->record, err) != MU_OK)
             return mu_context(err, "volume '%s'", boot->config.volume[i].name);
         compared++;
     }
-    trace_step("baseline", start);
     log_line(compared > 0 ? "PCRs match the baseline signed by the image builder"
-                          : "no volume has a baseline signed by the image builder: KMS alone "
-                            "compares what this image does not");
-    return MU_OK;
-}
-
-static enum mu_status attest(struct boot *boot, struct mu_error *err)
-{
-    for (size_t i = 0; i < boot->sessions; i++)
-        MU_TRY(boot->session[i].provider->attest(boot->session[i].state, boot->tpm, err));
+                          : "no volume has a baseline signed by the image builder: only KMS "
+                            "compares the PCRs that this image does not");
     return MU_OK;
 }
 
 static enum mu_status close_fence(struct boot *boot, struct mu_error *err)
 {
     struct bytes identities[CONFIG_VOLUMES_MAX];
+    struct retry retry = {.policy = &retry_machine, .deadline = boot->deadline};
     enum mu_status status;
-    unsigned attempt = 0;
-    uint64_t start = now_us();
 
     for (size_t i = 0; i < boot->config.volumes; i++)
         identities[i] = (struct bytes){boot->volume[i].identity, VOLUME_IDENTITY_SIZE};
@@ -158,9 +147,8 @@ static enum mu_status close_fence(struct boot *boot, struct mu_error *err)
     do
         status =
             fence_close(boot->tpm, boot->config.fence_pcr, identities, boot->config.volumes, err);
-    while (again(boot, status, &attempt));
+    while (retry_after(&retry, status));
     MU_TRY(status);
-    trace_step("fence", start);
     log_line("fence closed: PCR %u extended in every bank", boot->config.fence_pcr);
     return MU_OK;
 }
@@ -173,33 +161,37 @@ static enum mu_status check_not_stopped(struct mu_error *err)
     return MU_OK;
 }
 
-/* DESIGN: nothing that could be had only after the fence is asked for before it, and nothing is
- * mapped before it. */
-static enum mu_status run(struct boot *boot, const char *config_path, bool activate,
-                          struct mu_error *err)
+/* docs/develop/design.md, "Invariants": nothing that could be had only after the fence is asked for
+ * before it, and nothing is mapped before it. */
+static enum mu_status boot_run(struct boot *boot, const char *config_path, bool activate,
+                               struct mu_error *err)
 {
-    MU_TRY(load_configuration(boot, config_path, err));
-    MU_TRY(start_sessions(boot, err));
-    MU_TRY(loader_start(boot, err));
-    MU_TRY(measure(boot, err));
-    MU_TRY(attest(boot, err));
+    MU_TRY(MU_STEP("configuration", load_configuration(boot, config_path, err)));
+    MU_TRY(MU_STEP("doors", check_doors(boot, err)));
+    MU_TRY(sessions_start(boot, err));
+    MU_TRY(volumes_start_loader(boot, err));
+    MU_TRY(MU_STEP("tpm-open", tpm_open(boot->config.tcti, boot->deadline, &boot->tpm, err)));
+    MU_TRY(MU_STEP("pcr-read", measure(boot, err)));
+    MU_TRY(check_baked_baseline(boot, err));
+    MU_TRY(sessions_attest(boot, err));
     MU_TRY(task_wait(&boot->loader, err));
-    MU_TRY(check_signed_baselines(boot, err));
-    MU_TRY(open_volumes(boot, err));
-    MU_TRY(close_fence(boot, err));
+    MU_TRY(MU_STEP("baseline", check_signed_baselines(boot, err)));
+    MU_TRY(doors_check(&boot->config, err)); /* once more: what came through since */
+    MU_TRY(volumes_open(boot, err));
+    MU_TRY(MU_STEP("fence", close_fence(boot, err)));
     MU_TRY(check_not_stopped(err));
-    return activate ? activate_volumes(boot, err) : MU_OK;
+    return activate ? volumes_activate(boot, err) : MU_OK;
 }
 
 static enum mu_status ensure_fence(struct boot *boot, const char *reason, struct mu_error *err)
 {
-    unsigned pcr = boot->config.fence_pcr ? boot->config.fence_pcr : DEFAULT_FENCE_PCR;
-    uint64_t start = now_us();
+    unsigned pcr = boot->config.fence_pcr;
 
     if (boot->tpm == NULL)
         MU_TRY(tpm_open(boot->config.tcti, deadline_in(2), &boot->tpm, err));
-    MU_TRY(fence_ensure(boot->tpm, pcr, reason, err));
-    trace_step("fence", start);
+    /* 0: no configuration could be read, so any of these PCRs may be the one that policies name. */
+    MU_TRY(pcr != 0 ? fence_ensure(boot->tpm, pcr, reason, err)
+                    : fence_ensure_all(boot->tpm, reason, err));
     log_line("fence closed: no key can be had in this boot any more");
     return MU_OK;
 }
@@ -207,15 +199,15 @@ static enum mu_status ensure_fence(struct boot *boot, const char *reason, struct
 static void write_report(const struct boot *boot, const struct mu_error *failure)
 {
     struct report_volume volumes[CONFIG_VOLUMES_MAX];
-    const char *path = boot->config.report ? boot->config.report : DEFAULT_REPORT;
+    const char *path = boot->config.report ? boot->config.report : REPORT_DEFAULT_PATH;
     size_t count = boot->config.volumes;
     struct mu_error err = {0};
 
     for (size_t i = 0; i < count; i++)
         volumes[i] = (struct report_volume){boot->config.volume[i].name,
                                             boot->config.volume[i].mapping, &boot->volume[i].header,
-                                            &boot->volume[i].record, boot->volume[i].created};
-    if (report_write(path, failure, volumes, count, &err) != MU_OK)
+                                            &boot->volume[i].record, boot->volume[i].provisioned};
+    if (report_write(path, failure, boot->config.open, volumes, count, &err) != MU_OK)
         log_line("no report: %s", err.text);
 }
 
@@ -226,14 +218,13 @@ static void stop_waiting(struct boot *boot)
 
     atomic_store(signals_stop(), true);
     (void)task_wait(&boot->loader, &ignored);
-    for (size_t i = 0; i < boot->sessions; i++)
-        boot->session[i].provider->finish(&boot->session[i].state);
+    sessions_finish(boot);
 }
 
 static void wipe(struct boot *boot)
 {
     for (size_t i = 0; i < CONFIG_VOLUMES_MAX; i++) {
-        blank_close(&boot->volume[i].blank);
+        blank_free(&boot->volume[i].blank);
         secret_free(&boot->volume[i].volume_key);
         luks_header_free(&boot->volume[i].header);
         record_free(&boot->volume[i].record);
@@ -257,10 +248,10 @@ enum mu_status boot_unlock(const char *config_path, bool activate, struct mu_err
     enum mu_status status;
 
     boot_init(&boot);
-    status = run(&boot, config_path, activate, err);
+    status = boot_run(&boot, config_path, activate, err);
     if (status != MU_OK) {
         log_error(err);
-        if (ensure_fence(&boot, err->text, &fence_error) != MU_OK)
+        if (MU_STEP("fence", ensure_fence(&boot, err->text, &fence_error)) != MU_OK)
             log_line("THE FENCE IS OPEN: %s", fence_error.text);
     }
     stop_waiting(&boot);
@@ -273,12 +264,17 @@ enum mu_status boot_fence(const char *config_path, const char *reason, struct mu
 {
     static struct boot boot;
     struct mu_error config_error = {0};
-    enum mu_status status;
+    enum mu_status status, usable;
 
     boot_init(&boot);
-    if (config_load(config_path, &boot.config, &config_error) != MU_OK)
-        log_line("closing the default fence PCR %d: %s", DEFAULT_FENCE_PCR, config_error.text);
+    usable = config_load(config_path, &boot.config, &config_error);
+    if (usable == MU_OK)
+        usable = boot_confine(&boot.config, &config_error);
     status = ensure_fence(&boot, reason, err);
+    if (status == MU_OK && usable != MU_OK) {
+        *err = config_error;
+        status = mu_context(err, "the fence is closed, but this image may go no further");
+    }
     wipe(&boot);
     return status;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "base/harden.h"
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "base/secret.h"
@@ -37,7 +38,7 @@ struct arguments {
     bool activate;
 };
 
-static enum mu_status parse(int argc, char **argv, struct arguments *ret, struct mu_error *err)
+static enum mu_status main_parse(int argc, char **argv, struct arguments *ret, struct mu_error *err)
 {
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'}, {"reason", required_argument, NULL, 'r'},
@@ -78,7 +79,7 @@ static enum mu_status parse(int argc, char **argv, struct arguments *ret, struct
     return MU_OK;
 }
 
-static enum mu_status run(const struct arguments *args, struct mu_error *err)
+static enum mu_status main_run(const struct arguments *args, struct mu_error *err)
 {
     if (strcmp(args->verb, "help") == 0) {
         (void)fputs(usage, stdout);
@@ -114,9 +115,9 @@ int main(int argc, char **argv)
     if (status == MU_OK)
         status = sandbox_enter(is_dynamic(), &err);
     if (status == MU_OK)
-        status = parse(argc, argv, &args, &err);
+        status = main_parse(argc, argv, &args, &err);
     if (status == MU_OK)
-        status = run(&args, &err);
+        status = main_run(&args, &err);
     /* boot_unlock has logged its failure already, before the fence. */
     if (status != MU_OK && (args.verb == NULL || strcmp(args.verb, "unlock") != 0))
         log_error(&err);

@@ -2,27 +2,32 @@
 #ifndef MU_BOOT_STATE_H
 #define MU_BOOT_STATE_H
 
+#include "base/config.h"
+#include "base/retry.h"
+#include "base/task.h"
 #include "release/provider.h"
-#include "release/task.h"
 #include "volume/blank.h"
 #include "volume/volume.h"
 
-/* What the files of this folder share of one boot. */
+/* What the files of this folder share of one boot. boot.c calls them in their order; none of them
+ * calls boot.c, and volumes.c alone calls another one, provision.c. */
 
 #define PROVIDERS_MAX 4
-
-struct volume {
-    struct blank blank; /* open: the volume is to be made */
-    bool created;
-    struct luks_header header;
-    struct record record;
-    struct secret volume_key;
-    uint8_t identity[VOLUME_IDENTITY_SIZE];
-};
 
 struct session {
     const struct provider *provider;
     struct provider_session *state;
+};
+
+struct volume {
+    struct session *session; /* of its provider */
+    struct blank blank;      /* open: the volume is to be provisioned */
+    bool provisioned;        /* in this boot */
+    struct luks_header header;
+    struct record record;
+    struct provider_volume *at_provider;
+    struct secret volume_key;
+    uint8_t identity[VOLUME_IDENTITY_SIZE];
 };
 
 struct boot {
@@ -35,23 +40,28 @@ struct boot {
     struct volume volume[CONFIG_VOLUMES_MAX];
     struct session session[PROVIDERS_MAX];
     size_t sessions;
-    struct task loader; /* finds the volumes while the TPM works */
+    struct task loader;
 };
 
-/* boot.c. DESIGN, 3: transient trouble is waited out until the deadline. `do status = ...; while
- * (again(boot, status, &attempt));` with attempt = 0 before. */
-bool again(const struct boot *boot, enum mu_status status, unsigned *attempt);
+/* confine.c: from here on only devices, the volumes and the folder of the report can be written.
+ * Called before any thread starts. */
+enum mu_status boot_confine(const struct config *config, struct mu_error *err) MU_MUST_CHECK;
 
-/* load.c: providers' sessions, one for all volumes of a provider; a thread that reads every
- * volume's header and record. */
-enum mu_status start_sessions(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
-enum mu_status session_of(struct boot *boot, const char *name, struct session **ret,
-                          struct mu_error *err) MU_MUST_CHECK;
-bool to_be_made(const struct volume *volume);
-enum mu_status loader_start(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+/* sessions.c: one session for all volumes of a provider. */
+enum mu_status sessions_start(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status sessions_attest(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+void sessions_finish(struct boot *boot);
 
-/* open.c: released keys, volume keys, and after the fence the mappings. */
-enum mu_status open_volumes(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
-enum mu_status activate_volumes(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+/* volumes.c. The loader is a thread that finds every volume and reads its header and record while
+ * the TPM works; it is waited for before the volumes are opened. */
+enum mu_status volumes_start_loader(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status volumes_open(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status volumes_activate(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+
+/* provision.c: docs/guide/data-volumes.md. Has the provider make a key, proves that the provider
+ * releases it again, and only then makes the volume on the blank device. */
+enum mu_status boot_provision(const struct volume_config *config, struct volume *volume,
+                              struct tpm *tpm, struct secret *ret_key,
+                              struct mu_error *err) MU_MUST_CHECK;
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "volume/enroll.h"
+#include "build/enroll.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -9,7 +9,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "build/signing.h"
 #include "volume/crypt.h"
+#include "volume/record_admission.h"
 #include "volume/volume.h"
 
 #define FRESH_KEY_SIZE 32
@@ -30,10 +32,11 @@ struct enrolment {
     int passphrase_slot; /* the one that the passphrase opened; NONE with a volume key */
     struct secret fresh;
     struct record record;
-    char *token;     /* the new record */
-    char *old_token; /* NULL if there was none */
-    int record_id;   /* token number of the record; NONE until there is one */
-    int old_slot;    /* NONE if there was no record */
+    struct record old; /* the present record, if the signing key signed it: version > 0 */
+    char *token;       /* the new record */
+    char *old_token;   /* NULL if there was none */
+    int record_id;     /* token number of the record; NONE until there is one */
+    int old_slot;      /* NONE if there was no record */
 };
 
 static void enrolment_free(struct enrolment *e)
@@ -42,12 +45,13 @@ static void enrolment_free(struct enrolment *e)
     secret_free(&e->volume_key);
     secret_free(&e->fresh);
     record_free(&e->record);
+    record_free(&e->old);
     string_free(&e->token);
     string_free(&e->old_token);
 }
 
-static enum mu_status fail(const struct enrolment *e, int result, const char *what,
-                           struct mu_error *err)
+static enum mu_status enroll_fail(const struct enrolment *e, int result, const char *what,
+                                  struct mu_error *err)
 {
     (void)crypt_session_fail(&e->session, result, MU_CONFIG, what, err);
     return mu_context(err, "%s", e->request->device);
@@ -68,7 +72,7 @@ static int find_token(struct crypt_device *cd, const char *type)
     return NONE;
 }
 
-/* A slot of that number that somebody made after an interruption is not ours to remove. */
+/* A slot of that number that was made by other hands after an interruption must not be removed. */
 static bool slot_may_go(struct crypt_device *cd, int slot, int record_id, int keep)
 {
     struct crypt_pbkdf_type pbkdf = {0};
@@ -86,9 +90,8 @@ static enum mu_status pending_slots(const struct enrolment *e, int id, json_obje
     int r = crypt_token_json_get(e->session.cd, id, &text);
 
     if (r < 0 || text == NULL)
-        return fail(e, r, "pending token", err);
-    MU_TRY(json_parse((struct bytes){(const uint8_t *)text, strlen(text)}, "pending token",
-                      MU_REFUSE, ret_token, err));
+        return enroll_fail(e, r, "pending token", err);
+    MU_TRY(json_parse(text_view(text), "pending token", MU_REFUSE, ret_token, err));
     return json_member(*ret_token, "slots", json_type_array, MU_REFUSE, ret_slots, err);
 }
 
@@ -113,10 +116,10 @@ static enum mu_status remove_leftovers(const struct enrolment *e, int keep, stru
             continue;
         r = crypt_keyslot_destroy(cd, slot);
         if (r < 0)
-            return fail(e, r, "removing a key slot", err);
+            return enroll_fail(e, r, "removing a key slot", err);
     }
     r = crypt_token_json_set(cd, pending, NULL);
-    return r < 0 ? fail(e, r, "removing the pending token", err) : MU_OK;
+    return r < 0 ? enroll_fail(e, r, "removing the pending token", err) : MU_OK;
 }
 
 static enum mu_status set_pending(const struct enrolment *e, struct mu_error *err)
@@ -132,7 +135,7 @@ static enum mu_status set_pending(const struct enrolment *e, struct mu_error *er
     (void)snprintf(text, sizeof(text), "{\"type\":\"%s\",\"keyslots\":[],\"slots\":[%s]}",
                    PENDING_TOKEN_TYPE, slots);
     r = crypt_token_json_set(e->session.cd, CRYPT_ANY_TOKEN, text);
-    return r < 0 ? fail(e, r, "writing the pending token", err) : MU_OK;
+    return r < 0 ? enroll_fail(e, r, "writing the pending token", err) : MU_OK;
 }
 
 static enum mu_status add_keyslot(const struct enrolment *e, struct mu_error *err)
@@ -150,7 +153,7 @@ static enum mu_status add_keyslot(const struct enrolment *e, struct mu_error *er
         r = crypt_keyslot_add_by_key(cd, e->record.keyslot, (const char *)e->volume_key.data,
                                      e->volume_key.len, (const char *)e->fresh.data, e->fresh.len,
                                      0);
-    return r == e->record.keyslot ? MU_OK : fail(e, r, "adding a key slot", err);
+    return r == e->record.keyslot ? MU_OK : enroll_fail(e, r, "adding a key slot", err);
 }
 
 /* ---- before anything is written ---- */
@@ -161,8 +164,7 @@ static enum mu_status load_header(const char *device, struct luks_header *ret, s
 
     MU_TRY(luks_header_load(device, &header, err));
     MU_TRY(luks_header_check(&header, NULL, err));
-    *ret = header;
-    header = (struct luks_header){0};
+    *ret = MU_TAKE(header);
     return MU_OK;
 }
 
@@ -189,44 +191,90 @@ static enum mu_status get_volume_key(struct enrolment *e, struct mu_error *err)
         return mu_fail(err, MU_REFUSE, "%s: that %s does not open the volume", q->device,
                        q->passphrase != NULL ? "passphrase" : "volume key");
     if (r < 0 || len != LUKS_VOLUME_KEY_SIZE)
-        return fail(e, r, "opening the volume", err);
+        return enroll_fail(e, r, "opening the volume", err);
     return MU_OK;
 }
 
-/* The record that will be replaced. Its signature does not matter here: it is not used but for the
- * next version, and it may be by an earlier key. */
+static enum mu_status read_token(struct enrolment *e, json_object **ret, struct mu_error *err)
+{
+    const char *text = NULL;
+    int r = crypt_token_json_get(e->session.cd, e->record_id, &text);
+
+    if (r < 0 || text == NULL)
+        return enroll_fail(e, r, "present record", err);
+    e->old_token = strdup(text);
+    if (e->old_token == NULL)
+        return mu_oom(err);
+    return json_parse(text_view(text), "present record", MU_REFUSE, ret, err);
+}
+
+/* The record that will be replaced. Of a record that is not this builder's, only the key slot that
+ * it names matters: that slot goes if slot_may_go(). */
 static enum mu_status find_old(struct enrolment *e, struct mu_error *err)
 {
+    const struct enroll_request *q = e->request;
     MU_CLEANUP(json_free) json_object *token = NULL;
-    MU_CLEANUP(record_free) struct record old = {0};
-    const char *text = NULL;
-    struct mu_error why = {0};
-    int64_t version = 0;
+    MU_CLEANUP(record_free) struct record claimed = {0};
+    struct mu_error why = {0}, ignored;
 
     e->record_id = find_token(e->session.cd, RECORD_TOKEN_TYPE);
-    if (e->record_id != NONE) {
-        int r = crypt_token_json_get(e->session.cd, e->record_id, &text);
-
-        if (r < 0 || text == NULL)
-            return fail(e, r, "present record", err);
-        e->old_token = strdup(text);
-        if (e->old_token == NULL)
-            return mu_oom(err);
-        if (json_parse((struct bytes){(const uint8_t *)text, strlen(text)}, "present record",
-                       MU_REFUSE, &token, &why) == MU_OK &&
-            record_parse_token_unverified(token, &old, &why) == MU_OK) {
-            version = old.version;
-            e->old_slot = old.keyslot;
-        } else if (e->request->record_version == 0) {
-            return mu_fail(err, MU_CONFIG,
-                           "%s: the present record cannot be read (%.200s); give --record-version",
-                           e->request->device, why.text);
-        }
+    if (e->record_id == NONE)
+        return MU_OK;
+    MU_TRY(read_token(e, &token, err));
+    if (record_parse_token(token, q->signing_key, &e->old, &why) == MU_OK) {
+        e->old_slot = e->old.keyslot;
+        return MU_OK;
     }
-    if (e->request->record_version == 0 && version >= INT64_MAX - 1)
-        return mu_fail(err, MU_CONFIG, "the present record has the last version there is");
-    version = version + 1 > e->request->minimum_version ? version + 1 : e->request->minimum_version;
-    e->record.version = e->request->record_version != 0 ? e->request->record_version : version;
+    if (record_parse_token_unverified(token, &claimed, &ignored) == MU_OK)
+        e->old_slot = claimed.keyslot;
+    if (record_token_by_instance(token) || q->record_version != 0 || q->minimum_version != 0)
+        return MU_OK;
+    return mu_fail(err, MU_REFUSE,
+                   "%s: the present record is not this builder's, so the next version cannot be "
+                   "counted from it (%.200s): give --record-version, or with --config a "
+                   "configuration that says minimum_record_version",
+                   q->device, why.text);
+}
+
+/* A version too high to be reached by later ones can never be locked out. */
+static enum mu_status choose_version(struct enrolment *e, struct mu_error *err)
+{
+    const struct enroll_request *q = e->request;
+    int64_t least = e->old.version > q->minimum_version ? e->old.version : q->minimum_version;
+    int64_t next =
+        e->old.version + 1 > q->minimum_version ? e->old.version + 1 : q->minimum_version;
+
+    if (q->record_version == 0 && e->old.version >= INT64_MAX - 1)
+        return mu_fail(err, MU_CONFIG, "the present record has the highest possible version");
+    e->record.version = q->record_version != 0 ? q->record_version : next;
+    if (e->record.version > least && e->record.version - least > ENROLL_VERSION_STEP)
+        return mu_fail(err, MU_REFUSE,
+                       "record version %lld is too far above %lld: a step is at most %d",
+                       (long long)e->record.version, (long long)least, ENROLL_VERSION_STEP);
+    return MU_OK;
+}
+
+/* A copy of the header does not show how large the device is. */
+static enum mu_status set_geometry(struct enrolment *e, const struct luks_header *header,
+                                   struct mu_error *err)
+{
+    const struct enroll_request *q = e->request;
+    struct volume_geometry *geometry = &e->record.geometry;
+
+    *geometry = header->geometry;
+    if (!luks_header_is_copy(header)) {
+        if (q->device_size != 0 && q->device_size != geometry->device_size)
+            return mu_fail(err, MU_CONFIG, "%s has %llu bytes: --device-size is for copies",
+                           q->device, (unsigned long long)geometry->device_size);
+        return MU_OK;
+    }
+    geometry->device_size = q->device_size != 0 ? q->device_size : e->old.geometry.device_size;
+    if (geometry->device_size == 0)
+        return mu_fail(err, MU_CONFIG,
+                       "%s is a copy of a header, and no record of this builder's in it says how "
+                       "large the device is: give --device-size BYTES ('blockdev --getsize64' of "
+                       "the device)",
+                       q->device);
     return MU_OK;
 }
 
@@ -245,31 +293,32 @@ static enum mu_status set_baselines(struct enrolment *e, struct mu_error *err)
 {
     const struct enroll_request *q = e->request;
     struct record *record = &e->record;
-    time_t now = time(NULL);
-    struct tm utc;
 
     if (q->baselines < 1 || q->baselines > RECORD_BASELINES_MAX)
         return mu_fail(err, MU_CONFIG, "a record holds 1 to %d baselines, not %zu",
                        RECORD_BASELINES_MAX, q->baselines);
     memcpy(record->baseline, q->baseline, q->baselines * sizeof(*q->baseline));
     record->baselines = q->baselines;
-    if (gmtime_r(&now, &utc) == NULL ||
-        strftime(record->created, sizeof(record->created), "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
-        return mu_fail(err, MU_CONFIG, "the clock is wrong");
+    MU_TRY(record_date(record, err));
     return MU_OK;
 }
 
-static enum mu_status fill_record(struct enrolment *e, const char *uuid, struct mu_error *err)
+static enum mu_status fill_record(struct enrolment *e, const struct luks_header *header,
+                                  struct mu_error *err)
 {
     const struct enroll_request *q = e->request;
     struct record *record = &e->record;
+    const char *uuid = header->uuid;
 
     MU_TRY(set_baselines(e, err));
+    MU_TRY(set_geometry(e, header, err));
+    (void)snprintf(record->volume_name, sizeof(record->volume_name), "%s", q->volume);
     (void)snprintf(record->volume_uuid, sizeof(record->volume_uuid), "%s", uuid);
     MU_TRY(volume_identity(&e->volume_key, uuid, record->volume_identity, err));
     MU_TRY(secret_random(&e->fresh, FRESH_KEY_SIZE, err));
-    MU_TRY(q->seal(secret_view(&e->fresh), record, q->seal_context, err));
-    return record_make_token(record, q->signing_key, &e->token, err);
+    MU_TRY(q->seal(secret_view(&e->fresh), e->old.version != 0 ? &e->old : NULL, record,
+                   q->seal_context, err));
+    return signing_record_token(record, q->signing_key, &e->token, err);
 }
 
 static enum mu_status prepare(struct enrolment *e, struct mu_error *err)
@@ -286,8 +335,9 @@ static enum mu_status prepare(struct enrolment *e, struct mu_error *err)
     MU_TRY(get_volume_key(e, err));
     MU_TRY(remove_leftovers(e, e->passphrase_slot, err));
     MU_TRY(find_old(e, err));
+    MU_TRY(choose_version(e, err));
     MU_TRY(choose_slot(e, err));
-    return fill_record(e, header.uuid, err);
+    return fill_record(e, &header, err);
 }
 
 /* ---- writing ---- */
@@ -316,7 +366,7 @@ static enum mu_status verify_record(const struct enrolment *e, struct mu_error *
     MU_TRY(load_header(e->request->device, &header, err));
     MU_TRY(luks_header_record_token(&header, &token, err));
     MU_TRY(record_parse_token(token, e->request->signing_key, &record, err));
-    return record_check(&record, header.uuid, e->record.version, err);
+    return volume_fits(&record, &header, e->record.version, err);
 }
 
 static enum mu_status write_record(struct enrolment *e, struct mu_error *err)
@@ -325,7 +375,7 @@ static enum mu_status write_record(struct enrolment *e, struct mu_error *err)
                                  e->record_id != NONE ? e->record_id : CRYPT_ANY_TOKEN, e->token);
 
     if (r < 0)
-        return fail(e, r, "writing the record (is the header full?)", err);
+        return enroll_fail(e, r, "writing the record (is the header full?)", err);
     e->record_id = r;
     return verify_record(e, err);
 }
@@ -349,8 +399,8 @@ static void roll_back(struct enrolment *e)
         return; /* the next run tries again */
 }
 
-enum mu_status enroll(const struct enroll_request *request, struct record *ret,
-                      struct mu_error *err)
+enum mu_status enroll_volume(const struct enroll_request *request, struct record *ret,
+                             struct mu_error *err)
 {
     MU_CLEANUP(enrolment_free)
     struct enrolment e = {
@@ -360,7 +410,7 @@ enum mu_status enroll(const struct enroll_request *request, struct record *ret,
     enum mu_status status;
 
     MU_TRY(prepare(&e, err));
-    /* What can be put off is put off until the header is whole. */
+    /* Signals that can be blocked wait until the header is whole. */
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_BLOCK, &all, &before);
     status = write_all(&e, err);
@@ -371,36 +421,34 @@ enum mu_status enroll(const struct enroll_request *request, struct record *ret,
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (status != MU_OK)
         return status;
-    *ret = e.record;
-    e.record = (struct record){0};
+    *ret = MU_TAKE(e.record);
     return MU_OK;
 }
 
-/* ---- other baselines for the record that is there ---- */
+/* ---- other baselines for the present record ---- */
 
 static enum mu_status take_old(struct enrolment *e, struct mu_error *err)
 {
     const char *device = e->request->device;
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
     json_object *token = NULL;
-    int64_t version;
 
     MU_TRY(crypt_session_open(&e->session, device, NULL, err));
     MU_TRY(load_header(device, &header, err));
     MU_TRY(luks_header_record_token(&header, &token, err));
-    MU_TRY(find_old(e, err));
-    version = e->record.version;
     if (record_token_by_instance(token))
         return mu_fail(
             err, MU_REFUSE,
             "%s was made by an instance and has no baselines: KMS's key policy says what "
             "may open it. --volume-key-file enrolls it with baselines",
             e->request->device);
-    /* What somebody else wrote there gets no signature. */
+    /* A record that somebody else wrote gets no signature. */
     MU_TRY(record_parse_token(token, e->request->signing_key, &e->record, err));
-    MU_TRY(record_check(&e->record, header.uuid, 1, err));
-    e->record.version = version;
-    return MU_OK;
+    MU_TRY(volume_fits(&e->record, &header, 1, err));
+    if (e->request->volume != NULL)
+        MU_TRY(record_check_name(&e->record, e->request->volume, err));
+    MU_TRY(find_old(e, err));
+    return choose_version(e, err);
 }
 
 enum mu_status enroll_resign(const struct enroll_request *request, struct record *ret,
@@ -413,14 +461,13 @@ enum mu_status enroll_resign(const struct enroll_request *request, struct record
 
     MU_TRY(take_old(&e, err));
     MU_TRY(set_baselines(&e, err));
-    MU_TRY(request->seal((struct bytes){0}, &e.record, request->seal_context, err));
-    MU_TRY(record_make_token(&e.record, request->signing_key, &e.token, err));
+    MU_TRY(request->seal((struct bytes){0}, &e.old, &e.record, request->seal_context, err));
+    MU_TRY(signing_record_token(&e.record, request->signing_key, &e.token, err));
     status = write_record(&e, err);
     if (status != MU_OK) {
         roll_back(&e);
         return status;
     }
-    *ret = e.record;
-    e.record = (struct record){0};
+    *ret = MU_TAKE(e.record);
     return MU_OK;
 }

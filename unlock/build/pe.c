@@ -1,31 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "measure/authenticode.h"
+#include "build/pe.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define DOS_LFANEW 0x3c
 #define COFF_HEADER_BYTES 24 /* with the "PE\0\0" before it */
 #define SECTION_HEADER_BYTES 40
-#define SECTIONS_MAX 96 /* PE/COFF specification, "Number Of Sections" */
 #define OPTIONAL_CHECKSUM 64
 #define DIRECTORY_SECURITY 4
-
-struct section {
-    char name[9];
-    uint32_t virtual_size, raw_size, raw_offset;
-};
-
-/* Offsets into the file of what the digest leaves out, and the sections. */
-struct pe {
-    struct bytes image;
-    size_t checksum;
-    size_t security; /* the directory entry; 0 if the image has no room for one */
-    size_t headers_size;
-    uint32_t certificates_size;
-    size_t sections;
-    struct section section[SECTIONS_MAX];
-};
+#define IS_CUT "; the file was cut or damaged: copy or build it again"
 
 static struct reader reader_at(struct bytes image, size_t offset)
 {
@@ -80,7 +63,7 @@ static enum mu_status parse_sections(struct pe *pe, size_t table, struct mu_erro
     struct reader r = reader_at(pe->image, table);
 
     for (size_t i = 0; i < pe->sections; i++) {
-        struct section *s = &pe->section[i];
+        struct pe_section *s = &pe->section[i];
 
         reader_copy(&r, s->name, 8);
         s->virtual_size = reader_le32(&r);
@@ -91,14 +74,15 @@ static enum mu_status parse_sections(struct pe *pe, size_t table, struct mu_erro
         if (!r.failed && s->raw_size > 0 &&
             (s->raw_offset < pe->headers_size ||
              (uint64_t)s->raw_offset + s->raw_size > pe->image.len - pe->certificates_size))
-            return mu_fail(err, MU_CONFIG, "PE image: section '%s' lies outside the file", s->name);
+            return mu_fail(err, MU_CONFIG, "PE image: section '%s' lies outside the file" IS_CUT,
+                           s->name);
     }
     if (r.failed || reader_offset(&r) > pe->headers_size)
-        return mu_fail(err, MU_CONFIG, "PE image: section table is truncated");
+        return mu_fail(err, MU_CONFIG, "PE image: section table is truncated" IS_CUT);
     return MU_OK;
 }
 
-static enum mu_status pe_parse(struct bytes image, struct pe *ret, struct mu_error *err)
+enum mu_status pe_parse(struct bytes image, struct pe *ret, struct mu_error *err)
 {
     struct reader r = reader_of(image);
     size_t header, optional;
@@ -121,107 +105,108 @@ static enum mu_status pe_parse(struct bytes image, struct pe *ret, struct mu_err
     ret->sections = reader_le16(&r);
     (void)reader_take(&r, 12); /* time stamp, symbol table */
     optional_size = reader_le16(&r);
-    if (r.failed || ret->sections > SECTIONS_MAX)
+    if (r.failed || ret->sections > PE_SECTIONS_MAX)
         return mu_fail(err, MU_CONFIG, "PE image: more than %d sections, or truncated",
-                       SECTIONS_MAX);
+                       PE_SECTIONS_MAX);
     optional = header + COFF_HEADER_BYTES;
     MU_TRY(parse_directories(ret, optional, optional_size, err));
     if (ret->headers_size > image.len)
-        return mu_fail(err, MU_CONFIG, "PE image: truncated in its headers");
+        return mu_fail(err, MU_CONFIG, "PE image: truncated in its headers" IS_CUT);
     return parse_sections(ret, optional + optional_size, err);
 }
 
-static int by_offset(const void *a, const void *b)
+/* systemd-stub, pe.c: what stands before the first .profile belongs to each; then come the sections
+ * of one profile after the other, which take the place of those of all. */
+size_t pe_profiles(const struct pe *pe)
 {
-    const struct section *x = a, *y = b;
+    size_t count = 0;
 
-    return (x->raw_offset > y->raw_offset) - (x->raw_offset < y->raw_offset);
+    for (size_t i = 0; i < pe->sections; i++)
+        count += strcmp(pe->section[i].name, ".profile") == 0;
+    return count;
 }
 
-static bool update(EVP_MD_CTX *context, const struct pe *pe, size_t from, size_t to)
+/* The sections of a profile that have a name of their own there: `first` to `end` - 1. */
+static void range_of_profile(const struct pe *pe, size_t profile, size_t *ret_first,
+                             size_t *ret_end)
 {
-    return from <= to && to <= pe->image.len &&
-           EVP_DigestUpdate(context, pe->image.data + from, to - from) == 1;
-}
+    size_t seen = 0;
 
-/* Steps 3 to 6: the headers without the check sum and the certificate directory entry. */
-static bool update_headers(EVP_MD_CTX *context, const struct pe *pe)
-{
-    if (!update(context, pe, 0, pe->checksum))
-        return false;
-    if (pe->security == 0)
-        return update(context, pe, pe->checksum + 4, pe->headers_size);
-    return update(context, pe, pe->checksum + 4, pe->security) &&
-           update(context, pe, pe->security + 8, pe->headers_size);
-}
-
-/* Steps 7 to 14: the sections by their place in the file, then what follows them. As EDK2 counts
- * it, "what follows" begins after as many bytes as have been hashed. */
-static bool update_sections(EVP_MD_CTX *context, struct pe *pe)
-{
-    size_t hashed = pe->headers_size;
-    size_t end = pe->image.len - pe->certificates_size;
-
-    qsort(pe->section, pe->sections, sizeof(pe->section[0]), by_offset);
+    *ret_first = *ret_end = pe->sections;
     for (size_t i = 0; i < pe->sections; i++) {
-        const struct section *s = &pe->section[i];
-
-        if (!update(context, pe, s->raw_offset, (size_t)s->raw_offset + s->raw_size))
-            return false;
-        hashed += s->raw_size;
-    }
-    return hashed == end || update(context, pe, hashed, end);
-}
-
-enum mu_status authenticode_hash(struct bytes image, enum hash_alg alg, struct digest *ret,
-                                 struct mu_error *err)
-{
-    const EVP_MD *md = hash_md(alg);
-    struct digest digest = {0};
-    EVP_MD_CTX *context;
-    struct pe pe;
-    bool fits, done;
-
-    if (md == NULL)
-        return mu_fail(err, MU_CONFIG, "no Authenticode digest with that hash algorithm");
-    MU_TRY(pe_parse(image, &pe, err));
-    context = EVP_MD_CTX_new();
-    if (context == NULL || EVP_DigestInit_ex(context, md, NULL) != 1) {
-        EVP_MD_CTX_free(context);
-        return mu_oom(err);
-    }
-    fits = update_headers(context, &pe) && update_sections(context, &pe);
-    done = EVP_DigestFinal_ex(context, digest.bytes, NULL) == 1;
-    EVP_MD_CTX_free(context);
-    if (!fits)
-        return mu_fail(err, MU_CONFIG, "PE image: headers or sections overlap");
-    if (!done)
-        return mu_fail(err, MU_INTERNAL, "hashing failed");
-    *ret = digest;
-    return MU_OK;
-}
-
-enum mu_status pe_section(struct bytes image, const char *name, struct bytes *ret,
-                          struct mu_error *err)
-{
-    const struct section *found = NULL;
-    struct pe pe;
-
-    MU_TRY(pe_parse(image, &pe, err));
-    for (size_t i = 0; i < pe.sections; i++) {
-        if (strcmp(pe.section[i].name, name) != 0)
+        if (strcmp(pe->section[i].name, ".profile") != 0)
             continue;
-        if (found != NULL)
-            return mu_fail(err, MU_CONFIG, "PE image: two sections are named '%s'", name);
-        found = &pe.section[i];
+        if (seen == profile)
+            *ret_first = i;
+        if (seen == profile + 1) {
+            *ret_end = i;
+            return;
+        }
+        seen++;
     }
-    *ret = (struct bytes){image.data, 0};
-    if (found == NULL)
-        return MU_OK;
-    if (found->virtual_size > found->raw_size)
-        return mu_fail(err, MU_CONFIG, "PE image: section '%s' is not wholly in the file", name);
-    *ret = (struct bytes){image.data + found->raw_offset, found->virtual_size};
+}
+
+static enum mu_status find(const struct pe *pe, size_t first, size_t end, const char *name,
+                           const struct pe_section **ret, struct mu_error *err)
+{
+    *ret = NULL;
+    for (size_t i = first; i < end; i++) {
+        if (strcmp(pe->section[i].name, name) != 0)
+            continue;
+        if (*ret != NULL)
+            return mu_fail(err, MU_CONFIG, "PE image: two sections are named '%s'", name);
+        *ret = &pe->section[i];
+    }
     return MU_OK;
+}
+
+static enum mu_status pe_load(const struct pe *pe, const struct pe_section *section,
+                              struct buffer *spare, struct bytes *ret, struct mu_error *err)
+{
+    const uint8_t *data = pe->image.data + (section->raw_size > 0 ? section->raw_offset : 0);
+
+    if (section->virtual_size <= section->raw_size) {
+        *ret = (struct bytes){data, section->virtual_size};
+        return MU_OK;
+    }
+    if (section->virtual_size - section->raw_size > PE_PADDING_MAX)
+        return mu_fail(err, MU_CONFIG,
+                       "PE image: section '%s' has a VirtualSize of %u bytes, and %u in the file: "
+                       "no more than %u may be missing; build the image again",
+                       section->name, section->virtual_size, section->raw_size, PE_PADDING_MAX);
+    buffer_free(spare);
+    MU_TRY(buffer_alloc(spare, section->virtual_size, err));
+    memset(spare->data, 0, spare->len);
+    memcpy(spare->data, data, section->raw_size);
+    *ret = buffer_view(spare);
+    return MU_OK;
+}
+
+enum mu_status pe_profile_section(const struct pe *pe, size_t profile, const char *name,
+                                  struct buffer *spare, struct bytes *ret, struct mu_error *err)
+{
+    const struct pe_section *found = NULL;
+    size_t first, end, unused;
+
+    range_of_profile(pe, profile, &first, &end);
+    MU_TRY(find(pe, first, end, name, &found, err));
+    if (found == NULL) {
+        range_of_profile(pe, 0, &first, &unused);
+        MU_TRY(find(pe, 0, first, name, &found, err));
+    }
+    if (found != NULL)
+        return pe_load(pe, found, spare, ret, err);
+    *ret = (struct bytes){pe->image.data, 0};
+    return MU_OK;
+}
+
+enum mu_status pe_section(struct bytes image, const char *name, struct buffer *spare,
+                          struct bytes *ret, struct mu_error *err)
+{
+    struct pe pe;
+
+    MU_TRY(pe_parse(image, &pe, err));
+    return pe_profile_section(&pe, 0, name, spare, ret, err);
 }
 
 enum mu_status pe_certificates(struct bytes image, struct bytes *ret, struct mu_error *err)

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "measure/predict.h"
+#include "build/predict.h"
 
 #include <string.h>
 
 #include "base/log.h"
-#include "measure/authenticode.h"
+#include "build/authenticode.h"
+#include "build/pe.h"
+#include "measure/baseline.h"
 
 /* Room for all events but the variables. */
 #define LOG_BYTES 16384
 
-#define PREDICTABLE (PCR_BIT(4) | PCR_BIT(7) | PCR_BIT(11) | PCR_BIT(12))
+#define PREDICTABLE (BASELINE_PCRS | PCR_BIT(11))
 
-/* systemd-stub 252 to 257 starts the kernel of a UKI through LoadImage(), which firmware measures
- * unless the stub, with Secure Boot, puts itself in the place of the one who does both; older and
- * newer ones load it by themselves. */
+/* systemd-stub 252 to 257 starts the kernel of a UKI through LoadImage(), which firmware measures,
+ * unless the stub, with Secure Boot, replaces the firmware's function that verifies and measures;
+ * older and newer stubs load the kernel themselves. */
 #define STUB_USES_LOADIMAGE 252
 #define STUB_LOADS_BY_ITSELF 258
 
@@ -31,6 +33,7 @@
 
 struct image {
     struct bytes file, kernel;
+    struct buffer spare;   /* what `kernel` points into if the file does not have all of it */
     unsigned stub, loader; /* versions of systemd-stub and systemd-boot; 0: is not that */
     bool shim;
 };
@@ -42,10 +45,9 @@ struct prediction {
     struct writer log;
 };
 
-static void put_le(struct writer *w, uint64_t value, size_t size)
+static bool is_secure(const struct predict_request *request)
 {
-    for (size_t i = 0; i < size; i++)
-        writer_u8(w, (uint8_t)(value >> (8 * i)));
+    return request->keys != NULL && !request->setup_mode;
 }
 
 /* PFP 10.4.5.1 in the form of 10.2.1 */
@@ -55,18 +57,18 @@ static void begin_log(struct prediction *p)
     static const uint8_t no_digest[20] = {0};
     struct writer *w = &p->log;
 
-    put_le(w, 0, 4);
-    put_le(w, EV_NO_ACTION, 4);
+    writer_le(w, 0, 4);
+    writer_le(w, EV_NO_ACTION, 4);
     writer_bytes(w, (struct bytes){no_digest, sizeof(no_digest)});
-    put_le(w, 33, 4);
+    writer_le(w, 33, 4);
     writer_bytes(w, (struct bytes){(const uint8_t *)signature, sizeof(signature)});
-    put_le(w, 0, 4);      /* platform class: client */
-    put_le(w, 0x0200, 2); /* version 2.0, minor first */
-    put_le(w, 0x0200, 2); /* errata 0, UINTN of 8 bytes */
-    put_le(w, 1, 4);
-    put_le(w, p->bank, 2);
-    put_le(w, hash_size(p->bank), 2);
-    put_le(w, 0, 1);
+    writer_le(w, 0, 4);      /* platform class: client */
+    writer_le(w, 0x0200, 2); /* version 2.0, minor first */
+    writer_le(w, 0x0200, 2); /* errata 0, UINTN of 8 bytes */
+    writer_le(w, 1, 4);
+    writer_le(w, p->bank, 2);
+    writer_le(w, hash_size(p->bank), 2);
+    writer_le(w, 0, 1);
 }
 
 /* 10.2.2 */
@@ -76,12 +78,12 @@ static enum mu_status add_digest(struct prediction *p, unsigned pcr, uint32_t ty
 {
     struct writer *w = &p->log;
 
-    put_le(w, pcr, 4);
-    put_le(w, type, 4);
-    put_le(w, 1, 4);
-    put_le(w, p->bank, 2);
+    writer_le(w, pcr, 4);
+    writer_le(w, type, 4);
+    writer_le(w, 1, 4);
+    writer_le(w, p->bank, 2);
     writer_bytes(w, (struct bytes){digest->bytes, hash_size(p->bank)});
-    put_le(w, data.len, 4);
+    writer_le(w, data.len, 4);
     writer_bytes(w, data);
     return w->failed ? mu_fail(err, MU_INTERNAL, "the predicted log does not fit") : MU_OK;
 }
@@ -111,10 +113,10 @@ static enum mu_status add_image(struct prediction *p, struct bytes image, struct
     struct digest digest;
 
     MU_TRY(authenticode_hash(image, p->bank, &digest, err));
-    put_le(&w, 0, 8);
-    put_le(&w, image.len, 8);
-    put_le(&w, 0, 8);
-    put_le(&w, 0, 8);
+    writer_le(&w, 0, 8);
+    writer_le(&w, image.len, 8);
+    writer_le(&w, 0, 8);
+    writer_le(&w, 0, 8);
     return add_digest(p, 4, EV_EFI_BOOT_SERVICES_APPLICATION, &digest, (struct bytes){event, w.len},
                       err);
 }
@@ -139,27 +141,43 @@ static bool contains(struct bytes text, const char *marker)
     return memmem(text.data, text.len, marker, strlen(marker)) != NULL;
 }
 
+/* Its UKIs for aarch64 are made by objcopy from a stub whose PE header has room for two sections
+ * more: .sdmagic and .sbat are lost, and nothing else tells the version. nitro-tpm-pcr-compute
+ * looks for the same words. */
+static bool is_amazon_linux_2023(struct bytes file)
+{
+    MU_CLEANUP(buffer_free) struct buffer spare = {0};
+    struct mu_error ignored = {0};
+    struct bytes release;
+
+    return pe_section(file, ".osrel", &spare, &release, &ignored) == MU_OK &&
+           contains(release, "NAME=\"Amazon Linux\"") && contains(release, "VERSION=\"2023\"");
+}
+
 /* .sdmagic: "#### LoaderInfo: systemd-stub 257.13-1~deb13u1 ####";
  * .sbat: "systemd-stub,1,The systemd Developers,systemd,257,https://systemd.io/". */
 static enum mu_status inspect(struct bytes file, struct image *ret, struct mu_error *err)
 {
-    struct image image = {.file = file};
+    MU_CLEANUP(buffer_free) struct buffer spare_magic = {0};
+    MU_CLEANUP(buffer_free) struct buffer spare_sbat = {0};
     struct bytes magic, sbat;
 
-    MU_TRY(pe_section(file, ".linux", &image.kernel, err));
-    MU_TRY(pe_section(file, ".sdmagic", &magic, err));
-    if (magic.len == 0 && image.kernel.len > 0) /* systemd-stub 249 and older: among its data */
-        MU_TRY(pe_section(file, ".data", &magic, err));
-    MU_TRY(pe_section(file, ".sbat", &sbat, err));
-    image.stub = number_after(magic, "LoaderInfo: systemd-stub ");
-    if (image.stub == 0)
-        image.stub = number_after(sbat, "The systemd Developers,systemd,");
-    image.loader = number_after(magic, "LoaderInfo: systemd-boot ");
-    image.shim = image.kernel.len == 0 && contains(file, "UEFI SHIM\n$Version");
-    if (image.kernel.len > 0 && image.stub == 0)
+    ret->file = file;
+    MU_TRY(pe_section(file, ".linux", &ret->spare, &ret->kernel, err));
+    MU_TRY(pe_section(file, ".sdmagic", &spare_magic, &magic, err));
+    if (magic.len == 0 && ret->kernel.len > 0) /* systemd-stub 249 and older: among its data */
+        MU_TRY(pe_section(file, ".data", &spare_magic, &magic, err));
+    MU_TRY(pe_section(file, ".sbat", &spare_sbat, &sbat, err));
+    ret->stub = number_after(magic, "LoaderInfo: systemd-stub ");
+    if (ret->stub == 0)
+        ret->stub = number_after(sbat, "The systemd Developers,systemd,");
+    if (ret->stub == 0 && ret->kernel.len > 0 && is_amazon_linux_2023(file))
+        ret->stub = 252;
+    ret->loader = number_after(magic, "LoaderInfo: systemd-boot ");
+    ret->shim = ret->kernel.len == 0 && contains(file, "UEFI SHIM\n$Version");
+    if (ret->kernel.len > 0 && ret->stub == 0)
         return mu_fail(err, MU_CONFIG,
                        "a UKI whose stub is not systemd-stub: what it measures is not known");
-    *ret = image;
     return MU_OK;
 }
 
@@ -177,7 +195,7 @@ static enum mu_status add_uki_kernel(struct prediction *p, const struct image *i
 static enum mu_status predict_pcr4(const struct image *images, size_t count, bool secure_boot,
                                    struct prediction *p, struct mu_error *err)
 {
-    static const char text[] = PREDICT_ACTION;
+    static const char text[] = EVENTLOG_BOOT_ACTION;
     const struct bytes action = {(const uint8_t *)text, strlen(text)};
 
     MU_TRY(add(p, 4, EV_EFI_ACTION, action, action, err));
@@ -202,20 +220,13 @@ static enum mu_status add_variable(struct prediction *p, uint32_t type,
     MU_TRY(buffer_alloc(&event, 32 + 2 * len + data.len, err));
     w = writer_into(event.data, event.len);
     writer_bytes(&w, (struct bytes){guid, 16});
-    put_le(&w, len, 8);
-    put_le(&w, data.len, 8);
+    writer_le(&w, len, 8);
+    writer_le(&w, data.len, 8);
     for (size_t i = 0; i < len; i++)
-        put_le(&w, (uint8_t)name[i], 2); /* UTF-16LE */
+        writer_le(&w, (uint8_t)name[i], 2); /* UTF-16LE */
     writer_bytes(&w, data);
     return add(p, 7, type, buffer_view(&event), buffer_view(&event), err);
 }
-
-/* EFI_GLOBAL_VARIABLE 8be4df61-93ca-11d2-aa0d-00e098032b8c,
- * EFI_IMAGE_SECURITY_DATABASE_GUID d719b2cb-3d3a-4596-a3bc-dad00e67656f */
-static const uint8_t global[16] = {0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11,
-                                   0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c};
-static const uint8_t database[16] = {0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45,
-                                     0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f};
 
 /* What let each image start; the same entry is measured once. */
 static enum mu_status add_authorities(const struct predict_request *request, struct prediction *p,
@@ -231,7 +242,8 @@ static enum mu_status add_authorities(const struct predict_request *request, str
         for (size_t k = 0; k < i; k++)
             measured = measured || bytes_equal(entry[k], entry[i]);
         if (!measured)
-            MU_TRY(add_variable(p, EV_EFI_VARIABLE_AUTHORITY, database, "db", entry[i], err));
+            MU_TRY(add_variable(p, EV_EFI_VARIABLE_AUTHORITY, secureboot_database_guid, "db",
+                                entry[i], err));
     }
     return MU_OK;
 }
@@ -241,16 +253,16 @@ static enum mu_status predict_pcr7(const struct predict_request *request, struct
 {
     static const struct secure_boot none = {0};
     const struct secure_boot *keys = request->keys != NULL ? request->keys : &none;
-    const uint8_t on[1] = {request->keys != NULL};
+    const uint8_t on[1] = {is_secure(request)};
     const uint32_t type = EV_EFI_VARIABLE_DRIVER_CONFIG;
 
-    MU_TRY(add_variable(p, type, global, "SecureBoot", (struct bytes){on, 1}, err));
-    MU_TRY(add_variable(p, type, global, "PK", keys->pk, err));
-    MU_TRY(add_variable(p, type, global, "KEK", keys->kek, err));
-    MU_TRY(add_variable(p, type, database, "db", keys->db, err));
-    MU_TRY(add_variable(p, type, database, "dbx", keys->dbx, err));
+    MU_TRY(add_variable(p, type, secureboot_global_guid, "SecureBoot", (struct bytes){on, 1}, err));
+    MU_TRY(add_variable(p, type, secureboot_global_guid, "PK", keys->pk, err));
+    MU_TRY(add_variable(p, type, secureboot_global_guid, "KEK", keys->kek, err));
+    MU_TRY(add_variable(p, type, secureboot_database_guid, "db", keys->db, err));
+    MU_TRY(add_variable(p, type, secureboot_database_guid, "dbx", keys->dbx, err));
     MU_TRY(add_separator(p, 7, err));
-    return request->keys != NULL ? add_authorities(request, p, err) : MU_OK;
+    return is_secure(request) ? add_authorities(request, p, err) : MU_OK;
 }
 
 /* The name with its zero byte, then the contents; the log has the name in UTF-16 for both. */
@@ -260,13 +272,14 @@ static enum mu_status add_section(struct prediction *p, const struct image *imag
     const struct bytes title = {(const uint8_t *)name, strlen(name) + 1};
     uint8_t utf16[2 * 16];
     struct writer w = writer_into(utf16, sizeof(utf16));
+    MU_CLEANUP(buffer_free) struct buffer spare = {0};
     struct bytes section;
 
-    MU_TRY(pe_section(image->file, name, &section, err));
+    MU_TRY(pe_section(image->file, name, &spare, &section, err));
     if (section.len == 0)
         return MU_OK;
     for (size_t i = 0; i < title.len; i++)
-        put_le(&w, title.data[i], 2);
+        writer_le(&w, title.data[i], 2);
     MU_TRY(add(p, 11, EV_IPL, title, (struct bytes){utf16, w.len}, err));
     return add(p, 11, EV_IPL, section, (struct bytes){utf16, w.len}, err);
 }
@@ -291,7 +304,7 @@ static enum mu_status add_sections(struct prediction *p, const struct image *ima
     return MU_OK;
 }
 
-/* Without a UKI nobody measures into it: systemd-pcrphase asks for one, too. */
+/* Without a UKI nothing is measured into this PCR: systemd-pcrphase requires one, too. */
 static enum mu_status predict_pcr11(const struct predict_request *request, const struct image *last,
                                     struct prediction *p, struct mu_error *err)
 {
@@ -314,12 +327,12 @@ static enum mu_status predict_pcr11(const struct predict_request *request, const
 
 /* The UKI's own command line, if `loader` hands it to it; else *ret is empty. */
 static enum mu_status handed_over(const struct image *loader, const struct image *uki,
-                                  struct bytes *ret, struct mu_error *err)
+                                  struct buffer *spare, struct bytes *ret, struct mu_error *err)
 {
     *ret = (struct bytes){NULL, 0};
     if (loader->loader == 0 || loader->loader >= LOADER_KEEPS_COMMAND_LINE)
         return MU_OK;
-    return pe_section(uki->file, ".cmdline", ret, err);
+    return pe_section(uki->file, ".cmdline", spare, ret, err);
 }
 
 /* The command line as it is handed over: up to a zero byte, control characters are spaces, none of
@@ -336,9 +349,9 @@ static bool command_line(struct bytes section, struct writer *to)
     for (size_t i = 0; i < len; i++) {
         if (section.data[i] >= 0x7f)
             return false;
-        put_le(to, section.data[i] < ' ' ? ' ' : section.data[i], 2);
+        writer_le(to, section.data[i] < ' ' ? ' ' : section.data[i], 2);
     }
-    put_le(to, 0, 2);
+    writer_le(to, 0, 2);
     return !to->failed;
 }
 
@@ -348,11 +361,12 @@ static enum mu_status predict_pcr12(const struct image *images, size_t count, bo
     uint8_t text[2 * COMMAND_LINE_MAX];
     struct writer w = writer_into(text, sizeof(text));
     const struct image *uki = &images[count - 1];
+    MU_CLEANUP(buffer_free) struct buffer spare = {0};
     struct bytes line;
 
     if (count < 2)
         return MU_OK;
-    MU_TRY(handed_over(&images[count - 2], uki, &line, err));
+    MU_TRY(handed_over(&images[count - 2], uki, &spare, &line, err));
     if (line.len == 0)
         return MU_OK;
     if (!command_line(line, &w))
@@ -377,6 +391,16 @@ static enum mu_status know_pcr7(const struct image *images, size_t count, struct
     return MU_OK;
 }
 
+static enum mu_status know_pcr14(const struct image *images, size_t count, struct mu_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (images[i].shim)
+            return mu_fail(err, MU_CONFIG,
+                           "image %zu is shim, which measures the machine owner's keys into PCR 14",
+                           i + 1);
+    return MU_OK;
+}
+
 static enum mu_status know_pcr11(const struct image *images, size_t count, struct mu_error *err)
 {
     /* What the stub chooses among these depends on the machine. */
@@ -394,10 +418,11 @@ static enum mu_status know_pcr11(const struct image *images, size_t count, struc
                        "is",
                        last->stub, STUB_MEASURES);
     for (size_t i = 0; i < sizeof(chosen) / sizeof(chosen[0]); i++) {
+        MU_CLEANUP(buffer_free) struct buffer spare = {0};
         struct bytes section = {0};
 
         if (last->stub >= STUB_KNOWS_PROFILES &&
-            (pe_section(last->file, chosen[i], &section, err) != MU_OK || section.len > 0))
+            (pe_section(last->file, chosen[i], &spare, &section, err) != MU_OK || section.len > 0))
             return mu_fail(err, MU_CONFIG,
                            "PCR 11 of a UKI with a section '%s' is known only when it runs",
                            chosen[i]);
@@ -411,6 +436,7 @@ static enum mu_status know_pcr12(const struct image *images, size_t count, struc
 
     for (size_t i = 0; i < count; i++) {
         struct writer w = writer_into(text, sizeof(text));
+        MU_CLEANUP(buffer_free) struct buffer spare = {0};
         struct bytes line;
 
         if (images[i].loader == 0)
@@ -420,7 +446,7 @@ static enum mu_status know_pcr12(const struct image *images, size_t count, struc
                            "image %zu, systemd-boot, measures the command line of what it starts "
                            "into PCR 12, unless that is a UKI: name the UKI next",
                            i + 1);
-        MU_TRY(handed_over(&images[i], &images[i + 1], &line, err));
+        MU_TRY(handed_over(&images[i], &images[i + 1], &spare, &line, err));
         if (line.len > 0 && !command_line(line, &w))
             return mu_fail(
                 err, MU_CONFIG,
@@ -440,7 +466,7 @@ static enum mu_status settle_mask(const struct predict_request *request, const s
     static const struct {
         unsigned pcr;
         enum mu_status (*know)(const struct image *images, size_t count, struct mu_error *err);
-    } conditions[] = {{7, know_pcr7}, {11, know_pcr11}, {12, know_pcr12}};
+    } conditions[] = {{7, know_pcr7}, {11, know_pcr11}, {12, know_pcr12}, {14, know_pcr14}};
     uint32_t mask = request->mask;
 
     for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++) {
@@ -471,19 +497,33 @@ static enum mu_status inspect_all(const struct predict_request *request, struct 
     return MU_OK;
 }
 
+struct images {
+    struct image image[PREDICT_IMAGES_MAX];
+};
+
+static void images_free(struct images *images)
+{
+    for (size_t i = 0; i < PREDICT_IMAGES_MAX; i++)
+        buffer_free(&images->image[i].spare);
+}
+
 static enum mu_status predict_events(const struct predict_request *request, struct prediction *p,
                                      struct mu_error *err)
 {
-    struct image images[PREDICT_IMAGES_MAX];
-    const bool secure_boot = request->keys != NULL;
+    MU_CLEANUP(images_free) struct images all = {0};
+    struct image *images = all.image;
+    const bool secure_boot = is_secure(request);
 
     if (request->mask == 0 || (request->mask & ~PREDICTABLE) != 0)
-        return mu_fail(err, MU_CONFIG, "only PCR 4, 7, 11 and 12 can be predicted");
+        return mu_fail(err, MU_CONFIG, "only PCR 2, 3, 4, 7, 11, 12, 13 and 14 can be predicted");
     if (request->count == 0 || request->count > PREDICT_IMAGES_MAX)
         return mu_fail(err, MU_CONFIG, "a prediction needs 1 to %d images", PREDICT_IMAGES_MAX);
     MU_TRY(inspect_all(request, images, err));
     MU_TRY(settle_mask(request, images, &p->mask, err));
     begin_log(p);
+    for (unsigned pcr = 2; pcr <= 3; pcr++)
+        if ((p->mask & PCR_BIT(pcr)) != 0)
+            MU_TRY(add_separator(p, pcr, err));
     if ((p->mask & PCR_BIT(7)) != 0)
         MU_TRY(predict_pcr7(request, p, err));
     if ((p->mask & PCR_BIT(4)) != 0)
@@ -524,8 +564,8 @@ enum mu_status predict_log(const struct predict_request *request, struct eventlo
     return predict_to(request, ret, &mask, err);
 }
 
-enum mu_status predict(const struct predict_request *request, struct pcr_values *ret,
-                       struct mu_error *err)
+enum mu_status predict_values(const struct predict_request *request, struct pcr_values *ret,
+                              struct mu_error *err)
 {
     MU_CLEANUP(eventlog_free) struct eventlog log = {0};
     struct pcr_values values;

@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_MEASURE_PREDICT_H
-#define MU_MEASURE_PREDICT_H
+#ifndef MU_BUILD_PREDICT_H
+#define MU_BUILD_PREDICT_H
 
+#include "build/secureboot.h"
 #include "measure/eventlog.h"
-#include "measure/secureboot.h"
 
-/* PCR 11 as measured-unlock finds it: after systemd-pcrphase-initrd.service, which its unit waits
- * for. */
-#define PREDICT_PHASES "enter-initrd"
 #define PREDICT_IMAGES_MAX 8
-
-/* PFP 3.3.4.5: the first event of PCR 4 */
-#define PREDICT_ACTION "Calling EFI Application from Boot Option"
 
 struct predict_request {
     enum hash_alg bank;
     uint32_t mask;
-    uint32_t optional; /* of these, what cannot be known is left out, with a line on stderr */
+    uint32_t optional; /* of these, a PCR that cannot be known is left out, with a line on stderr */
     const struct bytes *images; /* each one that is measured, in load order */
     size_t count;
     const struct secure_boot *keys; /* NULL: Secure Boot is off and no keys are enrolled */
-    const char *phases;             /* "a:b" as for systemd-measure; "": none. PCR 11 */
+    bool setup_mode;    /* there are keys without a PK: Secure Boot is off, and they are measured */
+    const char *phases; /* "a:b" as for systemd-measure; "": none. PCR 11 */
 };
 
 /* PCR values computed from the boot binaries: 4 (TCG PC Client PFP 3.3.4.5), 7 (3.3.4.8), 11 (what
@@ -29,9 +24,9 @@ struct predict_request {
  * cannot be known, MU_REFUSE when Secure Boot would not start an image. ret->mask has what was
  * predicted.
  */
-enum mu_status predict(const struct predict_request *request, struct pcr_values *ret,
-                       struct mu_error *err) MU_MUST_CHECK;
-/* The events that lead there, as an event log. */
+enum mu_status predict_values(const struct predict_request *request, struct pcr_values *ret,
+                              struct mu_error *err) MU_MUST_CHECK;
+/* The events that lead to these values, as an event log. */
 enum mu_status predict_log(const struct predict_request *request, struct eventlog *ret,
                            struct mu_error *err) MU_MUST_CHECK;
 

@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "measure/secureboot.h"
+#include "build/secureboot.h"
 
 #include <openssl/err.h>
 #include <openssl/pkcs7.h>
 #include <openssl/x509v3.h>
 #include <string.h>
 
-#include "measure/authenticode.h"
+#include "build/authenticode.h"
+#include "build/pe.h"
 
-#define GUID_BYTES 16
-#define LIST_HEADER_BYTES 28
 #define ATTRIBUTES_BYTES 4
 #define TIME_BYTES 16
+#define CHAIN_MAX 16
 #define WIN_CERT_TYPE_PKCS_SIGNED_DATA 0x0002
 #define WIN_CERT_TYPE_EFI_GUID 0x0ef1
 
-/* EFI_CERT_X509_GUID a5c059a1-94e4-4aa7-87b5-ab155c2bf072 */
-static const uint8_t x509_guid[GUID_BYTES] = {0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a,
-                                              0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72};
+/* 8be4df61-93ca-11d2-aa0d-00e098032b8c */
+const uint8_t secureboot_global_guid[EFI_GUID_BYTES] = {
+    0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c};
+/* d719b2cb-3d3a-4596-a3bc-dad00e67656f */
+const uint8_t secureboot_database_guid[EFI_GUID_BYTES] = {
+    0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f};
 
 /* EFI_CERT_SHA256_GUID c1c41626-504c-4092-aca9-41f936934328,
  * EFI_CERT_SHA384_GUID ff3e5307-9fd0-48c9-85f1-8ad56c701e01,
  * EFI_CERT_SHA512_GUID 093e0fae-a6c4-4f50-9f1b-d41e2b89c19a */
-static const struct {
-    uint8_t guid[GUID_BYTES];
+static const struct digest_type {
+    uint8_t guid[EFI_GUID_BYTES];
     enum hash_alg alg;
 } digest_types[] = {
     {{0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43,
@@ -37,68 +40,20 @@ static const struct {
      HASH_SHA512},
 };
 
-/* One EFI_SIGNATURE_DATA, and where the next one is. */
-struct signature {
-    struct bytes type;
-    struct bytes entry; /* owner and data: what is measured */
-    struct bytes data;
+/* EFI_CERT_X509_SHA256_GUID 3bd2a492-96c0-4079-b420-fcf98ef103ed,
+ * EFI_CERT_X509_SHA384_GUID 7076876e-80c2-4ee6-aad2-28b349a6865b,
+ * EFI_CERT_X509_SHA512_GUID 446dbf63-2502-4cda-bcfa-2465d2b0fe9d */
+static const struct digest_type revocation_types[] = {
+    {{0x92, 0xa4, 0xd2, 0x3b, 0xc0, 0x96, 0x79, 0x40, 0xb4, 0x20, 0xfc, 0xf9, 0x8e, 0xf1, 0x03,
+      0xed},
+     HASH_SHA256},
+    {{0x6e, 0x87, 0x76, 0x70, 0xc2, 0x80, 0xe6, 0x4e, 0xaa, 0xd2, 0x28, 0xb3, 0x49, 0xa6, 0x86,
+      0x5b},
+     HASH_SHA384},
+    {{0x63, 0xbf, 0x6d, 0x44, 0x02, 0x25, 0xda, 0x4c, 0xbc, 0xfa, 0x24, 0x65, 0xd2, 0xb0, 0xfe,
+      0x9d},
+     HASH_SHA512},
 };
-
-struct signatures {
-    struct reader lists, list;
-    struct bytes type;
-    uint32_t size;
-    bool malformed;
-};
-
-static struct signatures signatures_of(struct bytes lists)
-{
-    return (struct signatures){.lists = reader_of(lists)};
-}
-
-/* UEFI 2.10, 32.4.1, EFI_SIGNATURE_LIST */
-static bool next_list(struct signatures *at)
-{
-    uint32_t list_size, header_size;
-
-    at->type = reader_take(&at->lists, GUID_BYTES);
-    list_size = reader_le32(&at->lists);
-    header_size = reader_le32(&at->lists);
-    at->size = reader_le32(&at->lists);
-    at->malformed = at->lists.failed || list_size < LIST_HEADER_BYTES || at->size < GUID_BYTES;
-    if (at->malformed)
-        return false;
-    at->list = reader_of(reader_take(&at->lists, list_size - LIST_HEADER_BYTES));
-    (void)reader_take(&at->list, header_size);
-    at->malformed = at->lists.failed || at->list.failed || reader_left(&at->list) % at->size != 0;
-    return !at->malformed;
-}
-
-static bool next_signature(struct signatures *at, struct signature *ret)
-{
-    while (reader_left(&at->list) == 0)
-        if (reader_left(&at->lists) == 0 || !next_list(at))
-            return false;
-    ret->type = at->type;
-    ret->entry = reader_take(&at->list, at->size);
-    ret->data = (struct bytes){ret->entry.data + GUID_BYTES, ret->entry.len - GUID_BYTES};
-    return true;
-}
-
-static bool is_certificate(const struct signature *signature)
-{
-    return bytes_equal(signature->type, (struct bytes){x509_guid, GUID_BYTES});
-}
-
-static bool well_formed(struct bytes lists)
-{
-    struct signatures at = signatures_of(lists);
-    struct signature signature;
-
-    while (next_signature(&at, &signature))
-        ;
-    return !at.malformed;
-}
 
 /* UEFI 2.10, 8.2.2, EFI_VARIABLE_AUTHENTICATION_2: time stamp, WIN_CERTIFICATE_UEFI_GUID */
 static struct bytes after_descriptor(struct bytes file)
@@ -124,12 +79,12 @@ enum mu_status secureboot_variable(struct bytes file, struct bytes *ret, struct 
     if (file.len > 1 && (file.data[0] == 0x30 || file.data[0] == '-'))
         return mu_fail(err, MU_CONFIG,
                        "a certificate, not a signature list: its owner's GUID is measured too, so "
-                       "make one with cert-to-efi-sig-list -g GUID");
-    if (!well_formed(list) && file.len >= ATTRIBUTES_BYTES)
+                       "make a list of it with 'muctl secureboot list'");
+    if (!signature_lists_valid(list) && file.len >= ATTRIBUTES_BYTES)
         list = (struct bytes){file.data + ATTRIBUTES_BYTES, file.len - ATTRIBUTES_BYTES};
-    if (!well_formed(list))
+    if (!signature_lists_valid(list))
         list = after_descriptor(file);
-    if (!well_formed(list))
+    if (!signature_lists_valid(list))
         return mu_fail(err, MU_CONFIG,
                        "neither EFI signature lists nor a variable that holds some");
     *ret = list;
@@ -258,11 +213,11 @@ static bool verifies(const struct signed_data *s, struct bytes certificate)
 
 static bool find_certificate(struct bytes lists, const struct signed_data *s, struct bytes *ret)
 {
-    struct signatures at = signatures_of(lists);
+    struct signature_lists at = signature_list_of(lists);
     struct signature signature;
 
-    while (next_signature(&at, &signature)) {
-        if (!is_certificate(&signature) || !verifies(s, signature.data))
+    while (signature_list_next(&at, &signature)) {
+        if (!signature_is_certificate(&signature) || !verifies(s, signature.data))
             continue;
         *ret = signature.entry;
         return true;
@@ -270,11 +225,101 @@ static bool find_certificate(struct bytes lists, const struct signed_data *s, st
     return false;
 }
 
-/* An entry that is the image's own digest; *ret is empty when there is none. */
+/* The first element of a certificate, with its header: what its issuer has signed. */
+static bool to_be_signed(struct bytes certificate, struct bytes *ret)
+{
+    struct bytes inner;
+
+    if (!enter_sequence(&certificate))
+        return false;
+    inner = certificate;
+    if (!enter_sequence(&inner))
+        return false;
+    *ret = (struct bytes){certificate.data, (size_t)(inner.data + inner.len - certificate.data)};
+    return true;
+}
+
+/* UEFI 2.10, 32.4.1, EFI_CERT_X509_SHA256 and its like: digest and time of revocation. That time is
+ * compared with the time stamp of a signature, which firmware believes if dbt has the certificate
+ * of the time stamp; here there is no dbt, so the time does not matter. */
+static enum mu_status revoked(struct bytes lists, struct bytes certificate, bool *ret,
+                              struct mu_error *err)
+{
+    struct bytes tbs;
+
+    *ret = false;
+    if (!to_be_signed(certificate, &tbs))
+        return mu_fail(err, MU_CONFIG, "a certificate that is not X.509 in DER");
+    for (size_t i = 0; i < sizeof(revocation_types) / sizeof(revocation_types[0]); i++) {
+        const size_t size = hash_size(revocation_types[i].alg);
+        struct signature_lists at = signature_list_of(lists);
+        struct signature signature;
+        struct digest digest;
+
+        MU_TRY(hash_bytes(revocation_types[i].alg, tbs, &digest, err));
+        while (signature_list_next(&at, &signature))
+            *ret = *ret ||
+                   (memcmp(signature.type.data, revocation_types[i].guid, EFI_GUID_BYTES) == 0 &&
+                    signature.data.len >= size &&
+                    memcmp(signature.data.data, digest.bytes, size) == 0);
+    }
+    return MU_OK;
+}
+
+static enum mu_status check_certificate(struct bytes dbx, X509 *certificate, struct mu_error *err)
+{
+    uint8_t *der = NULL;
+    int len = i2d_X509(certificate, &der);
+    enum mu_status status;
+    bool forbidden;
+
+    if (len <= 0)
+        return mu_oom(err);
+    status = revoked(dbx, (struct bytes){der, (size_t)len}, &forbidden, err);
+    OPENSSL_free(der);
+    MU_TRY(status);
+    if (forbidden)
+        return mu_fail(err, MU_REFUSE,
+                       "dbx revokes a certificate of the image's signature by its digest");
+    return MU_OK;
+}
+
+static X509 *issuer_of(X509 *certificate, STACK_OF(X509) * among)
+{
+    for (int i = 0; i < sk_X509_num(among); i++) {
+        X509 *candidate = sk_X509_value(among, i);
+
+        if (candidate != certificate && X509_check_issued(candidate, certificate) == X509_V_OK)
+            return candidate;
+    }
+    return NULL;
+}
+
+/* The signer's certificate and those above it that the signature brings along. */
+static enum mu_status check_chain(struct bytes dbx, const struct signed_data *s,
+                                  struct mu_error *err)
+{
+    STACK_OF(X509) *signers = PKCS7_get0_signers(s->pkcs7, NULL, 0);
+    enum mu_status status = MU_OK;
+
+    for (int i = 0; i < sk_X509_num(signers) && status == MU_OK; i++) {
+        X509 *certificate = sk_X509_value(signers, i);
+
+        for (int depth = 0; certificate != NULL && depth < CHAIN_MAX && status == MU_OK; depth++) {
+            status = check_certificate(dbx, certificate, err);
+            certificate = issuer_of(certificate, s->pkcs7->d.sign->cert);
+        }
+    }
+    sk_X509_free(signers);
+    ERR_clear_error();
+    return status;
+}
+
+/* The entry that is the image's own digest; *ret is empty if there is none. */
 static enum mu_status find_digest(struct bytes lists, struct bytes image, struct bytes *ret,
                                   struct mu_error *err)
 {
-    struct signatures at = signatures_of(lists);
+    struct signature_lists at = signature_list_of(lists);
     struct signature signature;
     struct digest digest;
 
@@ -283,9 +328,9 @@ static enum mu_status find_digest(struct bytes lists, struct bytes image, struct
         const size_t size = hash_size(digest_types[i].alg);
 
         MU_TRY(authenticode_hash(image, digest_types[i].alg, &digest, err));
-        at = signatures_of(lists);
-        while (next_signature(&at, &signature)) {
-            if (memcmp(signature.type.data, digest_types[i].guid, GUID_BYTES) != 0 ||
+        at = signature_list_of(lists);
+        while (signature_list_next(&at, &signature)) {
+            if (memcmp(signature.type.data, digest_types[i].guid, EFI_GUID_BYTES) != 0 ||
                 !bytes_equal(signature.data, (struct bytes){digest.bytes, size}))
                 continue;
             *ret = signature.entry;
@@ -332,6 +377,19 @@ static bool next_signed_data(struct reader *table, struct bytes *ret)
     return false;
 }
 
+/* The entry of db that a signature leads to may be above what the signature brings along. */
+static enum mu_status check_anchor(struct bytes dbx, struct bytes entry, struct mu_error *err)
+{
+    bool forbidden;
+
+    MU_TRY(revoked(dbx, (struct bytes){entry.data + EFI_GUID_BYTES, entry.len - EFI_GUID_BYTES},
+                   &forbidden, err));
+    if (forbidden)
+        return mu_fail(err, MU_REFUSE,
+                       "dbx revokes the certificate of db that the image's signature leads to");
+    return MU_OK;
+}
+
 /* *ret is empty if no signature leads to an entry of db. */
 static enum mu_status judge_signatures(const struct secure_boot *keys, struct bytes image,
                                        struct bytes *ret, struct mu_error *err)
@@ -350,8 +408,9 @@ static enum mu_status judge_signatures(const struct secure_boot *keys, struct by
         MU_TRY(check_signed_digest(&s, image, err));
         if (find_certificate(keys->dbx, &s, &forbidden))
             return mu_fail(err, MU_REFUSE, "dbx forbids the key that signed the image");
-        if (ret->len == 0)
-            (void)find_certificate(keys->db, &s, ret);
+        MU_TRY(check_chain(keys->dbx, &s, err));
+        if (ret->len == 0 && find_certificate(keys->db, &s, ret))
+            MU_TRY(check_anchor(keys->dbx, *ret, err));
     }
     return MU_OK;
 }
@@ -373,51 +432,4 @@ enum mu_status secureboot_authority(const struct secure_boot *keys, struct bytes
                        "that is there");
     *ret = entry;
     return MU_OK;
-}
-
-bool secureboot_describe(struct text *text, struct bytes lists)
-{
-    struct signatures at = signatures_of(lists);
-    struct signature signature;
-    size_t certificates = 0, others = 0;
-
-    while (next_signature(&at, &signature)) {
-        const bool certificate = is_certificate(&signature);
-
-        certificates += certificate;
-        others += !certificate;
-    }
-    if (at.malformed || certificates + others == 0)
-        return false;
-    if (certificates > 0)
-        text_printf(text, "%zu certificate%s%s", certificates, certificates == 1 ? "" : "s",
-                    others > 0 ? ", " : "");
-    if (others > 0)
-        text_printf(text, "%zu digest%s", others, others == 1 ? "" : "s");
-    return true;
-}
-
-static bool describe_certificate(struct text *text, struct bytes der)
-{
-    const uint8_t *pos = der.data;
-    X509 *certificate = d2i_X509(NULL, &pos, (long)der.len);
-    char subject[256];
-    bool known = certificate != NULL && X509_NAME_oneline(X509_get_subject_name(certificate),
-                                                          subject, sizeof(subject)) != NULL;
-
-    if (known) {
-        text_printf(text, "certificate ");
-        text_ascii(text, (struct bytes){(const uint8_t *)subject, strlen(subject)});
-    }
-    X509_free(certificate);
-    ERR_clear_error();
-    return known;
-}
-
-bool secureboot_describe_entry(struct text *text, struct bytes entry)
-{
-    if (entry.len > GUID_BYTES &&
-        describe_certificate(text, (struct bytes){entry.data + GUID_BYTES, entry.len - GUID_BYTES}))
-        return true;
-    return entry.len > 0 && describe_certificate(text, entry);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "base/terminal.h"
+#include "build/terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,11 +7,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        (void)close(*fd);
-}
+#include "base/file.h"
 
 static void put(int fd, const char *text)
 {
@@ -42,7 +38,7 @@ static enum mu_status read_line(int fd, struct secret *line, struct mu_error *er
 
 enum mu_status terminal_ask(const char *prompt, struct secret *ret, struct mu_error *err)
 {
-    MU_CLEANUP(close_fd) int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    MU_CLEANUP(fd_close) int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     MU_CLEANUP(secret_free) struct secret line = {0};
     struct termios before;
     struct termios quiet;
@@ -62,7 +58,6 @@ enum mu_status terminal_ask(const char *prompt, struct secret *ret, struct mu_er
     put(fd, "\n");
     if (status != MU_OK)
         return status;
-    *ret = line;
-    line = (struct secret){0};
+    *ret = MU_TAKE(line);
     return MU_OK;
 }

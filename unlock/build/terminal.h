@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_BASE_TERMINAL_H
-#define MU_BASE_TERMINAL_H
+#ifndef MU_BUILD_TERMINAL_H
+#define MU_BUILD_TERMINAL_H
 
 #include "base/secret.h"
 

@@ -7,11 +7,12 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include "attest/identity.h"
+#include "appraise/identity.h"
 #include "attest/nsm.h"
+#include "base/defaults.h"
 #include "base/file.h"
 #include "ctl/ctl.h"
-#include "release/imds.h"
+#include "net/imds.h"
 
 #define OPEN_SECONDS 10
 #define KEY_FILE_MAX 16384
@@ -20,9 +21,10 @@ struct arguments {
     const char *nonce, *user_data, *public_key, *output, *tcti, *identity, *imds;
 };
 
-static enum mu_status parse(int argc, char **argv, struct arguments *ret, struct mu_error *err)
+static enum mu_status attest_parse(int argc, char **argv, struct arguments *ret,
+                                   struct mu_error *err)
 {
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"nonce", 'n', .text = &ret->nonce},
         {"user-data", 'u', .text = &ret->user_data},
         {"public-key", 'k', .text = &ret->public_key},
@@ -33,9 +35,8 @@ static enum mu_status parse(int argc, char **argv, struct arguments *ret, struct
         {0},
     };
 
-    *ret = (struct arguments){
-        .output = "-", .tcti = getenv("MU_TCTI"), .imds = "http://169.254.169.254"};
-    return ctl_options(argc, argv, options, 0, 0, err);
+    *ret = (struct arguments){.output = "-", .tcti = getenv("MU_TCTI"), .imds = IMDS_DEFAULT_URL};
+    return cli_options(argc, argv, options, 0, 0, err);
 }
 
 static enum mu_status decode_nonce(const char *hex, struct buffer *ret, struct mu_error *err)
@@ -110,7 +111,7 @@ static enum mu_status fetch_identity(const char *imds, struct buffer *ret, struc
     return buffer_copy(ret, (struct bytes){(const uint8_t *)pem, (size_t)len}, err);
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status attest_run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer nonce = {0};
     MU_CLEANUP(buffer_free) struct buffer user_data = {0};
@@ -121,7 +122,7 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
     struct arguments arguments;
     struct nsm_fields fields;
 
-    MU_TRY(parse(argc, argv, &arguments, err));
+    MU_TRY(attest_parse(argc, argv, &arguments, err));
     if (strcmp(arguments.output, "-") == 0 && isatty(STDOUT_FILENO))
         return mu_fail(err, MU_USAGE,
                        "a document is binary and not written to a terminal: use -o FILE or a pipe");
@@ -152,9 +153,9 @@ const struct verb verb_attest = {
         "  -k, --public-key FILE    put this public key into it (PEM or DER)\n"
         "  -o, --output FILE        where to write the document; '-' is standard output\n"
         "  -i, --identity FILE      write the signed instance identity document there, from IMDS\n"
-        "      --imds URL           IMDS instead of http://169.254.169.254\n"
+        "      --imds URL           IMDS instead of " IMDS_DEFAULT_URL "\n"
         "      --tcti TCTI          the TPM, as device:/dev/tpmrm0 or swtpm:host=H,port=N\n"
         "\n"
         "Example: muctl attest --nonce 00112233 -o document.cbor\n",
-    .run = run,
+    .run = attest_run,
 };

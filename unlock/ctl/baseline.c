@@ -6,28 +6,29 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/time.h"
+#include "build/cmdline.h"
+#include "build/esp.h"
+#include "build/pe.h"
+#include "build/predict.h"
+#include "build/signing.h"
 #include "ctl/ctl.h"
-#include "measure/authenticode.h"
+#include "ctl/secureboot.h"
 #include "measure/baseline.h"
-#include "measure/predict.h"
-#include "measure/signature.h"
 
 #define TPM_WAIT_S 2
 #define SIGNATURE_MAX_BYTES 1024
-#define DEFAULT_PCRS (PCR_BIT(4) | PCR_BIT(7) | PCR_BIT(12))
-
-enum { PK, KEK, DB, DBX, VARIABLES };
 
 struct options {
     enum hash_alg bank;
     uint32_t mask;
-    bool default_pcrs; /* nobody named any */
-    const char *pcrs, *bank_name;
+    bool default_pcrs; /* none were named */
+    uint32_t without;
+    const char *pcrs, *without_pcrs, *bank_name;
     const char *tcti;
     const char *output;
     const char *image[PREDICT_IMAGES_MAX];
     size_t images;
-    const char *variable[VARIABLES]; /* PK, KEK, db, dbx */
     const char *phases;
     const char *key;
     const char *signature;
@@ -40,127 +41,130 @@ static enum mu_status set_pcrs(struct options *o, struct mu_error *err)
     if (o->bank != HASH_SHA384 && o->bank != HASH_SHA256)
         return mu_fail(err, MU_USAGE, "--bank '%s': must be sha384 or sha256", o->bank_name);
     o->default_pcrs = o->pcrs == NULL;
-    o->mask = DEFAULT_PCRS;
-    return o->default_pcrs ? MU_OK : ctl_pcr_list(o->pcrs, &o->mask, err);
+    o->mask = BASELINE_PCRS;
+    if (!o->default_pcrs)
+        MU_TRY(ctl_pcr_list(o->pcrs, &o->mask, err));
+    if (o->without_pcrs == NULL)
+        return MU_OK;
+    MU_TRY(ctl_pcr_list(o->without_pcrs, &o->without, err));
+    if ((o->without & ~BASELINE_CLEAN_PCRS) != 0 || !o->default_pcrs)
+        return mu_fail(err, MU_USAGE,
+                       "--without-pcr leaves 2, 3, 13 or 14 out of the default set: '%s'%s",
+                       o->without_pcrs, o->default_pcrs ? "" : " with --pcr");
+    o->mask &= ~o->without;
+    return MU_OK;
 }
 
-/* What stands beside Measurements is for people; nothing reads it. */
+/* A note beside Measurements is for people; no program reads it. */
 static enum mu_status add_note(json_object *object, const char *name, const char *text,
                                struct mu_error *err)
 {
-    json_object *value = json_object_new_string(text);
-
-    if (value == NULL || json_object_object_add(object, name, value) != 0)
-        return mu_oom(err);
-    return MU_OK;
+    return json_add_text(object, name, text) ? MU_OK : mu_oom(err);
 }
 
 static enum mu_status add_created(json_object *object, struct mu_error *err)
 {
-    char text[32];
-    time_t now = time(NULL);
-    struct tm utc;
+    char text[TIME_TEXT];
 
-    if (gmtime_r(&now, &utc) == NULL ||
-        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
-        return mu_fail(err, MU_INTERNAL, "the clock shows no date");
+    if (!time_text_now(text))
+        return mu_fail(err, MU_INTERNAL, "the clock shows no valid date");
     return add_note(object, "Created", text, err);
 }
 
 static enum mu_status run_record(int argc, char **argv, struct mu_error *err)
 {
     struct options o = {.bank = HASH_SHA384, .tcti = getenv("MU_TCTI")};
-    const struct ctl_option options[] = {
-        {"pcr", 'p', .text = &o.pcrs},
-        {"bank", 'b', .text = &o.bank_name},
-        {"output", 'o', .text = &o.output},
-        {"tcti", 't', .text = &o.tcti},
-        {0},
+    const struct cli_option options[] = {
+        {"pcr", 'p', .text = &o.pcrs},       {"without-pcr", 0, .text = &o.without_pcrs},
+        {"bank", 'b', .text = &o.bank_name}, {"output", 'o', .text = &o.output},
+        {"tcti", 't', .text = &o.tcti},      {0},
     };
     MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
     MU_CLEANUP(json_free) json_object *object = NULL;
     struct pcr_values values;
 
-    MU_TRY(ctl_options(argc, argv, options, 0, 0, err));
+    MU_TRY(cli_options(argc, argv, options, 0, 0, err));
     MU_TRY(set_pcrs(&o, err));
     if ((o.mask & PCR_BIT(1)) != 0)
         log_line("warning: PCR 1 is not constant on EC2; measured-unlock refuses a baseline with "
                  "it");
     MU_TRY(tpm_open(o.tcti, deadline_in(TPM_WAIT_S), &tpm, err));
     MU_TRY(tpm_pcr_read(tpm, o.bank, o.mask, &values, err));
+    values.without = o.without;
     MU_TRY(baseline_to_json(&values, &object, err));
     MU_TRY(add_note(object, "Source", "recorded by muctl " MU_VERSION, err));
     MU_TRY(add_created(object, err));
-    return ctl_print_json(o.output != NULL ? o.output : "-", object, err);
+    return cli_print_json(o.output != NULL ? o.output : "-", object, err);
 }
 
 /* What a prediction is made from, and the files that it points into. */
 struct inputs {
-    struct buffer file[PREDICT_IMAGES_MAX + VARIABLES];
-    size_t files;
+    struct buffer file[PREDICT_IMAGES_MAX];
     struct bytes image[PREDICT_IMAGES_MAX];
-    struct secure_boot keys;
+    struct secureboot_files variables;
 };
 
 static void inputs_free(struct inputs *inputs)
 {
-    for (size_t i = 0; i < inputs->files; i++)
+    for (size_t i = 0; i < PREDICT_IMAGES_MAX; i++)
         buffer_free(&inputs->file[i]);
-}
-
-static enum mu_status read_input(const char *path, size_t max, struct inputs *inputs,
-                                 struct bytes *ret, struct mu_error *err)
-{
-    struct buffer *file = &inputs->file[inputs->files];
-
-    MU_TRY(file_read(path, max, file, err));
-    inputs->files++;
-    *ret = buffer_view(file);
-    return MU_OK;
-}
-
-static enum mu_status read_variables(const struct options *o, struct inputs *inputs,
-                                     struct mu_error *err)
-{
-    struct bytes *const variable[VARIABLES] = {&inputs->keys.pk, &inputs->keys.kek,
-                                               &inputs->keys.db, &inputs->keys.dbx};
-
-    for (size_t i = 0; i < VARIABLES; i++) {
-        struct bytes file;
-
-        if (o->variable[i] == NULL)
-            continue;
-        MU_TRY(read_input(o->variable[i], SECUREBOOT_VARIABLE_MAX_BYTES, inputs, &file, err));
-        if (secureboot_variable(file, variable[i], err) != MU_OK)
-            return mu_context(err, "%s", o->variable[i]);
-    }
-    if ((inputs->keys.pk.len == 0) != (inputs->keys.db.len == 0) ||
-        (inputs->keys.pk.len == 0 && inputs->keys.kek.len + inputs->keys.dbx.len > 0))
-        return mu_fail(err, MU_USAGE,
-                       "Secure Boot is on when --PK names a key, and starts what --db names: both "
-                       "are needed, or none");
-    return MU_OK;
+    secureboot_files_free(&inputs->variables);
 }
 
 static enum mu_status read_inputs(const struct options *o, struct inputs *inputs,
                                   struct mu_error *err)
 {
-    for (size_t i = 0; i < o->images; i++)
-        MU_TRY(read_input(o->image[i], PE_MAX_BYTES, inputs, &inputs->image[i], err));
-    return read_variables(o, inputs, err);
+    for (size_t i = 0; i < o->images; i++) {
+        MU_TRY(file_read(o->image[i], PE_MAX_BYTES, &inputs->file[i], err));
+        inputs->image[i] = buffer_view(&inputs->file[i]);
+    }
+    return secureboot_files_read(&inputs->variables, err);
+}
+
+/* systemd-pcrphase extends PCR 11 if an EFI variable of the stub says that the UKI was measured.
+ * Without EFI variables it does not (systemd.unit(5), measured-uki and measured-os). */
+static enum mu_status default_phases(struct bytes uki, const char **ret, struct mu_error *err)
+{
+    MU_CLEANUP(cmdline_free) struct cmdline kernel = {0};
+    MU_CLEANUP(cmdline_free) struct cmdline systemd = {0};
+    MU_CLEANUP(buffer_free) struct buffer spare = {0};
+    const struct cmdline_word *forced;
+    struct bytes line;
+    bool variables = true;
+
+    MU_TRY(pe_section(uki, ".cmdline", &spare, &line, err));
+    MU_TRY(cmdline_parse(line, CMDLINE_KERNEL, &kernel, err));
+    MU_TRY(cmdline_parse(line, CMDLINE_SYSTEMD, &systemd, err));
+    for (size_t i = 0; i < kernel.count; i++)
+        if (cmdline_name_is(CMDLINE_KERNEL, kernel.word[i].name, "efi") &&
+            !kernel.word[i].to_init && cmdline_lists(&kernel.word[i], "noruntime"))
+            variables = false;
+    forced = cmdline_last(&systemd, "systemd.tpm2_measured_os");
+    if (forced != NULL)
+        variables = !cmdline_is_off(CMDLINE_SYSTEMD, forced);
+    *ret = variables ? EVENTLOG_PHASES : "";
+    return MU_OK;
+}
+
+static void warn_of_companion(void *unused, enum esp_kind kind, const char *path)
+{
+    (void)unused;
+    log_line("warning: %s lies beside the image and is given to it: %s; this prediction is of a "
+             "boot without it",
+             path, esp_describe(kind));
 }
 
 static enum mu_status add_images(json_object *object, const struct options *o, struct mu_error *err)
 {
     json_object *names = json_object_new_array();
 
-    if (names == NULL || json_object_object_add(object, "Images", names) != 0)
+    if (!json_add(object, "Images", names))
         return mu_oom(err);
     for (size_t i = 0; i < o->images; i++) {
         const char *slash = strrchr(o->image[i], '/');
         const char *name = slash != NULL ? slash + 1 : o->image[i];
 
-        if (json_object_array_add(names, json_object_new_string(name)) != 0)
+        if (!json_append(names, json_object_new_string(name)))
             return mu_oom(err);
     }
     return MU_OK;
@@ -170,17 +174,20 @@ static enum mu_status add_images(json_object *object, const struct options *o, s
 static enum mu_status predict_to_json(const struct options *o, const struct inputs *inputs,
                                       json_object **ret, struct mu_error *err)
 {
-    const bool secure_boot = inputs->keys.pk.len > 0;
+    const struct secure_boot *keys = &inputs->variables.keys;
+    const bool secure_boot = keys->pk.len > 0;
     const struct predict_request request = {.bank = o->bank,
                                             .mask = o->mask,
                                             .optional = o->default_pcrs ? ~PCR_BIT(4) : 0,
                                             .images = inputs->image,
                                             .count = o->images,
-                                            .keys = secure_boot ? &inputs->keys : NULL,
+                                            .keys = keys,
+                                            .setup_mode = !secure_boot,
                                             .phases = o->phases};
     struct pcr_values values;
 
-    MU_TRY(predict(&request, &values, err));
+    MU_TRY(predict_values(&request, &values, err));
+    values.without = o->without;
     MU_TRY(baseline_to_json(&values, ret, err));
     MU_TRY(add_note(*ret, "Source", "predicted by muctl " MU_VERSION, err));
     MU_TRY(add_note(*ret, "SecureBoot", secure_boot ? "on" : "off", err));
@@ -191,29 +198,30 @@ static enum mu_status predict_to_json(const struct options *o, const struct inpu
 
 static enum mu_status run_predict(int argc, char **argv, struct mu_error *err)
 {
-    struct options o = {.bank = HASH_SHA384, .phases = PREDICT_PHASES};
-    const struct ctl_option options[] = {
+    MU_CLEANUP(inputs_free) struct inputs inputs = {0};
+    struct options o = {.bank = HASH_SHA384};
+    const struct cli_option options[] = {
         {"image", 'i', .text = o.image, .count = &o.images, .max = PREDICT_IMAGES_MAX},
-        {"PK", 0, .text = &o.variable[PK]},
-        {"KEK", 0, .text = &o.variable[KEK]},
-        {"db", 0, .text = &o.variable[DB]},
-        {"dbx", 0, .text = &o.variable[DBX]},
+        SECUREBOOT_OPTIONS(&inputs.variables),
         {"phase", 0, .text = &o.phases},
         {"pcr", 'p', .text = &o.pcrs},
+        {"without-pcr", 0, .text = &o.without_pcrs},
         {"bank", 'b', .text = &o.bank_name},
         {"output", 'o', .text = &o.output},
         {0},
     };
-    MU_CLEANUP(inputs_free) struct inputs inputs = {0};
     MU_CLEANUP(json_free) json_object *object = NULL;
 
-    MU_TRY(ctl_options(argc, argv, options, 0, 0, err));
+    MU_TRY(cli_options(argc, argv, options, 0, 0, err));
     MU_TRY(set_pcrs(&o, err));
     if (o.images == 0)
         return mu_fail(err, MU_USAGE, "--image FILE is needed, once for each image in load order");
     MU_TRY(read_inputs(&o, &inputs, err));
+    esp_companions(o.image[o.images - 1], warn_of_companion, NULL);
+    if (o.phases == NULL)
+        MU_TRY(default_phases(inputs.image[o.images - 1], &o.phases, err));
     MU_TRY(predict_to_json(&o, &inputs, &object, err));
-    return ctl_print_json(o.output != NULL ? o.output : "-", object, err);
+    return cli_print_json(o.output != NULL ? o.output : "-", object, err);
 }
 
 /* FILE.sig, unless it was named or FILE is standard input. */
@@ -241,7 +249,7 @@ static enum mu_status load_checked(const char *path, struct buffer *ret, struct 
 static enum mu_status run_sign(int argc, char **argv, struct mu_error *err)
 {
     struct options o = {0};
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"key", 'k', .text = &o.key},
         {"output", 'o', .text = &o.output},
         {0},
@@ -251,20 +259,20 @@ static enum mu_status run_sign(int argc, char **argv, struct mu_error *err)
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
     char path[4096];
 
-    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
+    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
     if (o.key == NULL)
         return mu_fail(err, MU_USAGE, "--key FILE is needed: the builder's private key (PEM)");
     MU_TRY(signature_path(argv[optind], o.output, "-o", path, sizeof(path), err));
     MU_TRY(load_checked(argv[optind], &text, err));
-    MU_TRY(signature_load_private_key(o.key, &key, err));
-    MU_TRY(signature_make(key, NULL, buffer_view(&text), &signature, err));
+    MU_TRY(signing_load_key(o.key, &key, err));
+    MU_TRY(signing_sign(key, NULL, buffer_view(&text), &signature, err));
     return file_write(path, buffer_view(&signature), 0644, err);
 }
 
 static enum mu_status run_verify(int argc, char **argv, struct mu_error *err)
 {
     struct options o = {0};
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"key", 'k', .text = &o.key},
         {"signature", 's', .text = &o.signature},
         {0},
@@ -274,58 +282,71 @@ static enum mu_status run_verify(int argc, char **argv, struct mu_error *err)
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
     char path[4096];
 
-    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
+    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
     if (o.key == NULL)
         return mu_fail(err, MU_USAGE, "--key FILE is needed: the builder's public key (PEM)");
     MU_TRY(signature_path(argv[optind], o.signature, "--signature", path, sizeof(path), err));
-    MU_TRY(signature_load_public_key(o.key, &key, err));
+    MU_TRY(signature_load_key(o.key, NULL, &key, err));
     MU_TRY(file_read(argv[optind], BASELINE_MAX_BYTES, &text, err));
-    MU_TRY(file_read(path, SIGNATURE_MAX_BYTES, &signature, err));
+    if (file_read(path, SIGNATURE_MAX_BYTES, &signature, err) != MU_OK)
+        return mu_context(err, "no signature ('muctl baseline sign' makes it)");
     if (signature_verify(key, NULL, buffer_view(&text), buffer_view(&signature), err) != MU_OK)
         return mu_context(err, "%s", argv[optind]);
-    (void)printf("%s the signature holds\n", ctl_mark(true));
+    (void)printf("%s the signature holds\n", cli_mark(true));
     return MU_OK;
 }
 
 const struct verb verb_baseline_record = {
     .name = "baseline record",
-    .synopsis = "[--pcr LIST] [--bank BANK] [-o FILE] [--tcti TCTI]",
+    .synopsis = "[--pcr LIST | --without-pcr LIST] [--bank BANK] [-o FILE] [--tcti TCTI]",
     .summary = "golden measurement from the running (clean-room) machine",
-    .help = "  --pcr LIST    default: 4,7,12\n"
-            "  --bank BANK   sha384 (default) or sha256\n"
-            "  -o FILE       default: standard output\n"
-            "  --tcti TCTI   device:PATH or swtpm:host=H,port=N; default: $MU_TCTI, then the\n"
-            "                devices\n"
-            "\n"
-            "Example: muctl baseline record -o baseline.json\n",
+    .help =
+        "  --pcr LIST    default: 2,3,4,7,12,13,14\n"
+        "  --without-pcr LIST\n"
+        "                these of 2, 3, 13 and 14 are left out knowingly, and the file says so;\n"
+        "                else a baseline without them is refused, unless Secure Boot is on\n"
+        "  --bank BANK   sha384 (default) or sha256\n"
+        "  -o FILE       default: standard output\n"
+        "  --tcti TCTI   device:PATH or swtpm:host=H,port=N; default: $MU_TCTI, then the\n"
+        "                devices\n"
+        "\n"
+        "Example: muctl baseline record -o baseline.json\n",
     .run = run_record,
 };
 
 const struct verb verb_baseline_predict = {
     .name = "baseline predict",
-    .synopsis = "--image FILE... [--PK FILE --KEK FILE --db FILE --dbx FILE]\n"
-                "             [--phase PHASES] [--pcr LIST] [--bank BANK] [-o FILE]",
+    .synopsis =
+        "--image FILE... [--PK FILE --KEK FILE --db FILE --dbx FILE]\n"
+        "             [--phase PHASES] [--pcr LIST | --without-pcr LIST] [--bank BANK] [-o FILE]",
     .summary = "the same, computed from the boot binaries, without booting",
     .help =
         "  --image FILE  EFI image; once for each image in load order (boot loader, kernel),\n"
         "                or the unified kernel image (UKI) alone, or after its boot loader\n"
         "  --PK FILE     the variable's signature lists: as they are (.esl), from efivarfs, or\n"
         "  --KEK FILE    with their authentication (.auth). With --PK and --db Secure Boot is\n"
-        "  --db FILE     on, and images must have a signature that db knows. Without, it is off\n"
-        "  --dbx FILE    and no key is enrolled\n"
+        "  --db FILE     on, and images must have a signature that db knows. Without --PK it is\n"
+        "  --dbx FILE    off (setup mode), and what is named of the others is measured\n"
         "  --phase P     PCR 11 after these boot phases; default: enter-initrd, which is where\n"
-        "                measured-unlock runs; '' in an initramfs without systemd-pcrphase\n"
-        "  --pcr LIST    of 4, 7, 11 and 12; one that cannot be known is an error. Default: "
-        "4,7,12,\n"
-        "                and what cannot be known of these is left out, with the reason on stderr\n"
+        "                measured-unlock runs, but none ('') for an image with efi=noruntime on\n"
+        "                its command line; '' in an initramfs without systemd-pcrphase\n"
+        "  --pcr LIST    of 2, 3, 4, 7, 11, 12, 13 and 14; one that cannot be known is an error.\n"
+        "                Default: all but 11, and what cannot be known of these is left out, with\n"
+        "                the reason on stderr\n"
+        "  --without-pcr LIST\n"
+        "                these of 2, 3, 13 and 14 are left out knowingly, and the file says so;\n"
+        "                else a baseline without them is refused, unless Secure Boot is on\n"
         "  --bank BANK   sha384 (default) or sha256\n"
         "  -o FILE       default: standard output\n"
         "\n"
         "What cannot be predicted: with shim, PCR 7 (it measures variables that it changes by\n"
-        "itself); with GRUB, PCR 8 and 9 (each command and each file that it reads). GRUB loads\n"
+        "itself) and 14; with GRUB, PCR 8 and 9 (each command and each file that it reads). GRUB "
+        "loads\n"
         "the kernel without measuring it into PCR 4 unless Secure Boot is on, and some builds\n"
-        "measure it twice: name it as often as 'muctl eventlog' shows it. PCR 12 is predicted\n"
-        "for a boot in which nothing is handed in from outside.\n"
+        "measure it twice: name it as often as 'muctl eventlog' shows it. PCR 2, 3, 12, 13\n"
+        "and 14 are predicted for a boot in which nothing is loaded or handed in from outside; "
+        "what\n"
+        "lies beside the last image (FILE.extra.d, loader/addons) is named on stderr.\n"
         "\n"
         "Example: muctl baseline predict --image linux.efi -o baseline.json\n",
     .run = run_predict,

@@ -4,12 +4,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/defaults.h"
 #include "base/file.h"
+#include "build/pe.h"
+#include "build/predict.h"
 #include "ctl/ctl.h"
-#include "measure/authenticode.h"
 #include "measure/baseline.h"
 #include "measure/changes.h"
-#include "measure/predict.h"
+#include "measure/userlog.h"
 
 #define TPM_WAIT_S 2
 #define RUNNING "running"
@@ -31,7 +33,7 @@ struct sides {
 
 static enum mu_status parse_options(int argc, char **argv, struct options *o, struct mu_error *err)
 {
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"eventlog", 'e', .text = &o->eventlog},
         {"reference", 'r', .text = o->reference, .count = &o->references,
          .max = PREDICT_IMAGES_MAX},
@@ -40,7 +42,7 @@ static enum mu_status parse_options(int argc, char **argv, struct options *o, st
         {0},
     };
 
-    return ctl_options(argc, argv, options, 2, 2, err);
+    return cli_options(argc, argv, options, 2, 2, err);
 }
 
 /* The machine's values of the PCRs that the other side names. */
@@ -60,7 +62,7 @@ static enum mu_status load_sides(const char *a, const char *b, struct options *o
     bool b_runs = strcmp(b, RUNNING) == 0;
 
     if (a_runs && b_runs)
-        return mu_fail(err, MU_USAGE, "one of both must be a baseline file");
+        return mu_fail(err, MU_USAGE, "one of the two must be a baseline file");
     if (!a_runs)
         MU_TRY(baseline_load(a, &sides->a, err));
     if (!b_runs)
@@ -144,7 +146,7 @@ static enum mu_status log_of_images(const struct bytes *images, size_t count,
                                       .phases = ""};
     struct pcr_values values;
 
-    MU_TRY(predict(&request, &values, err));
+    MU_TRY(predict_values(&request, &values, err));
     request.mask |= sides->differ & PCR_BIT(11);
     if (memcmp(values.value[4].bytes, sides->expected->value[4].bytes, hash_size(values.bank)) != 0)
         request.keys = NULL;
@@ -164,7 +166,8 @@ static enum mu_status load_reference(const struct options *o, const struct sides
         images = is_pe(files.view[i]);
         if (!images && o->references > 1)
             return mu_fail(err, MU_USAGE,
-                           "--reference %s: not an EFI image, and several must all be some",
+                           "--reference %s: not an EFI image; if several files are given, all must "
+                           "be EFI images",
                            o->reference[i]);
     }
     if (images)
@@ -184,11 +187,27 @@ static enum mu_status explain(const struct options *o, const struct sides *sides
     if (o->eventlog == NULL)
         return MU_OK;
     MU_TRY(load_log(o->eventlog, &log, err));
+    if (strcmp(o->eventlog, EVENTLOG_DEFAULT_PATH) == 0)
+        userlog_append_running(&log);
     if (o->references > 0)
         MU_TRY(load_reference(o, sides, &reference, err));
     changes_describe(&log, o->references > 0 ? &reference : NULL, sides->expected, sides->found,
                      both, collect_line, lines);
     return MU_OK;
+}
+
+static json_object *difference_json(const struct sides *sides, unsigned pcr)
+{
+    MU_CLEANUP(json_free) json_object *entry = json_object_new_object();
+    char a[2 * HASH_MAX_SIZE + 1], b[2 * HASH_MAX_SIZE + 1];
+
+    value_text(&sides->a, pcr, a);
+    value_text(&sides->b, pcr, b);
+    if (!json_add(entry, "pcr", json_object_new_int((int)pcr)) ||
+        !(a[0] != '\0' ? json_add_text(entry, "a", a) : json_add_null(entry, "a")) ||
+        !(b[0] != '\0' ? json_add_text(entry, "b", b) : json_add_null(entry, "b")))
+        return NULL;
+    return MU_TAKE(entry);
 }
 
 static enum mu_status print_json(const struct sides *sides, json_object *lines,
@@ -197,27 +216,15 @@ static enum mu_status print_json(const struct sides *sides, json_object *lines,
     MU_CLEANUP(json_free) json_object *report = json_object_new_object();
     json_object *pcrs = json_object_new_array();
 
-    if (report == NULL || pcrs == NULL)
+    if (!json_add(report, "same", json_object_new_boolean(sides->differ == 0)) ||
+        !json_add_text(report, "bank", hash_name(sides->a.bank)) ||
+        !json_add(report, "differ", pcrs) ||
+        !json_add(report, "explanation", json_object_get(lines)))
         return mu_oom(err);
-    json_object_object_add(report, "same", json_object_new_boolean(sides->differ == 0));
-    json_object_object_add(report, "bank", json_object_new_string(hash_name(sides->a.bank)));
-    json_object_object_add(report, "differ", pcrs);
-    json_object_object_add(report, "explanation", json_object_get(lines));
-    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        char a[2 * HASH_MAX_SIZE + 1], b[2 * HASH_MAX_SIZE + 1];
-        json_object *entry;
-
-        if ((sides->differ & PCR_BIT(pcr)) == 0)
-            continue;
-        value_text(&sides->a, pcr, a);
-        value_text(&sides->b, pcr, b);
-        entry = json_object_new_object();
-        json_object_object_add(entry, "pcr", json_object_new_int((int)pcr));
-        json_object_object_add(entry, "a", a[0] != '\0' ? json_object_new_string(a) : NULL);
-        json_object_object_add(entry, "b", b[0] != '\0' ? json_object_new_string(b) : NULL);
-        json_object_array_add(pcrs, entry);
-    }
-    return ctl_print_json("-", report, err);
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
+        if ((sides->differ & PCR_BIT(pcr)) != 0 && !json_append(pcrs, difference_json(sides, pcr)))
+            return mu_oom(err);
+    return cli_print_json("-", report, err);
 }
 
 static void print_text(const struct sides *sides, const char *a_name, const char *b_name,
@@ -229,13 +236,13 @@ static void print_text(const struct sides *sides, const char *a_name, const char
         if (((sides->a.mask | sides->b.mask) & PCR_BIT(pcr)) == 0)
             continue;
         if ((sides->differ & PCR_BIT(pcr)) == 0) {
-            (void)printf("%s PCR %u\n", ctl_mark(true), pcr);
+            (void)printf("%s PCR %u\n", cli_mark(true), pcr);
             continue;
         }
         value_text(&sides->a, pcr, a);
         value_text(&sides->b, pcr, b);
         (void)printf("%s PCR %u differs\n    %s\n      in %s\n    %s\n      in %s\n",
-                     ctl_mark(false), pcr, a[0] != '\0' ? a : "(nothing)", a_name,
+                     cli_mark(false), pcr, a[0] != '\0' ? a : "(nothing)", a_name,
                      b[0] != '\0' ? b : "(nothing)", b_name);
     }
     for (size_t i = 0; i < json_object_array_length(lines); i++)

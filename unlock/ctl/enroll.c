@@ -7,14 +7,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/terminal.h"
+#include "appraise/authorities.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "build/signing.h"
+#include "build/terminal.h"
+#include "ctl/credentials.h"
 #include "ctl/ctl.h"
-#include "measure/signature.h"
 #include "release/kms.h"
 #include "volume/volume.h"
 
 #define KEY_FILE_MAX 8192
-#define AWS_KMS "aws-kms"
 #define TPM2 "tpm2"
 #define VAULT "vault"
 
@@ -27,10 +30,18 @@ static const char help[] =
     "                          machine for the PCRs of the baselines, which need not be the "
     "present\n"
     "                          ones, and an open fence. vault: HashiCorp Vault or OpenBao, by a\n"
-    "                          token of 'muctl verifier'\n"
+    "                          token of 'mu-verifier serve'\n"
     "  --key-arn ARN           the KMS key (aws-kms)\n"
+    "  --credentials F         what 'aws configure export-credentials' printed; - is standard "
+    "input\n"
+    "                          (aws-kms)\n"
     "  --authorize F           a private key, ECDSA with P-256 or P-384, that signs what the TPM\n"
     "                          accepts, so that --resign can change the baselines (tpm2)\n"
+    "  --counter NV-INDEX      of a counter in the TPM, such as 0x01804d55, which is made if it is "
+    "not\n"
+    "                          there: 'muctl revoke' then takes older records out of use for "
+    "good;\n"
+    "                          'none': no counter; default: as in the present record (tpm2)\n"
     "  --tcti TCTI             device:PATH or swtpm:host=H,port=N; default: $MU_TCTI, or as\n"
     "                          configured (tpm2)\n"
     "  --verifier URL          the verifier that will attest to the machine (vault)\n"
@@ -56,15 +67,20 @@ static const char help[] =
     "no\n"
     "                          passphrase, no provider; with tpm2 if it was enrolled with "
     "--authorize\n"
-    "  --record-version N      default: one more than the present record has\n"
-    "  --volume NAME           the [volume NAME] of the configuration that this volume will be\n"
+    "  --record-version N      default: one more than the present record has, if this key signed "
+    "it,\n"
+    "                          and at least the configuration's minimum_record_version\n"
+    "  --volume NAME           the [volume NAME] that this volume will be, and no other; default: "
+    "the\n"
+    "                          only one of the configuration; without a configuration: root\n"
+    "  --device-size BYTES     of the device, if DEVICE is a copy of its header without a record\n"
     "  --config F              default: /etc/measured-unlock/measured-unlock.conf if it is there\n"
     "  --endpoint URL          KMS endpoint instead of the configured one\n"
     "  --ca-file F             trusted TLS roots of KMS or Vault instead of the configured ones\n"
     "  --json                  report the new record's key data\n"
     "\n"
-    "AWS credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or else the\n"
-    "instance's role (IMDSv2). Vault: VAULT_TOKEN.\n"
+    "AWS credentials: of --credentials, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and\n"
+    "AWS_SESSION_TOKEN, or else the instance's role (IMDSv2). Vault: VAULT_TOKEN.\n"
     "\n"
     "Example: muctl enroll /dev/nvme1n1p2 --key-arn "
     "arn:aws:kms:eu-west-1:111122223333:key/1234...\n"
@@ -80,6 +96,8 @@ struct arguments {
     const char *volume_key_file;
     const char *version;
     uint64_t record_version;
+    const char *size;
+    uint64_t device_size;
     const char *volume;
     const char *config;
     const char *endpoint;
@@ -87,21 +105,24 @@ struct arguments {
     const char *provider;
     const char *tcti;
     const char *authorize;
+    const char *counter;
+    const char *credentials;
     struct enroll_vault vault;
     bool resign;
     bool json;
 };
 
-/* Each option where it means something. */
+/* MU_USAGE if an option is missing, or has no meaning with this provider. */
 static enum mu_status check_provider(const struct arguments *a, struct mu_error *err)
 {
-    bool kms = strcmp(a->provider, AWS_KMS) == 0;
+    bool kms = strcmp(a->provider, PROVIDER_AWS_KMS) == 0;
     bool tpm2 = strcmp(a->provider, TPM2) == 0;
     bool vault = strcmp(a->provider, VAULT) == 0;
 
     if (!kms && !tpm2 && !vault)
         return mu_fail(err, MU_USAGE,
-                       "provider '%s' is not known; " AWS_KMS ", " TPM2 " and " VAULT " are",
+                       "provider '%s' is not known; " PROVIDER_AWS_KMS ", " TPM2 " and " VAULT
+                       " are",
                        a->provider);
     if (a->baselines == 0 || a->sign_key == NULL || (kms && !a->resign && a->key_arn == NULL))
         return mu_fail(err, MU_USAGE,
@@ -110,22 +131,36 @@ static enum mu_status check_provider(const struct arguments *a, struct mu_error 
     if (a->key_arn != NULL && (!kms || a->resign))
         return mu_fail(err, MU_USAGE, "--key-arn has no meaning %s",
                        a->resign ? "with --resign" : "for this provider");
+    if (a->credentials != NULL && (!kms || a->resign))
+        return mu_fail(err, MU_USAGE, "--credentials has no meaning %s",
+                       a->resign ? "with --resign" : "for this provider");
     MU_TRY(enroll_vault_check(&a->vault, vault, a->resign, err));
     if (a->authorize != NULL && !tpm2 && !a->resign)
         return mu_fail(err, MU_USAGE, "--authorize is for the provider " TPM2);
+    if (a->counter != NULL && (!tpm2 || a->resign))
+        return mu_fail(err, MU_USAGE, "--counter %s",
+                       a->resign ? "has no meaning with --resign: the counter stays the same"
+                                 : "is for the provider " TPM2);
     if (a->resign && (a->key_file != NULL || a->volume_key_file != NULL))
         return mu_fail(err, MU_USAGE, "--resign needs no key of the volume");
     return MU_OK;
 }
 
+static bool is_standard_input(const char *path)
+{
+    return path != NULL && strcmp(path, "-") == 0;
+}
+
 static enum mu_status parse_arguments(int argc, char **argv, struct arguments *ret,
                                       struct mu_error *err)
 {
-    struct arguments a = {.provider = AWS_KMS, .tcti = getenv("MU_TCTI")};
-    const struct ctl_option options[] = {
+    struct arguments a = {.provider = PROVIDER_AWS_KMS, .tcti = getenv("MU_TCTI")};
+    const struct cli_option options[] = {
         {"provider", 0, .text = &a.provider},
         {"key-arn", 0, .text = &a.key_arn},
+        {"credentials", 0, .text = &a.credentials},
         {"authorize", 0, .text = &a.authorize},
+        {"counter", 0, .text = &a.counter},
         {"tcti", 0, .text = &a.tcti},
         {"verifier", 0, .text = &a.vault.verifier},
         {"vault", 0, .text = &a.vault.address},
@@ -143,6 +178,7 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
         {"resign", 0, .flag = &a.resign},
         {"record-version", 0, .text = &a.version},
         {"volume", 0, .text = &a.volume},
+        {"device-size", 0, .text = &a.size},
         {"config", 0, .text = &a.config},
         {"endpoint", 0, .text = &a.endpoint},
         {"ca-file", 0, .text = &a.ca_file},
@@ -150,49 +186,68 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
         {0},
     };
 
-    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
+    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
     a.device = argv[optind];
     if (a.version != NULL && (!luks_number(a.version, &a.record_version) || a.record_version == 0 ||
                               a.record_version >= INT64_MAX))
         return mu_fail(err, MU_USAGE, "--record-version '%s' is not a number from 1 on", a.version);
+    if (a.size != NULL &&
+        (!luks_number(a.size, &a.device_size) || a.device_size == 0 || a.device_size > INT64_MAX))
+        return mu_fail(err, MU_USAGE, "--device-size '%s' is not a number of bytes", a.size);
     MU_TRY(check_provider(&a, err));
     if (a.key_file != NULL && a.volume_key_file != NULL)
         return mu_fail(err, MU_USAGE, "--key-file or --volume-key-file, not both");
+    if (is_standard_input(a.credentials) &&
+        (is_standard_input(a.key_file) || is_standard_input(a.volume_key_file)))
+        return mu_fail(err, MU_USAGE, "standard input holds one thing: the credentials or the key");
     *ret = a;
     return MU_OK;
 }
 
 /* ---- configuration ---- */
 
-static enum mu_status set_text(char **to, const char *text, struct mu_error *err)
+/* If there is no configuration, as on a builder: what the system trusts. */
+static struct provider_options choose_options(const struct arguments *a,
+                                              const struct config *config)
 {
-    char *copy = strdup(text);
+    struct provider_options options = config_provider_options(config);
 
-    if (copy == NULL)
-        return mu_oom(err);
-    free(*to);
-    *to = copy;
-    return MU_OK;
+    if (config->volumes == 0)
+        options = (struct provider_options){
+            .fence_pcr = FENCE_DEFAULT,
+            .aws = {.imds = IMDS_DEFAULT_URL, .ca_file = authorities_file()},
+            .vault = {.ca_file = authorities_file()}};
+    if (a->endpoint != NULL)
+        options.aws.kms_endpoint = a->endpoint;
+    if (a->ca_file != NULL)
+        options.aws.ca_file = options.vault.ca_file = a->ca_file;
+    return options;
 }
 
-/* Where there is no configuration, as on a builder: what the system trusts. */
-static enum mu_status default_config(struct config *config, struct mu_error *err)
+/* Which volume it is goes into the record. Without a configuration it is the root, which every
+ * image has: a data volume of that name does not open as one, which the first boot shows. */
+static enum mu_status choose_volume(const struct config *config, const char **name,
+                                    struct mu_error *err)
 {
-    static const char *const bundles[] = {"/etc/ssl/certs/ca-certificates.crt",
-                                          "/etc/pki/tls/certs/ca-bundle.crt"};
-
-    config->fence_pcr = 15;
-    config->minimum_record_version = 1;
-    MU_TRY(set_text(&config->imds, "http://169.254.169.254", err));
-    for (size_t i = 0; i < 2 && config->ca_file == NULL; i++)
-        if (access(bundles[i], R_OK) == 0)
-            MU_TRY(set_text(&config->ca_file, bundles[i], err));
-    return config->ca_file != NULL ? set_text(&config->vault_ca_file, config->ca_file, err) : MU_OK;
+    if (*name == NULL && config->volumes > 1)
+        return mu_fail(err, MU_USAGE,
+                       "--volume NAME is needed: the record says under which [volume NAME] of "
+                       "measured-unlock.conf this volume opens, and there are several");
+    if (*name == NULL) {
+        *name = config->volumes == 1 ? config->volume[0].name : "root";
+        log_line("to be opened as [volume %s] and no other; --volume names another", *name);
+    }
+    if (!ini_is_name(*name))
+        return mu_fail(err, MU_USAGE, "--volume '%.80s': not a valid name of a [volume NAME]",
+                       *name);
+    return MU_OK;
 }
 
 static enum mu_status check_volume(const struct config *config, const char *name,
                                    const char *provider, struct mu_error *err)
 {
+    if (config->volumes == 0)
+        return MU_OK; /* no configuration */
     for (size_t i = 0; i < config->volumes; i++)
         if (strcmp(config->volume[i].name, name) == 0) {
             if (strcmp(config->volume[i].provider, provider) == 0)
@@ -203,8 +258,7 @@ static enum mu_status check_volume(const struct config *config, const char *name
     return mu_fail(err, MU_CONFIG, "the configuration has no [volume %s]", name);
 }
 
-static enum mu_status load_config(const struct arguments *a, struct config *ret,
-                                  struct mu_error *err)
+static enum mu_status load_config(struct arguments *a, struct config *ret, struct mu_error *err)
 {
     MU_CLEANUP(config_free) struct config config = {0};
 
@@ -212,23 +266,16 @@ static enum mu_status load_config(const struct arguments *a, struct config *ret,
         MU_TRY(config_load(a->config, &config, err));
     else if (access(CONFIG_DEFAULT_PATH, F_OK) == 0)
         MU_TRY(config_load(CONFIG_DEFAULT_PATH, &config, err));
-    else
-        MU_TRY(default_config(&config, err));
-    if (a->volume != NULL && !a->resign)
+    if (!a->resign) {
+        MU_TRY(choose_volume(&config, &a->volume, err));
         MU_TRY(check_volume(&config, a->volume, a->provider, err));
-    if (a->endpoint != NULL)
-        MU_TRY(set_text(&config.kms_endpoint, a->endpoint, err));
-    if (a->ca_file != NULL) {
-        MU_TRY(set_text(&config.ca_file, a->ca_file, err));
-        MU_TRY(set_text(&config.vault_ca_file, a->ca_file, err));
     }
     if (a->record_version != 0 && (int64_t)a->record_version < config.minimum_record_version)
         return mu_fail(err, MU_CONFIG,
                        "record version %" PRIu64 " is older than %" PRId64
                        ", the least that the image will accept",
                        a->record_version, config.minimum_record_version);
-    *ret = config;
-    config = (struct config){0};
+    *ret = MU_TAKE(config);
     return MU_OK;
 }
 
@@ -252,8 +299,14 @@ static enum mu_status get_secret(const struct arguments *a, struct secret *ret,
 
     if (a->volume_key_file != NULL)
         return ctl_read_secret(a->volume_key_file, KEY_FILE_MAX, ret, err);
-    if (a->key_file != NULL)
-        return ctl_read_secret(a->key_file, KEY_FILE_MAX, ret, err);
+    if (a->key_file != NULL) {
+        MU_TRY(ctl_read_secret(a->key_file, KEY_FILE_MAX, ret, err));
+        if (ret->data[ret->len - 1] == '\n')
+            log_line("--key-file %s ends with a newline, which is part of the passphrase and "
+                     "cannot be typed at a prompt; make the file with printf, not echo",
+                     a->key_file);
+        return MU_OK;
+    }
     (void)snprintf(prompt, sizeof(prompt), "Passphrase of %.200s: ", a->device);
     return terminal_ask(prompt, ret, err);
 }
@@ -266,17 +319,18 @@ static enum mu_status print_report(const struct arguments *a, const struct recor
     MU_CLEANUP(json_free) json_object *object = NULL;
 
     if (!a->json) {
-        (void)printf("%s: enrolled with key slot %d, record version %lld\n"
+        (void)printf("%s: enrolled as volume '%s' with key slot %d, record version %lld\n"
                      "Check with: muctl record show %s --key <builder's public key>\n"
                      "            muctl header check %s\n",
-                     a->device, record->keyslot, (long long)record->version, a->device, a->device);
+                     a->device, record->volume_name, record->keyslot, (long long)record->version,
+                     a->device, a->device);
         return MU_OK;
     }
     MU_TRY(record_to_json(record, &object, err));
-    if (json_object_object_add(object, "ok", json_object_new_boolean(true)) != 0 ||
-        json_object_object_add(object, "device", json_object_new_string(a->device)) != 0)
+    if (!json_add(object, "ok", json_object_new_boolean(true)) ||
+        !json_add_text(object, "device", a->device))
         return mu_oom(err);
-    return ctl_print_json("-", object, err);
+    return cli_print_json("-", object, err);
 }
 
 static enroll_seal seal_of(const char *provider)
@@ -286,15 +340,17 @@ static enroll_seal seal_of(const char *provider)
     return strcmp(provider, TPM2) == 0 ? enroll_with_tpm2 : enroll_with_aws_kms;
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(config_free) struct config config = {0};
     MU_CLEANUP(signature_key_free) EVP_PKEY *signing_key = NULL;
     MU_CLEANUP(signature_key_free) EVP_PKEY *authority = NULL;
     MU_CLEANUP(secret_free) struct secret secret = {0};
+    MU_CLEANUP(aws_credentials_free) struct aws_credentials credentials = {0};
     MU_CLEANUP(string_free) char *device = NULL;
     MU_CLEANUP(record_free) struct record record = {0};
     struct pcr_values baselines[RECORD_BASELINES_MAX] = {0};
+    struct provider_options options;
     struct arguments a = {0};
     char region[64];
     char partition[32];
@@ -303,21 +359,28 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
     MU_TRY(load_config(&a, &config, err));
     if (a.key_arn != NULL)
         MU_TRY(kms_parse_key_arn(a.key_arn, region, partition, err));
-    MU_TRY(load_baselines(&a, config.fence_pcr, baselines, err));
-    MU_TRY(signature_load_private_key(a.sign_key, &signing_key, err));
+    options = choose_options(&a, &config);
+    MU_TRY(load_baselines(&a, options.fence_pcr, baselines, err));
+    MU_TRY(signing_load_key(a.sign_key, &signing_key, err));
     if (a.authorize != NULL)
-        MU_TRY(signature_load_private_key(a.authorize, &authority, err));
-    MU_TRY(volume_find_device(a.device, deadline_in(0), &device, err));
+        MU_TRY(signing_load_key(a.authorize, &authority, err));
+    if (a.credentials != NULL)
+        MU_TRY(ctl_read_credentials(a.credentials, &credentials, err));
+    MU_TRY(ctl_device(a.device, &device, err));
     if (!a.resign)
         MU_TRY(get_secret(&a, &secret, err));
 
-    struct enroll_context context = {.config = &config,
+    struct enroll_context context = {.options = &options,
                                      .key_arn = a.key_arn,
-                                     .tcti = a.tcti,
+                                     .credentials = a.credentials != NULL ? &credentials : NULL,
+                                     .tcti = a.tcti != NULL ? a.tcti : config.tcti,
                                      .authority = authority,
+                                     .counter = a.counter,
                                      .vault = &a.vault};
     struct enroll_request request = {
         .device = device,
+        .volume = a.volume,
+        .device_size = a.device_size,
         .passphrase = a.volume_key_file == NULL ? &secret : NULL,
         .volume_key = a.volume_key_file != NULL ? &secret : NULL,
         .record_version = (int64_t)a.record_version,
@@ -333,7 +396,7 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
         request.seal = enroll_resigned;
         MU_TRY(enroll_resign(&request, &record, err));
     } else {
-        MU_TRY(enroll(&request, &record, err));
+        MU_TRY(enroll_volume(&request, &record, err));
     }
     return print_report(&a, &record, err);
 }
@@ -343,5 +406,5 @@ const struct verb verb_enroll = {
     .synopsis = "DEVICE [--provider P] --baseline F... --sign-key F [OPTION...]",
     .summary = "add a key slot to a volume and write its enrolment record",
     .help = help,
-    .run = run,
+    .run = enroll_run,
 };

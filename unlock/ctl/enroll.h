@@ -2,8 +2,9 @@
 #ifndef MU_CTL_ENROLL_H
 #define MU_CTL_ENROLL_H
 
-#include "base/config.h"
-#include "volume/enroll.h"
+#include "base/options.h"
+#include "build/enroll.h"
+#include "release/kms.h"
 
 /* The options of the provider vault, as they were given; NULL: not given. */
 struct enroll_vault {
@@ -12,27 +13,32 @@ struct enroll_vault {
     const char *scope;        /* namespace */
     const char *auth_mount, *wrap_ttl, *cas;
 };
-/* MU_USAGE unless all that is needed is there if the provider is wanted, and nothing if not. */
+/* MU_USAGE if the provider is wanted and an option is missing, or is not wanted and one is
+ * given. */
 enum mu_status enroll_vault_check(const struct enroll_vault *v, bool wanted, bool resign,
                                   struct mu_error *err) MU_MUST_CHECK;
 
 /* What seals a volume's key, by provider; all are of type enroll_seal, with this as context. */
 struct enroll_context {
-    const struct config *config;
-    const char *key_arn; /* aws-kms */
-    const char *tcti;    /* tpm2; NULL: as configured */
-    EVP_PKEY *authority; /* tpm2; NULL: the baselines are sealed in */
+    const struct provider_options *options;
+    const char *key_arn;                       /* aws-kms */
+    const struct aws_credentials *credentials; /* aws-kms; NULL: of the environment or the role */
+    const char *tcti;                          /* tpm2; NULL: the machine's */
+    EVP_PKEY *authority;                       /* tpm2; NULL: the baselines are sealed in */
+    const char *counter; /* tpm2; an NV index; NULL: as in the present record; "none" */
     const struct enroll_vault *vault;
 };
 
-enum mu_status enroll_with_aws_kms(struct bytes key, struct record *record, void *context,
+enum mu_status enroll_with_aws_kms(struct bytes key, const struct record *old,
+                                   struct record *record, void *context,
                                    struct mu_error *err) MU_MUST_CHECK;
-enum mu_status enroll_with_tpm2(struct bytes key, struct record *record, void *context,
-                                struct mu_error *err) MU_MUST_CHECK;
-enum mu_status enroll_with_vault(struct bytes key, struct record *record, void *context,
-                                 struct mu_error *err) MU_MUST_CHECK;
-/* The provider's data for other baselines; the key is not there, and stays as it was sealed. */
-enum mu_status enroll_resigned(struct bytes key, struct record *record, void *context,
-                               struct mu_error *err) MU_MUST_CHECK;
+enum mu_status enroll_with_tpm2(struct bytes key, const struct record *old, struct record *record,
+                                void *context, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status enroll_with_vault(struct bytes key, const struct record *old, struct record *record,
+                                 void *context, struct mu_error *err) MU_MUST_CHECK;
+/* The provider's data for other baselines. The key itself is not needed, and stays sealed as it
+ * was. */
+enum mu_status enroll_resigned(struct bytes key, const struct record *old, struct record *record,
+                               void *context, struct mu_error *err) MU_MUST_CHECK;
 
 #endif

@@ -6,9 +6,11 @@
 
 #include <openssl/crypto.h>
 
+#include "base/log.h"
+#include "base/retry.h"
 #include "ctl/enroll.h"
+#include "ctl/vault_role.h"
 #include "release/vault.h"
-#include "release/vault_client.h"
 #include "volume/luks_header.h"
 
 #define NETWORK_SECONDS 60
@@ -24,7 +26,7 @@ static void wiped_string_free(char **text)
 
 static bool add(json_object *object, const char *name, const char *text)
 {
-    return json_add(object, name, json_object_new_string(text));
+    return json_add_text(object, name, text);
 }
 
 static bool is_set(const struct enroll_vault *v)
@@ -100,7 +102,7 @@ static enum mu_status kv_where(const char *text, json_object *kv, struct mu_erro
         field = hash + 1;
     }
     if (field[0] == '\0' || !vault_path_ok(field))
-        return mu_fail(err, MU_USAGE, "--vault-kv '%s': the field's name after # is not one", text);
+        return mu_fail(err, MU_USAGE, "--vault-kv '%s': the field's name after # is invalid", text);
     MU_TRY(split(copy, "path", kv, err));
     return add(kv, "field", field) ? MU_OK : mu_oom(err);
 }
@@ -125,42 +127,49 @@ static enum mu_status describe(const struct enroll_vault *v, const char *uuid, j
         MU_TRY(kv_where(v->kv, source, err));
     } else {
         MU_TRY(split(v->transit, "key", source, err));
-        MU_TRY(base64_encode((struct bytes){(const uint8_t *)uuid, strlen(uuid)}, &context, err));
+        MU_TRY(base64_encode(text_view(uuid), &context, err));
         /* A placeholder, so that the whole can be checked before anything is sent. */
         if (!add(source, "context", context) || !add(source, "ciphertext", "vault:v0:"))
             return mu_oom(err);
     }
-    *ret = data;
-    data = NULL;
+    *ret = MU_TAKE(data);
     return MU_OK;
 }
 
-static enum mu_status token_from_environment(struct bytes *ret, struct mu_error *err)
+/* Called before anything is written. The right to write a key need not include the right to read
+ * roles. */
+static enum mu_status check_role(struct service *vault, const struct vault_request *request,
+                                 const struct vault_record *where, struct mu_error *err)
 {
-    const char *token = getenv("VAULT_TOKEN");
+    struct mu_error why = {0};
 
-    if (token == NULL || token[0] == '\0')
-        return mu_fail(err, MU_CONFIG,
-                       "VAULT_TOKEN is not set: a token is needed that may write this key");
-    *ret = (struct bytes){(const uint8_t *)token, strlen(token)};
-    if (!http_token_ok(*ret, 1, VAULT_TOKEN_MAX))
-        return mu_fail(err, MU_CONFIG, "VAULT_TOKEN holds no token");
+    switch (vault_role_account(vault, request->scope, request->token, where->auth_mount,
+                               where->role, &why)) {
+    case VAULT_ROLE_BOUND:
+        return MU_OK;
+    case VAULT_ROLE_OPEN:
+        return mu_fail(err, MU_REFUSE, "%s: " VAULT_ROLE_FIX, why.text);
+    case VAULT_ROLE_UNKNOWN:
+        break;
+    }
+    log_line("not done: whether the role '%s' binds an account, without which instances of any "
+             "account get the key: %s",
+             where->role, why.text);
     return MU_OK;
 }
 
 static enum mu_status send(struct service *vault, const struct vault_request *request,
                            json_object **ret_data, json_object **ret_answer, struct mu_error *err)
 {
-    struct deadline deadline = deadline_in(NETWORK_SECONDS);
+    struct retry retry = {
+        .policy = &retry_service, .deadline = deadline_in(NETWORK_SECONDS), .tell = err};
+    enum mu_status status;
 
-    for (unsigned attempt = 0;; attempt++) {
-        enum mu_status status = vault_call(vault, request, ret_answer, err);
-
-        if (status == MU_OK)
-            return json_member(*ret_answer, "data", json_type_object, MU_REFUSE, ret_data, err);
-        if (status != MU_RETRY || !backoff_sleep(attempt, 50, 5000, deadline))
-            return status;
-    }
+    do
+        status = vault_call(vault, request, ret_answer, err);
+    while (retry_after(&retry, status));
+    MU_TRY(status);
+    return json_member(*ret_answer, "data", json_type_object, MU_REFUSE, ret_data, err);
 }
 
 static enum mu_status format(struct secret *ret, struct bytes key, const char *before,
@@ -223,8 +232,8 @@ static enum mu_status encrypt(struct service *vault, struct vault_request reques
     return add(source, "ciphertext", ciphertext) ? MU_OK : mu_oom(err);
 }
 
-enum mu_status enroll_with_vault(struct bytes key, struct record *record, void *context,
-                                 struct mu_error *err)
+enum mu_status enroll_with_vault(struct bytes key, const struct record *old, struct record *record,
+                                 void *context, struct mu_error *err)
 {
     const struct enroll_context *c = context;
     const struct enroll_vault *v = c->vault;
@@ -234,20 +243,22 @@ enum mu_status enroll_with_vault(struct bytes key, struct record *record, void *
     struct vault_record where, unused;
     json_object *source = NULL;
 
+    (void)old;
     MU_TRY(describe(v, record->volume_uuid, &data, err));
     if (vault_parse_record(data, &where, err) != MU_OK) {
         err->status = MU_USAGE;
         return MU_USAGE;
     }
-    MU_TRY(token_from_environment(&request.token, err));
-    MU_TRY(service_open("--vault", v->address, c->config->vault_ca_file,
+    if (vault_token_from_environment(&request.token, err) != MU_OK)
+        return mu_context(err, "a token is needed that may write this key");
+    MU_TRY(service_open("--vault", v->address, c->options->vault.ca_file,
                         deadline_in(NETWORK_SECONDS), &vault, err));
+    MU_TRY(check_role(vault, &request, &where, err));
     (void)json_object_object_get_ex(data, where.kv ? "kv" : "transit", &source);
     MU_TRY(where.kv ? write_kv(vault, request, &where, v->cas, key, source, err)
                     : encrypt(vault, request, &where, key, source, err));
     MU_TRY(vault_parse_record(data, &unused, err));
     (void)snprintf(record->provider, sizeof(record->provider), VAULT);
-    record->provider_data = data;
-    data = NULL;
+    record->provider_data = MU_TAKE(data);
     return MU_OK;
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "measure/eventlog.h"
+#include "base/defaults.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -41,14 +43,14 @@ static void replay_free(struct replay *replay)
 
 static enum mu_status parse_options(int argc, char **argv, struct options *o, struct mu_error *err)
 {
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"tcti", 't', .text = &o->tcti},
         {"no-tpm", 'n', .flag = &o->no_tpm},
         {"json", 'j', .flag = &o->json},
         {0},
     };
 
-    MU_TRY(ctl_options(argc, argv, options, 0, 1, err));
+    MU_TRY(cli_options(argc, argv, options, 0, 1, err));
     /* A log from elsewhere says nothing about this machine's TPM. */
     if (optind < argc && o->tcti == NULL)
         o->no_tpm = true;
@@ -64,7 +66,7 @@ static bool log_has_bank(const struct eventlog *log, enum hash_alg bank)
     return false;
 }
 
-static enum mu_status load(const char *file, struct replay *replay, struct mu_error *err)
+static enum mu_status eventlog_load(const char *file, struct replay *replay, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer raw = {0};
 
@@ -130,9 +132,10 @@ static enum mu_status compare(const char *tcti, struct replay *replay, struct mu
     return MU_OK;
 }
 
+/* These return NULL if out of memory. */
 static json_object *digests_json(const struct event *event)
 {
-    json_object *object = json_object_new_object();
+    MU_CLEANUP(json_free) json_object *object = json_object_new_object();
 
     for (size_t i = 0; i < event->digests; i++) {
         char hex[2 * HASH_MAX_SIZE + 1];
@@ -144,31 +147,32 @@ static json_object *digests_json(const struct event *event)
             name = number;
         }
         hex_encode(event->digest[i].value, hex);
-        json_object_object_add(object, name, json_object_new_string(hex));
+        if (!json_add_text(object, name, hex))
+            return NULL;
     }
-    return object;
+    return MU_TAKE(object);
 }
 
 static json_object *event_json(const struct eventlog *log, size_t i)
 {
     const struct event *event = &log->event[i];
-    json_object *object = json_object_new_object();
+    MU_CLEANUP(json_free) json_object *object = json_object_new_object();
     char description[DESCRIPTION_MAX];
     char unknown[16];
 
     event_describe(event, description, sizeof(description));
-    json_object_object_add(object, "index", json_object_new_int64((int64_t)i));
-    json_object_object_add(object, "pcr", json_object_new_int64(event->pcr));
-    json_object_object_add(object, "type",
-                           json_object_new_string(event_type_name(event->type, unknown)));
-    json_object_object_add(object, "digests", digests_json(event));
-    json_object_object_add(object, "description", json_object_new_string(description));
-    return object;
+    if (!json_add(object, "index", json_object_new_int64((int64_t)i)) ||
+        !json_add(object, "pcr", json_object_new_int64(event->pcr)) ||
+        !json_add_text(object, "type", event_type_name(event->type, unknown)) ||
+        !json_add(object, "digests", digests_json(event)) ||
+        !json_add_text(object, "description", description))
+        return NULL;
+    return MU_TAKE(object);
 }
 
 static json_object *values_json(const struct pcr_values *values)
 {
-    json_object *object = json_object_new_object();
+    MU_CLEANUP(json_free) json_object *object = json_object_new_object();
 
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
         char hex[2 * HASH_MAX_SIZE + 1];
@@ -178,48 +182,64 @@ static json_object *values_json(const struct pcr_values *values)
             continue;
         (void)snprintf(name, sizeof(name), "%u", pcr);
         hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, hex);
-        json_object_object_add(object, name, json_object_new_string(hex));
+        if (!json_add_text(object, name, hex))
+            return NULL;
     }
-    return object;
+    return MU_TAKE(object);
 }
 
 static json_object *mask_json(uint32_t mask)
 {
-    json_object *array = json_object_new_array();
+    MU_CLEANUP(json_free) json_object *array = json_object_new_array();
 
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
-        if ((mask & PCR_BIT(pcr)) != 0)
-            json_object_array_add(array, json_object_new_int((int)pcr));
-    return array;
+        if ((mask & PCR_BIT(pcr)) != 0 && !json_append(array, json_object_new_int((int)pcr)))
+            return NULL;
+    return MU_TAKE(array);
+}
+
+static json_object *events_json(const struct eventlog *log)
+{
+    MU_CLEANUP(json_free) json_object *events = json_object_new_array();
+
+    for (size_t i = 0; i < log->count; i++)
+        if (!json_append(events, event_json(log, i)))
+            return NULL;
+    return MU_TAKE(events);
+}
+
+static json_object *banks_json(const struct replay *replay)
+{
+    MU_CLEANUP(json_free) json_object *pcrs = json_object_new_object();
+
+    for (size_t i = 0; i < BANKS; i++)
+        if (replay->values[i].mask != 0 &&
+            !json_add(pcrs, hash_name(banks[i]), values_json(&replay->values[i])))
+            return NULL;
+    return MU_TAKE(pcrs);
+}
+
+static json_object *compared_json(const struct replay *replay)
+{
+    MU_CLEANUP(json_free) json_object *tpm = json_object_new_object();
+
+    if (!json_add_text(tpm, "bank", hash_name(replay->compared)) ||
+        !json_add(tpm, "explained", mask_json(replay->explained)) ||
+        !json_add(tpm, "unexplained", mask_json(replay->unexplained)))
+        return NULL;
+    return MU_TAKE(tpm);
 }
 
 static enum mu_status print_json(const struct replay *replay, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *report = json_object_new_object();
-    json_object *events = json_object_new_array();
-    json_object *pcrs = json_object_new_object();
 
-    if (report == NULL || events == NULL || pcrs == NULL)
+    if (!json_add_text(report, "format", replay->log.crypto_agile ? "crypto-agile" : "sha1") ||
+        !json_add(report, "events", events_json(&replay->log)) ||
+        !json_add(report, "pcrs", banks_json(replay)) ||
+        (replay->compared != HASH_NONE && !json_add(report, "tpm", compared_json(replay))))
         return mu_oom(err);
-    json_object_object_add(
-        report, "format",
-        json_object_new_string(replay->log.crypto_agile ? "crypto-agile" : "sha1"));
-    for (size_t i = 0; i < replay->log.count; i++)
-        json_object_array_add(events, event_json(&replay->log, i));
-    json_object_object_add(report, "events", events);
-    for (size_t i = 0; i < BANKS; i++)
-        if (replay->values[i].mask != 0)
-            json_object_object_add(pcrs, hash_name(banks[i]), values_json(&replay->values[i]));
-    json_object_object_add(report, "pcrs", pcrs);
-    if (replay->compared != HASH_NONE) {
-        json_object *tpm = json_object_new_object();
-
-        json_object_object_add(tpm, "bank", json_object_new_string(hash_name(replay->compared)));
-        json_object_object_add(tpm, "explained", mask_json(replay->explained));
-        json_object_object_add(tpm, "unexplained", mask_json(replay->unexplained));
-        json_object_object_add(report, "tpm", tpm);
-    }
-    return ctl_print_json("-", report, err);
+    return cli_print_json("-", report, err);
 }
 
 static void print_text(const struct replay *replay)
@@ -247,20 +267,25 @@ static void print_text(const struct replay *replay)
     }
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
         if ((replay->explained & PCR_BIT(pcr)) != 0)
-            (void)printf("%s the log explains PCR %u of the TPM\n", ctl_mark(true), pcr);
+            (void)printf("%s the log explains PCR %u of the TPM\n", cli_mark(true), pcr);
         if ((replay->unexplained & PCR_BIT(pcr)) != 0)
-            (void)printf("%s the log does not explain PCR %u of the TPM%s\n", ctl_mark(false), pcr,
+            (void)printf("%s the log does not explain PCR %u of the TPM%s\n", cli_mark(false), pcr,
                          (PCR_BIT(pcr) & FIRMWARE_PCRS) == 0 ? " (extended by the OS since?)" : "");
     }
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status eventlog_run(int argc, char **argv, struct mu_error *err)
 {
     struct options o = {.tcti = getenv("MU_TCTI")};
     MU_CLEANUP(replay_free) struct replay replay = {0};
 
     MU_TRY(parse_options(argc, argv, &o, err));
-    MU_TRY(load(o.file, &replay, err));
+    if (strcmp(o.file, EVENTLOG_DEFAULT_PATH) == 0 && access(o.file, F_OK) != 0)
+        return mu_fail(err, MU_CONFIG,
+                       "%s is not there: this machine has no TPM, its firmware handed no log over, "
+                       "or securityfs is not mounted; give a FILE to examine another machine's",
+                       o.file);
+    MU_TRY(eventlog_load(o.file, &replay, err));
     if (!o.no_tpm && compare(o.tcti, &replay, err) != MU_OK) {
         if (o.tcti != NULL)
             return err->status;
@@ -286,5 +311,5 @@ const struct verb verb_eventlog = {
             "  --no-tpm     do not compare\n"
             "\n"
             "Example: muctl eventlog --json | jq '.events[] | select(.pcr == 4)'\n",
-    .run = run,
+    .run = eventlog_run,
 };

@@ -17,11 +17,9 @@ static bool add_rule(json_object *rules, const struct header_rule *rule)
 {
     json_object *item = json_object_new_object();
 
-    return item != NULL && json_object_array_add(rules, item) == 0 &&
-           json_object_object_add(item, "name", json_object_new_string(rule->name)) == 0 &&
-           json_object_object_add(item, "result",
-                                  json_object_new_string(rule->ok ? "ok" : "failed")) == 0 &&
-           json_object_object_add(item, "detail", json_object_new_string(rule->detail)) == 0;
+    return json_append(rules, item) && json_add_text(item, "name", rule->name) &&
+           json_add_text(item, "result", rule->ok ? "ok" : "failed") &&
+           json_add_text(item, "detail", rule->detail);
 }
 
 static enum mu_status print_json(const struct header_report *report, bool ok, struct mu_error *err)
@@ -29,13 +27,12 @@ static enum mu_status print_json(const struct header_report *report, bool ok, st
     MU_CLEANUP(json_free) json_object *object = json_object_new_object();
     json_object *rules = json_object_new_array();
 
-    if (object == NULL || rules == NULL || json_object_object_add(object, "rules", rules) != 0 ||
-        json_object_object_add(object, "ok", json_object_new_boolean(ok)) != 0)
+    if (!json_add(object, "rules", rules) || !json_add(object, "ok", json_object_new_boolean(ok)))
         return mu_oom(err);
     for (size_t i = 0; i < report->count; i++)
         if (!add_rule(rules, &report->rule[i]))
             return mu_oom(err);
-    return ctl_print_json("-", object, err);
+    return cli_print_json("-", object, err);
 }
 
 static void print_text(const struct header_report *report)
@@ -43,18 +40,22 @@ static void print_text(const struct header_report *report)
     for (size_t i = 0; i < report->count; i++) {
         const struct header_rule *rule = &report->rule[i];
 
-        (void)printf("%s %s%s%s\n", ctl_mark(rule->ok), rule->name, rule->ok ? "" : ": ",
+        (void)printf("%s %s%s%s\n", cli_mark(rule->ok), rule->name, rule->ok ? "" : ": ",
                      rule->detail);
     }
 }
 
-/* The rules apply to what could be read; that it could be is the first of them. */
+/* The rules apply to a header that could be read; being readable is the first of them. */
 static enum mu_status check(const char *path, struct header_report *ret, struct mu_error *err)
 {
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
     struct header_report all = {.count = 1, .rule = {{.name = "header-readable", .ok = true}}};
     struct header_report report = {0};
-    enum mu_status status = luks_header_load(path, &header, err);
+    MU_CLEANUP(string_free) char *device = NULL;
+    enum mu_status status = ctl_device(path, &device, err);
+
+    if (status == MU_OK)
+        status = luks_header_load(device, &header, err);
 
     if (status == MU_OK)
         status = luks_header_check(&header, &report, err);
@@ -69,14 +70,14 @@ static enum mu_status check(const char *path, struct header_report *ret, struct 
     return status;
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status header_run(int argc, char **argv, struct mu_error *err)
 {
     struct header_report report = {0};
     bool json = false;
-    const struct ctl_option options[] = {{"json", 'j', .flag = &json}, {0}};
+    const struct cli_option options[] = {{"json", 'j', .flag = &json}, {0}};
     enum mu_status status;
 
-    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
+    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
     status = check(argv[optind], &report, err);
     if (!json)
         print_text(&report);
@@ -90,5 +91,5 @@ const struct verb verb_header_check = {
     .synopsis = "DEVICE|FILE [--json]",
     .summary = "the LUKS2 header policy, rule by rule",
     .help = help,
-    .run = run,
+    .run = header_run,
 };

@@ -5,29 +5,26 @@
 #include <unistd.h>
 
 #include "attest/nsm.h"
+#include "base/retry.h"
 #include "base/signals.h"
 #include "ctl/ctl.h"
 #include "ctl/monitor.h"
-#include "release/http.h"
-#include "release/imds.h"
+#include "net/imds.h"
+#include "release/verifier_client.h"
 
 #define DEFAULT_TIMEOUT 60
 #define TIMEOUT_MAX 3600u
-#define REQUEST_MS 15000u
-#define FIRST_PAUSE_MS 500
-#define LONGEST_PAUSE_MS 5000
-#define URL_MAX 512
 
 struct monitor {
     struct monitor_settings settings;
-    struct http *http;
+    struct service *verifier;
     struct deadline deadline;
     bool json;
 };
 
 static void monitor_free(struct monitor *monitor)
 {
-    http_close(&monitor->http);
+    service_close(&monitor->verifier);
     monitor_settings_free(&monitor->settings);
 }
 
@@ -60,13 +57,14 @@ static enum mu_status take_timeout(const char *text, unsigned *ret, struct mu_er
     return MU_OK;
 }
 
-static enum mu_status parse(int argc, char **argv, struct monitor *monitor, struct mu_error *err)
+static enum mu_status monitor_parse(int argc, char **argv, struct monitor *monitor,
+                                    struct mu_error *err)
 {
     const char *config = NULL, *verifier = NULL, *ca_file = NULL, *timeout = NULL;
     const char *tcti = getenv("MU_TCTI");
     struct monitor_settings *settings = &monitor->settings;
     bool identity = false;
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"config", 'c', .text = &config},      {"verifier", 'v', .text = &verifier},
         {"ca-file", 0, .text = &ca_file},      {"timeout", 0, .text = &timeout},
         {"identity", 'i', .flag = &identity},  {"tcti", 't', .text = &tcti},
@@ -74,7 +72,7 @@ static enum mu_status parse(int argc, char **argv, struct monitor *monitor, stru
     };
 
     settings->timeout = DEFAULT_TIMEOUT;
-    MU_TRY(ctl_options(argc, argv, options, 0, 0, err));
+    MU_TRY(cli_options(argc, argv, options, 0, 0, err));
     if (config != NULL || access(MONITOR_DEFAULT_PATH, F_OK) == 0)
         MU_TRY(
             monitor_settings_load(config != NULL ? config : MONITOR_DEFAULT_PATH, settings, err));
@@ -86,83 +84,7 @@ static enum mu_status parse(int argc, char **argv, struct monitor *monitor, stru
     return monitor_settings_check(settings, config != NULL ? config : MONITOR_DEFAULT_PATH, err);
 }
 
-static enum mu_status post(struct monitor *monitor, const char *path, const char *body,
-                           long *ret_status, json_object **ret, struct mu_error *err)
-{
-    static const char type[] = "application/json";
-    char url[URL_MAX];
-    const struct http_request request = {
-        .method = "POST",
-        .url = url,
-        .header = {{"Content-Type", {(const uint8_t *)type, sizeof(type) - 1}}},
-        .body = {(const uint8_t *)body, strlen(body)},
-        .connect_ms = REQUEST_MS,
-        .total_ms = REQUEST_MS,
-        .deadline = monitor->deadline,
-    };
-    struct http_response response;
-
-    (void)snprintf(url, sizeof(url), "%s%s", monitor->settings.verifier, path);
-    MU_TRY(http_perform(monitor->http, &request, &response, err));
-    *ret_status = response.status;
-    if (json_parse(response.body, url, MU_RETRY, ret, err) == MU_OK &&
-        json_object_is_type(*ret, json_type_object))
-        return MU_OK;
-    json_free(ret);
-    return mu_fail(err, response.status < 500 ? MU_CONFIG : MU_RETRY,
-                   "%s: HTTP status %ld, and no JSON: is there a verifier?", url, response.status);
-}
-
-static const char *text_of(json_object *object, const char *name)
-{
-    json_object *member;
-
-    return json_object_object_get_ex(object, name, &member) &&
-                   json_object_is_type(member, json_type_string)
-               ? json_object_get_string(member)
-               : "";
-}
-
-/* A nonce that is too old is no refusal: there is a new one next time. */
-static enum mu_status class_of(long status, const char *word)
-{
-    if (status == 403)
-        return MU_REFUSE;
-    if (status == 429 || status >= 500 || (status == 400 && strcmp(word, "nonce") == 0))
-        return MU_RETRY;
-    return MU_CONFIG;
-}
-
-static enum mu_status explain(const struct monitor *monitor, long status, json_object *answer,
-                              struct mu_error *err)
-{
-    const char *word = text_of(answer, "error"), *detail = text_of(answer, "detail");
-    enum mu_status class = class_of(status, word);
-
-    if (class == MU_REFUSE)
-        return mu_fail(err, MU_REFUSE, "%s: %s", monitor->settings.verifier,
-                       detail[0] != '\0' ? detail : "this machine is not as it should be");
-    return mu_fail(err, class, "%s: HTTP status %ld, %.40s%s%s", monitor->settings.verifier, status,
-                   word, detail[0] != '\0' ? ": " : "", detail);
-}
-
-static enum mu_status challenge(struct monitor *monitor, struct buffer *ret, struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *answer = NULL;
-    const char *hex;
-    long status = 0;
-
-    MU_TRY(post(monitor, "/v1/challenge", "{}", &status, &answer, err));
-    if (status != 200)
-        return explain(monitor, status, answer, err);
-    MU_TRY(json_string(answer, "nonce", (size_t)2 * NSM_FIELD_MAX, MU_CONFIG, &hex, err));
-    MU_TRY(buffer_alloc(ret, strlen(hex) / 2, err));
-    return ret->len > 0 && hex_decode(hex, ret->data, ret->len)
-               ? MU_OK
-               : mu_fail(err, MU_CONFIG, "%s: the nonce is not hex", monitor->settings.verifier);
-}
-
-/* Opened anew each time, since other programs want the TPM, too. */
+/* Opened each time, because other programs need the TPM, too. */
 static enum mu_status attest(struct monitor *monitor, struct bytes nonce, struct buffer *ret,
                              struct mu_error *err)
 {
@@ -173,98 +95,90 @@ static enum mu_status attest(struct monitor *monitor, struct bytes nonce, struct
     return nsm_attest(tpm, &fields, ret, err);
 }
 
-static bool add_base64(json_object *object, const char *name, struct bytes value,
-                       struct mu_error *err)
+/* In the state `boot` the fence is open, and the volume's key can be asked for once more. */
+static enum mu_status check_state(json_object *answer, struct mu_error *err)
 {
-    MU_CLEANUP(string_free) char *text = NULL;
+    const char *state = json_text_of(answer, "state");
 
-    return base64_encode(value, &text, err) == MU_OK &&
-           json_add(object, name, json_object_new_string(text));
+    if (strcmp(state, "running") == 0)
+        return MU_OK;
+    return mu_fail(err, MU_REFUSE,
+                   "the verifier knows this machine in the state '%.20s' alone: its fence is open, "
+                   "so that root can ask for the key of the volume; 'measured-unlock "
+                   "fence' closes it, 'muctl doctor' says why it is open",
+                   state);
 }
 
-static enum mu_status evidence(struct monitor *monitor, struct bytes document, json_object **ret,
-                               struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *object = json_object_new_object();
-    MU_CLEANUP(buffer_free) struct buffer identity = {0};
-
-    if (monitor->settings.identity)
-        MU_TRY(imds_identity(monitor->settings.imds, monitor->deadline, &identity, err));
-    if (object == NULL || !add_base64(object, "document", document, err) ||
-        (identity.len > 0 && !add_base64(object, "identity", buffer_view(&identity), err)))
-        return mu_oom(err);
-    *ret = object;
-    object = NULL;
-    return MU_OK;
-}
-
-/* One question and its answer; *ret is set whenever the verifier judged. */
+/* One question and its answer; *ret is what was answered, also if the machine is refused. */
 static enum mu_status ask(struct monitor *monitor, json_object **ret, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer nonce = {0};
     MU_CLEANUP(buffer_free) struct buffer document = {0};
-    MU_CLEANUP(json_free) json_object *body = NULL;
-    long status = 0;
+    MU_CLEANUP(buffer_free) struct buffer identity = {0};
+    int64_t seconds;
+    bool wanted, stale;
 
     json_free(ret);
-    MU_TRY(challenge(monitor, &nonce, err));
+    MU_TRY(verifier_challenge(monitor->verifier, &nonce, &seconds, &wanted, err));
     MU_TRY(attest(monitor, buffer_view(&nonce), &document, err));
-    MU_TRY(evidence(monitor, buffer_view(&document), &body, err));
-    MU_TRY(post(monitor, "/v1/attest",
-                json_object_to_json_string_ext(body, JSON_C_TO_STRING_PLAIN |
-                                                         JSON_C_TO_STRING_NOSLASHESCAPE),
-                &status, ret, err));
-    return status == 200 ? MU_OK : explain(monitor, status, *ret, err);
+    if (wanted || monitor->settings.identity)
+        MU_TRY(imds_identity(monitor->settings.imds, monitor->deadline, &identity, err));
+    MU_TRY(verifier_attest(monitor->verifier, buffer_view(&document), buffer_view(&identity), ret,
+                           &stale, err));
+    return check_state(*ret, err);
 }
 
 static enum mu_status ask_until_answered(struct monitor *monitor, json_object **ret,
                                          struct mu_error *err)
 {
-    for (unsigned attempt = 0;; attempt++) {
-        struct mu_error why = {0};
-        enum mu_status status = ask(monitor, ret, &why);
+    static const struct retry_policy policy = {.first_ms = 500, .longest_ms = 5000};
+    struct retry retry = {.policy = &policy, .deadline = monitor->deadline, .tell = err};
+    enum mu_status status;
 
-        /* What ends at the deadline says less than what went before. */
-        if (status == MU_OK || attempt == 0 || !deadline_passed(monitor->deadline))
+    do {
+        struct mu_error why = {0};
+
+        status = ask(monitor, ret, &why);
+
+        /* The failure at the deadline says less than the one before it. */
+        if (status == MU_OK || retry.attempt == 0 || !deadline_passed(monitor->deadline))
             *err = why;
-        if (status != MU_RETRY)
-            return status;
-        if (!backoff_sleep(attempt, FIRST_PAUSE_MS, LONGEST_PAUSE_MS, monitor->deadline))
-            return err->status;
-    }
+    } while (retry_after(&retry, status));
+    return status != MU_RETRY ? status : err->status;
 }
 
 static enum mu_status report(const struct monitor *monitor, json_object *answer, bool ok,
                              struct mu_error *err)
 {
-    const char *version = text_of(answer, "baseline_version");
+    const char *version = json_text_of(answer, "baseline_version");
 
     if (monitor->json) {
         json_object_object_del(answer, "token");
         if (!json_add(answer, "ok", json_object_new_boolean(ok)) ||
-            !json_add(answer, "verifier", json_object_new_string(monitor->settings.verifier)))
+            !json_add_text(answer, "verifier", monitor->settings.verifier))
             return mu_oom(err);
-        return ctl_print_json("-", answer, err);
+        return cli_print_json("-", answer, err);
     }
     if (ok)
-        (void)printf("%s is unaltered: baseline %s%s%s, state %s\n", text_of(answer, "instance_id"),
-                     text_of(answer, "baseline"), version[0] != '\0' ? " " : "", version,
-                     text_of(answer, "state"));
+        (void)printf("%s is unaltered: baseline %s%s%s, state %s\n",
+                     json_text_of(answer, "instance_id"), json_text_of(answer, "baseline"),
+                     version[0] != '\0' ? " " : "", version, json_text_of(answer, "state"));
     return MU_OK;
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status monitor_run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(monitor_free) struct monitor monitor = {0};
     MU_CLEANUP(json_free) json_object *answer = NULL;
     struct mu_error ignored;
     enum mu_status status;
 
-    MU_TRY(parse(argc, argv, &monitor, err));
+    MU_TRY(monitor_parse(argc, argv, &monitor, err));
     MU_TRY(signals_install(err));
     monitor.deadline = deadline_in(monitor.settings.timeout);
     monitor.deadline.stop = signals_stop();
-    MU_TRY(http_open(monitor.settings.ca_file, &monitor.http, err));
+    MU_TRY(service_open("verifier", monitor.settings.verifier, monitor.settings.ca_file,
+                        monitor.deadline, &monitor.verifier, err));
     status = ask_until_answered(&monitor, &answer, err);
     if (status == MU_OK)
         return report(&monitor, answer, true, err);
@@ -279,16 +193,18 @@ const struct verb verb_monitor = {
     .summary = "show the verifier, with a fresh document, that this machine is unaltered",
     .help =
         "      --config FILE    default " MONITOR_DEFAULT_PATH ", if it is there\n"
-        "      --verifier URL   https://HOST[:PORT] of a 'muctl verifier'\n"
+        "      --verifier URL   https://HOST[:PORT] of a 'mu-verifier serve'\n"
         "      --ca-file FILE   whose certificates it may have; default: the system's authorities\n"
         "      --timeout S      how long to go on trying (default 60 seconds)\n"
-        "  -i, --identity       send the instance identity document from IMDS, too\n"
+        "  -i, --identity       send the instance identity document from IMDS, even if it is not "
+        "asked for\n"
         "      --tcti TCTI      device:PATH or swtpm:host=H,port=N (environment: MU_TCTI)\n"
         "      --json           the verifier's answer\n"
         "\n"
-        "Exit code 0: unaltered; 2: the verifier refused, and says what differs; 3: it could not\n"
-        "be asked in time.\n"
+        "Exit code 0: unaltered, in the state running; 2: the verifier refused, and says what\n"
+        "differs, or knows this machine in the state boot alone; 3: it could not be asked in "
+        "time.\n"
         "\n"
         "Example: muctl monitor --verifier https://verifier.example.com\n",
-    .run = run,
+    .run = monitor_run,
 };

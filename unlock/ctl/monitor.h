@@ -14,10 +14,10 @@ struct monitor_settings {
     bool identity;
 };
 
-/* Into *settings, which holds the defaults. */
+/* Reads the file into *settings, which holds the defaults. */
 enum mu_status monitor_settings_load(const char *path, struct monitor_settings *settings,
                                      struct mu_error *err) MU_MUST_CHECK;
-/* What must be there is, and all else has its default. */
+/* MU_CONFIG if a required setting is missing; settings that are not set get their defaults. */
 enum mu_status monitor_settings_check(struct monitor_settings *settings, const char *path,
                                       struct mu_error *err) MU_MUST_CHECK;
 void monitor_settings_free(struct monitor_settings *settings);

@@ -1,37 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/defaults.h"
 #include "ctl/monitor.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/conf.h"
-#include "verifier/authorities.h"
-
-#define DEFAULT_IMDS "http://169.254.169.254"
-#define ADDRESS_MAX 480u
+#include "appraise/authorities.h"
+#include "base/ini.h"
+#include "net/service.h"
 
 #define IN(field) offsetof(struct monitor_settings, field)
-static const struct conf_key keys[] = {
+static const struct ini_key keys[] = {
     {"monitor", "verifier", KIND_URL, IN(verifier), 0, 0, NULL},
     {"monitor", "ca_file", KIND_PATH, IN(ca_file), 0, 0, NULL},
     {"monitor", "timeout", KIND_NUMBER, IN(timeout), 1, 3600, NULL},
-    {"monitor", "identity", KIND_FLAG, IN(identity), 0, 0, conf_flags},
+    {"monitor", "identity", KIND_FLAG, IN(identity), 0, 0, ini_flags},
     {"monitor", "imds", KIND_URL, IN(imds), 0, 0, NULL},
     {"monitor", "tcti", KIND_TCTI, IN(tcti), 0, 0, NULL},
 };
-static const struct conf_section sections[] = {{"monitor", 0, 0, 0, 0}};
-static const struct conf_schema schema = {sections, 1, keys, sizeof(keys) / sizeof(keys[0])};
+static const struct ini_section sections[] = {{"monitor", 0, 0, 0, 0}};
+static const struct ini_schema schema = {sections, 1, keys, sizeof(keys) / sizeof(keys[0])};
 
 void monitor_settings_free(struct monitor_settings *settings)
 {
-    conf_free(&schema, settings);
+    ini_free(&schema, settings);
 }
 
 enum mu_status monitor_settings_load(const char *path, struct monitor_settings *settings,
                                      struct mu_error *err)
 {
-    return conf_load(path, &schema, settings, err);
+    return ini_load(path, &schema, settings, err);
 }
 
 static enum mu_status set_default(char **field, const char *value, struct mu_error *err)
@@ -50,15 +49,15 @@ enum mu_status monitor_settings_check(struct monitor_settings *settings, const c
     if (len == 0)
         return mu_fail(err, MU_CONFIG, "no verifier: give --verifier URL, or verifier = URL in %s",
                        path);
-    if (strncmp(settings->verifier, "https://", 8) != 0 || len > ADDRESS_MAX)
-        return mu_fail(err, MU_CONFIG, "verifier '%.80s' is not https://HOST[:PORT]",
-                       settings->verifier);
     while (len > 0 && settings->verifier[len - 1] == '/')
         settings->verifier[--len] = '\0';
+    if (!service_address_ok(settings->verifier))
+        return mu_fail(err, MU_CONFIG, "verifier '%.80s' is not https://HOST[:PORT]",
+                       settings->verifier);
     if (settings->ca_file == NULL && authorities == NULL)
         return mu_fail(err, MU_CONFIG,
                        "no list of authorities on this system: ca_file = FILE in %s, or --ca-file",
                        path);
     MU_TRY(set_default(&settings->ca_file, authorities, err));
-    return set_default(&settings->imds, DEFAULT_IMDS, err);
+    return set_default(&settings->imds, IMDS_DEFAULT_URL, err);
 }

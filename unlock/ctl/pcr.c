@@ -7,6 +7,30 @@
 
 #define TPM_WAIT_S 2
 
+enum mu_status ctl_pcr_list(const char *text, uint32_t *ret_mask, struct mu_error *err)
+{
+    const char *pos = text;
+    uint32_t mask = 0;
+
+    while (true) {
+        char *end;
+        unsigned long pcr = strtoul(pos, &end, 10);
+
+        if (*pos < '0' || *pos > '9' || pcr >= PCR_COUNT)
+            break;
+        mask |= PCR_BIT(pcr);
+        if (*end == '\0') {
+            *ret_mask = mask;
+            return MU_OK;
+        }
+        if (*end != ',' && *end != '+')
+            break;
+        pos = end + 1;
+    }
+    return mu_fail(err, MU_USAGE, "'%s' is not a list of PCRs such as 4,7,12 (0 to %d)", text,
+                   PCR_COUNT - 1);
+}
+
 struct options {
     enum hash_alg bank;
     const char *tcti;
@@ -17,14 +41,14 @@ struct options {
 static enum mu_status parse_options(int argc, char **argv, struct options *o, struct mu_error *err)
 {
     const char *bank = NULL;
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"bank", 'b', .text = &bank},
         {"json", 'j', .flag = &o->json},
         {"tcti", 't', .text = &o->tcti},
         {0},
     };
 
-    MU_TRY(ctl_options(argc, argv, options, 0, INT_MAX, err));
+    MU_TRY(cli_options(argc, argv, options, 0, INT_MAX, err));
     if (bank != NULL && (o->bank = hash_from_name(bank)) == HASH_NONE)
         return mu_fail(err, MU_USAGE, "--bank \"%s\": must be sha1, sha256, sha384 or sha512",
                        bank);
@@ -44,9 +68,7 @@ static enum mu_status print_json(const struct pcr_values *values, struct mu_erro
     MU_CLEANUP(json_free) json_object *report = json_object_new_object();
     json_object *pcrs = json_object_new_object();
 
-    if (report == NULL || pcrs == NULL ||
-        json_object_object_add(report, "bank", json_object_new_string(hash_name(values->bank))) ||
-        json_object_object_add(report, "pcrs", pcrs))
+    if (!json_add_text(report, "bank", hash_name(values->bank)) || !json_add(report, "pcrs", pcrs))
         return mu_oom(err);
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
         char hex[2 * HASH_MAX_SIZE + 1];
@@ -56,10 +78,10 @@ static enum mu_status print_json(const struct pcr_values *values, struct mu_erro
             continue;
         hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, hex);
         (void)snprintf(name, sizeof(name), "%u", pcr);
-        if (json_object_object_add(pcrs, name, json_object_new_string(hex)) != 0)
+        if (!json_add_text(pcrs, name, hex))
             return mu_oom(err);
     }
-    return ctl_print_json("-", report, err);
+    return cli_print_json("-", report, err);
 }
 
 static enum mu_status print_text(const struct pcr_values *values, struct mu_error *err)
@@ -77,7 +99,7 @@ static enum mu_status print_text(const struct pcr_values *values, struct mu_erro
     return MU_OK;
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status pcr_run(int argc, char **argv, struct mu_error *err)
 {
     struct options o = {.bank = HASH_SHA384, .tcti = getenv("MU_TCTI")};
     MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
@@ -100,5 +122,5 @@ const struct verb verb_pcr = {
             "  PCR           numbers, also as a list; default: all\n"
             "\n"
             "Example: muctl pcr 4,7 12\n",
-    .run = run,
+    .run = pcr_run,
 };

@@ -3,8 +3,8 @@
 
 #include <stdio.h>
 
-#include "measure/signature.h"
-#include "volume/luks_header.h"
+#include "base/signature.h"
+#include "volume/record_admission.h"
 
 #define TEXT_FLAGS                                                                                 \
     (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
@@ -23,7 +23,7 @@ static const char help[] =
 enum { SIGNATURE_GOOD, SIGNATURE_BAD, SIGNATURE_NOT_CHECKED, SIGNATURE_NONE };
 static const char *const words[] = {"good", "bad", "not-checked", "none"};
 
-/* record NULL: there is none to show. */
+/* record NULL: there is no record to show. */
 static enum mu_status print_json(const struct record *record, int signature,
                                  const struct mu_error *why, struct mu_error *err)
 {
@@ -33,19 +33,19 @@ static enum mu_status print_json(const struct record *record, int signature,
         MU_TRY(record_to_json(record, &object, err));
     else
         object = json_object_new_object();
-    if (object == NULL ||
-        json_object_object_add(object, "ok", json_object_new_boolean(why->status == MU_OK)) != 0 ||
+    if (!json_add(object, "ok", json_object_new_boolean(why->status == MU_OK)) ||
         (record != NULL &&
          !json_add_text(object, "made_by", record->by_instance ? "instance" : "builder")) ||
         !json_add_text(object, "signature", words[signature]) ||
         !json_add_text(object, "detail", why->text))
         return mu_oom(err);
-    return ctl_print_json("-", object, err);
+    return cli_print_json("-", object, err);
 }
 
 static enum mu_status print_text(const struct record *record, int signature, struct mu_error *err)
 {
     char identity[2 * VOLUME_IDENTITY_SIZE + 1];
+    const struct volume_geometry *geometry = &record->geometry;
     char value[2 * HASH_MAX_SIZE + 1];
 
     if (record->provider_data == NULL)
@@ -55,13 +55,19 @@ static enum mu_status print_text(const struct record *record, int signature, str
                  "signature        %s\n"
                  "record version   %lld\n"
                  "created          %s\n"
+                 "volume           %s\n"
                  "volume UUID      %s\n"
                  "volume identity  %s\n"
+                 "data offset      %llu\n"
+                 "sector size      %llu\n"
+                 "device size      %llu\n"
                  "key slot         %d\n"
                  "provider         %s %s\n",
                  record->by_instance ? "the instance itself" : "the image builder",
-                 words[signature], (long long)record->version, record->created, record->volume_uuid,
-                 identity, record->keyslot, record->provider,
+                 words[signature], (long long)record->version, record->created, record->volume_name,
+                 record->volume_uuid, identity, (unsigned long long)geometry->data_offset,
+                 (unsigned long long)geometry->sector_size,
+                 (unsigned long long)geometry->device_size, record->keyslot, record->provider,
                  json_object_to_json_string_ext(record->provider_data, TEXT_FLAGS));
     for (size_t i = 0; i < record->baselines; i++) {
         const struct pcr_values *baseline = &record->baseline[i];
@@ -79,10 +85,11 @@ static enum mu_status print_text(const struct record *record, int signature, str
 }
 
 /* The record as it stands, and in `why` what is wrong with it. */
-static enum mu_status load(const char *device, const char *key_path, struct record *ret,
-                           int *ret_signature, struct mu_error *why, struct mu_error *err)
+static enum mu_status record_load(const char *device, const char *key_path, struct record *ret,
+                                  int *ret_signature, struct mu_error *why, struct mu_error *err)
 {
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
+    MU_CLEANUP(string_free) char *path = NULL;
     MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
     MU_CLEANUP(record_free) struct record record = {0};
     MU_CLEANUP(record_free) struct record verified = {0};
@@ -90,8 +97,9 @@ static enum mu_status load(const char *device, const char *key_path, struct reco
     int signature = SIGNATURE_NOT_CHECKED;
 
     if (key_path != NULL)
-        MU_TRY(signature_load_public_key(key_path, &key, err));
-    MU_TRY(luks_header_load(device, &header, err));
+        MU_TRY(signature_load_key(key_path, NULL, &key, err));
+    MU_TRY(ctl_device(device, &path, err));
+    MU_TRY(luks_header_load(path, &header, err));
     MU_TRY(luks_header_record_token(&header, &token, err));
     MU_TRY(record_parse_token_unverified(token, &record, err));
     if (record.by_instance)
@@ -99,26 +107,25 @@ static enum mu_status load(const char *device, const char *key_path, struct reco
     else if (key != NULL)
         signature = record_parse_token(token, key, &verified, why) == MU_OK ? SIGNATURE_GOOD
                                                                             : SIGNATURE_BAD;
-    if (signature != SIGNATURE_BAD && record_check(&record, header.uuid, 1, why) != MU_OK)
+    if (signature != SIGNATURE_BAD && volume_fits(&record, &header, 1, why) != MU_OK)
         (void)mu_context(why, "%s", device);
-    *ret = record;
-    record = (struct record){0};
+    *ret = MU_TAKE(record);
     *ret_signature = signature;
     return MU_OK;
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status record_run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(record_free) struct record record = {0};
     struct mu_error why = {0};
     const char *key = NULL;
     bool json = false;
     int signature = SIGNATURE_NOT_CHECKED;
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"json", 'j', .flag = &json}, {"key", 'k', .text = &key}, {0}};
 
-    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
-    if (load(argv[optind], key, &record, &signature, &why, err) != MU_OK) {
+    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
+    if (record_load(argv[optind], key, &record, &signature, &why, err) != MU_OK) {
         why = *err;
         if (json)
             MU_TRY(print_json(NULL, signature, &why, err));
@@ -138,5 +145,5 @@ const struct verb verb_record_show = {
     .synopsis = "DEVICE [--key PEM] [--json]",
     .summary = "the enrolment record of a volume, and whether its signature holds",
     .help = help,
-    .run = run,
+    .run = record_run,
 };

@@ -8,15 +8,14 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/terminal.h"
+#include "build/signing.h"
+#include "build/terminal.h"
 #include "ctl/ctl.h"
 #include "measure/baseline.h"
-#include "measure/signature.h"
 #include "release/tpm2.h"
 
 #define TPM_SECONDS 2
 #define SEALED_FILE_MAX 65536
-#define DEFAULT_PCRS (PCR_BIT(4) | PCR_BIT(7) | PCR_BIT(12))
 
 #define TCTI_HELP                                                                                  \
     "  --tcti TCTI      device:PATH or swtpm:host=H,port=N; default: $MU_TCTI, then the devices\n"
@@ -27,7 +26,7 @@ static const char seal_help[] =
     "and only while the PCRs have the values that are sealed in.\n"
     "\n"
     "  FILE             the secret, the whole file; default: standard input, or asked for\n"
-    "  --pcr LIST       for the present values of these PCRs; default: 4,7,12\n"
+    "  --pcr LIST       for the present values of these PCRs; default: 2,3,4,7,12,13,14\n"
     "  --bank BANK      sha256 or sha384; default: sha384 if the TPM has it\n"
     "  --baseline F     for the values of a baseline instead, whatever they are now; up to 8 "
     "times\n"
@@ -45,7 +44,7 @@ static const char unseal_help[] =
     "                   provider tpm2 and an open fence; default: standard input\n"
     "  --public F       the two parts of an object with a PCR policy ...\n"
     "  --private F      ... instead of FILE; its parent must be the key of muctl(8)\n"
-    "  --pcr LIST       with these: the PCRs of the policy; default: 4,7,12\n"
+    "  --pcr LIST       with these: the PCRs of the policy; default: 2,3,4,7,12,13,14\n"
     "  --bank BANK      with these: sha256 or sha384; default: sha384 if the TPM has it\n"
     "  -o, --output F   the secret; default: standard output, unless that is a terminal\n"
     "  --force          even then\n" TCTI_HELP "\n"
@@ -90,8 +89,7 @@ enum mu_status ctl_read_secret(const char *path, size_t max, struct secret *ret,
         return mu_fail(err, MU_CONFIG, "%s: empty", path);
     MU_TRY(secret_alloc(&secret, file.len, err));
     memcpy(secret.data, file.data, file.len);
-    *ret = secret;
-    secret = (struct secret){0};
+    *ret = MU_TAKE(secret);
     return MU_OK;
 }
 
@@ -113,7 +111,7 @@ static enum mu_status take_fence(const char *text, int *ret, struct mu_error *er
 static enum mu_status understand(const struct arguments *a, struct request *ret,
                                  struct mu_error *err)
 {
-    *ret = (struct request){.fence_pcr = TPM2_NO_FENCE, .pcrs = DEFAULT_PCRS};
+    *ret = (struct request){.fence_pcr = TPM2_NO_FENCE, .pcrs = BASELINE_PCRS};
     if ((a->public_file == NULL) != (a->private_file == NULL))
         return mu_fail(err, MU_USAGE, "--public and --private go together");
     if (a->baselines > 0 && (a->pcr != NULL || a->bank != NULL))
@@ -154,7 +152,7 @@ static enum mu_status sign(const char *path, struct seal_policy *policy, struct 
 
     if (path == NULL)
         return MU_OK;
-    MU_TRY(signature_load_private_key(path, &key, err));
+    MU_TRY(signing_load_key(path, &key, err));
     return seal_authorize(policy, key, err);
 }
 
@@ -166,10 +164,7 @@ static enum mu_status add_baseline(json_object *list, const struct pcr_values *v
     json_object *item = NULL;
 
     MU_TRY(baseline_to_json(values, &item, err));
-    if (json_object_array_add(list, item) == 0)
-        return MU_OK;
-    json_free(&item);
-    return mu_oom(err);
+    return json_append(list, item) ? MU_OK : mu_oom(err);
 }
 
 static enum mu_status print_sealed(const char *path, const struct request *q,
@@ -180,18 +175,14 @@ static enum mu_status print_sealed(const char *path, const struct request *q,
     json_object *list = json_object_new_array();
     json_object *data = NULL;
 
-    if (object == NULL || list == NULL || json_object_object_add(object, "baselines", list) != 0) {
-        json_free(&list);
+    if (!json_add(object, "baselines", list))
         return mu_oom(err);
-    }
     for (size_t i = 0; i < q->baselines; i++)
         MU_TRY(add_baseline(list, &q->baseline[i], err));
     MU_TRY(tpm2_to_json(sealed, policy, q->fence_pcr, &data, err));
-    if (json_object_object_add(object, "tpm2", data) != 0) {
-        json_free(&data);
+    if (!json_add(object, "tpm2", data))
         return mu_oom(err);
-    }
-    return ctl_print_json(path, object, err);
+    return cli_print_json(path, object, err);
 }
 
 static enum mu_status run_seal(int argc, char **argv, struct mu_error *err)
@@ -201,7 +192,7 @@ static enum mu_status run_seal(int argc, char **argv, struct mu_error *err)
     MU_CLEANUP(sealed_free) struct sealed sealed = {0};
     MU_CLEANUP(seal_policy_free) struct seal_policy policy = {0};
     struct arguments a = {.output = "-", .tcti = getenv("MU_TCTI")};
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"pcr", 0, .text = &a.pcr},
         {"bank", 0, .text = &a.bank},
         {"baseline", 0, .text = a.path, .count = &a.baselines, .max = SEAL_STATES_MAX},
@@ -215,7 +206,7 @@ static enum mu_status run_seal(int argc, char **argv, struct mu_error *err)
     };
     struct request q;
 
-    MU_TRY(ctl_options(argc, argv, options, 0, 1, err));
+    MU_TRY(cli_options(argc, argv, options, 0, 1, err));
     MU_TRY(understand(&a, &q, err));
     if (optind == argc && isatty(STDIN_FILENO))
         MU_TRY(terminal_ask("Secret: ", &secret, err));
@@ -293,7 +284,7 @@ static enum mu_status run_unseal(int argc, char **argv, struct mu_error *err)
     MU_CLEANUP(sealed_free) struct sealed sealed = {0};
     MU_CLEANUP(seal_policy_free) struct seal_policy policy = {0};
     struct arguments a = {.file = "-", .output = "-", .tcti = getenv("MU_TCTI")};
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"public", 0, .text = &a.public_file},
         {"private", 0, .text = &a.private_file},
         {"pcr", 0, .text = &a.pcr},
@@ -305,7 +296,7 @@ static enum mu_status run_unseal(int argc, char **argv, struct mu_error *err)
     };
     struct request q;
 
-    MU_TRY(ctl_options(argc, argv, options, 0, 1, err));
+    MU_TRY(cli_options(argc, argv, options, 0, 1, err));
     if (optind < argc)
         a.file = argv[optind];
     if (optind < argc && a.public_file != NULL)

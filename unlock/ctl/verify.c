@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/verify.h"
+#include "appraise/verify.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
-#include "attest/chain.h"
+#include "appraise/chain.h"
+#include "base/defaults.h"
 #include "base/file.h"
+#include "base/time.h"
 #include "ctl/ctl.h"
 #include "ctl/verify_report.h"
 #include "measure/baseline.h"
@@ -17,7 +18,6 @@
 #define ROOT_FILE_MAX 16384
 #define FILE_MAX (1 << 20) /* so that one that is too large is refused like any other */
 #define CERTIFICATES_MAX 65536
-#define REGION_CERTIFICATES "/etc/measured-unlock/region-certificates"
 
 static const char help[] =
     "Verifies a NitroTPM attestation document. Each check is reported as ok, failed or not done;\n"
@@ -32,14 +32,14 @@ static const char help[] =
     "  --require-all    what is not done is a failure too; the checks of --identity are left out\n"
     "  --json           {\"ok\", \"module_id\", \"timestamp_ms\", \"pcrs\", \"checks\", ...}\n"
     "\n"
-    "Who the instance is:\n"
+    "Identity of the instance:\n"
     "  --identity FILE  its identity document must be AWS's, and of the same instance: what\n"
     "                   'muctl attest --identity' writes, or what IMDS calls rsa2048\n"
     "  --identity-signature FILE\n"
     "                   then the identity document is JSON, and this what IMDS calls signature\n"
     "  --identity-certificate PEM\n"
     "                   AWS's certificates for the region, or a folder with REGION.pem for each;\n"
-    "                   default: /etc/measured-unlock/region-certificates\n"
+    "                   default: " REGION_CERTIFICATES_DEFAULT_PATH "\n"
     "\n"
     "DOC is the CBOR that 'muctl attest' writes, '-' standard input.\n"
     "Example: muctl verify document.cbor --nonce 00112233 --max-age 300 --baseline golden.json\n";
@@ -53,7 +53,7 @@ struct arguments {
 static enum mu_status parse_arguments(int argc, char **argv, struct arguments *ret,
                                       struct mu_error *err)
 {
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"root", 'r', .text = &ret->root},
         {"at", 'a', .text = &ret->at},
         {"max-age", 'm', .text = &ret->max_age},
@@ -67,7 +67,7 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
         {0},
     };
 
-    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
+    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
     if (ret->identity == NULL &&
         (ret->identity_signature != NULL || ret->identity_certificate != NULL))
         return mu_fail(err, MU_USAGE, "%s means nothing without --identity",
@@ -76,96 +76,14 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
     return MU_OK;
 }
 
-/* Exactly `count` digits. */
-static bool take_number(const char **pos, size_t count, int min, int max, int *ret)
-{
-    int value = 0;
-
-    for (size_t i = 0; i < count; i++, (*pos)++) {
-        if (**pos < '0' || **pos > '9')
-            return false;
-        value = 10 * value + (**pos - '0');
-    }
-    *ret = value;
-    return value >= min && value <= max;
-}
-
-static bool take_char(const char **pos, const char *any)
-{
-    return **pos != '\0' && strchr(any, *(*pos)++) != NULL;
-}
-
-/* RFC 3339, 5.6, time-secfrac, to milliseconds; later digits are dropped. */
-static bool take_fraction(const char **pos, int *ret_ms)
-{
-    int weight = 100, ms = 0;
-
-    if (**pos != '.') {
-        *ret_ms = 0;
-        return true;
-    }
-    if ((*pos)[1] < '0' || (*pos)[1] > '9')
-        return false;
-    for ((*pos)++; **pos >= '0' && **pos <= '9'; (*pos)++, weight /= 10)
-        ms += weight * (**pos - '0');
-    *ret_ms = ms;
-    return true;
-}
-
-/* "Z" or "+01:30". */
-static bool take_offset(const char **pos, int *ret_s)
-{
-    int sign = **pos == '-' ? -1 : 1;
-    int hours = 0, minutes = 0;
-
-    if (!take_char(pos, "Zz+-"))
-        return false;
-    if (strchr("+-", (*pos)[-1]) != NULL &&
-        !(take_number(pos, 2, 0, 23, &hours) && take_char(pos, ":") &&
-          take_number(pos, 2, 0, 59, &minutes)))
-        return false;
-    *ret_s = sign * (3600 * hours + 60 * minutes);
-    return true;
-}
-
-/* RFC 3339, 5.6, date-time from 1970 on; without leap seconds, which no certificate has either. */
-static bool parse_time(const char *text, uint64_t *ret_ms)
-{
-    struct tm tm = {0};
-    const char *pos = text;
-    int ms, offset, day;
-    int64_t seconds;
-
-    if (!(take_number(&pos, 4, 1970, 9999, &tm.tm_year) && take_char(&pos, "-") &&
-          take_number(&pos, 2, 1, 12, &tm.tm_mon) && take_char(&pos, "-") &&
-          take_number(&pos, 2, 1, 31, &tm.tm_mday) && take_char(&pos, "Tt") &&
-          take_number(&pos, 2, 0, 23, &tm.tm_hour) && take_char(&pos, ":") &&
-          take_number(&pos, 2, 0, 59, &tm.tm_min) && take_char(&pos, ":") &&
-          take_number(&pos, 2, 0, 59, &tm.tm_sec) && take_fraction(&pos, &ms) &&
-          take_offset(&pos, &offset) && *pos == '\0'))
-        return false;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
-    day = tm.tm_mday;
-    seconds = (int64_t)timegm(&tm) - offset;
-    if (tm.tm_mday != day || seconds < 0)
-        return false;
-    *ret_ms = (uint64_t)seconds * 1000 + (uint64_t)ms;
-    return true;
-}
-
 static enum mu_status set_time(const char *text, struct verify_policy *policy, struct mu_error *err)
 {
-    struct timespec now;
-
     if (text == NULL || strcmp(text, "now") == 0) {
-        if (clock_gettime(CLOCK_REALTIME, &now) != 0 || now.tv_sec < 0)
-            return mu_fail(err, MU_CONFIG, "the clock cannot be read");
-        policy->at_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-        return MU_OK;
+        policy->at_ms = time_now_ms();
+        return policy->at_ms != 0 ? MU_OK : mu_fail(err, MU_CONFIG, "the clock cannot be read");
     }
     policy->at_own_time = strcmp(text, "document") == 0;
-    if (policy->at_own_time || parse_time(text, &policy->at_ms))
+    if (policy->at_own_time || time_parse(text, &policy->at_ms))
         return MU_OK;
     return mu_fail(err, MU_USAGE,
                    "--at '%.60s' is neither now, document, nor RFC 3339 such as "
@@ -207,7 +125,7 @@ static enum mu_status load_root(const char *path, struct buffer *ret, struct mu_
     return certificate_from_pem(buffer_view(ret), path, &certificate, err);
 }
 
-/* ---- who the instance is ---- */
+/* ---- the instance's identity ---- */
 
 struct identity_files {
     struct buffer document, signature, certificates;
@@ -260,14 +178,51 @@ static enum mu_status load_identity(const struct arguments *arguments, struct id
     *ret = (struct identity_evidence){.document = buffer_view(&files->document),
                                       .signature = buffer_view(&files->signature)};
     if (identity_read(ret, &facts, &refused) == MU_OK)
-        MU_TRY(
-            load_certificates(path != NULL ? path : REGION_CERTIFICATES, facts.region, files, err));
+        MU_TRY(load_certificates(path != NULL ? path : REGION_CERTIFICATES_DEFAULT_PATH,
+                                 facts.region, files, err));
     ret->certificates = buffer_view(&files->certificates);
     ret->certificates_name = files->certificates_path;
     return MU_OK;
 }
 
-/* Someone who checks evidence from an archive asks for its own time. */
+/* What is base64 and nothing else, in lines or not: as it travels in JSON, e-mail and consoles. A
+ * document never is: its first byte is not one of these characters. */
+static enum mu_status decode_if_text(struct buffer *raw, struct mu_error *err)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    MU_CLEANUP(buffer_free) struct buffer text = {0};
+    size_t len = 0;
+
+    MU_TRY(buffer_alloc(&text, raw->len + 1, err));
+    for (size_t i = 0; i < raw->len; i++) {
+        char c = (char)raw->data[i];
+
+        if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+            continue;
+        if (c == '\0' || strchr(alphabet, c) == NULL)
+            return MU_OK;
+        text.data[len++] = (uint8_t)c;
+    }
+    text.data[len] = '\0';
+    if (len == 0)
+        return MU_OK;
+    buffer_free(raw);
+    return base64_decode((const char *)text.data, FILE_MAX, MU_CONFIG, raw, err);
+}
+
+/* A file of another kind was named. */
+static void hint_at_kind(struct bytes raw, const struct verify_report *report, struct mu_error *err)
+{
+    size_t len = strlen(err->text);
+
+    if (report->check[CHECK_STRUCTURE].result == VERIFY_FAILED && raw.len > 0 &&
+        raw.data[0] >= ' ' && raw.data[0] < 0x7f)
+        (void)snprintf(err->text + len, sizeof(err->text) - len,
+                       "; this is not what 'muctl attest' writes");
+}
+
+/* To check evidence from an archive, ask for its own time. */
 static void hint_at_time(const struct arguments *arguments, const struct document *document,
                          const struct verify_report *report, struct mu_error *err)
 {
@@ -282,7 +237,7 @@ static void hint_at_time(const struct arguments *arguments, const struct documen
                    "; '--at %s' verifies it at its own time", made);
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status verify_run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer raw = {0};
     MU_CLEANUP(buffer_free) struct buffer root = {0};
@@ -316,6 +271,8 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
         policy.identity = &identity;
     }
     MU_TRY(file_read(argv[optind], FILE_MAX, &raw, err));
+    if (decode_if_text(&raw, err) != MU_OK)
+        return mu_context(err, "%s", argv[optind]);
     status = verify_bytes(buffer_view(&raw), &policy, &document, &report, err);
     if (status != MU_OK && status != MU_REFUSE)
         return status;
@@ -323,6 +280,8 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
         verify_print_text(&document, &report);
     else
         MU_TRY(verify_print_json(&document, &report, err));
+    if (status == MU_REFUSE)
+        hint_at_kind(buffer_view(&raw), &report, err);
     if (status == MU_REFUSE)
         hint_at_time(&arguments, &document, &report, err);
     return status;
@@ -333,5 +292,5 @@ const struct verb verb_verify = {
     .synopsis = "DOC [--nonce HEX] [--max-age S] [--baseline FILE] [--identity FILE] [OPTION...]",
     .summary = "verify a NitroTPM attestation document, check by check",
     .help = help,
-    .run = run,
+    .run = verify_run,
 };

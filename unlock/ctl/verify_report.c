@@ -6,39 +6,29 @@
 #include <string.h>
 #include <time.h>
 
-#include "attest/verify_json.h"
+#include "appraise/verify_json.h"
+#include "base/time.h"
 #include "ctl/ctl.h"
 
-#define YEAR_9999_S INT64_C(253402300799)
-
-static void format_time(int64_t seconds, int ms, char to[static VERIFY_TIME_TEXT])
+static void format_time(int64_t seconds, char to[static VERIFY_TIME_TEXT])
 {
-    time_t clock = (time_t)seconds;
-    struct tm tm;
-    size_t len;
-
-    (void)snprintf(to, VERIFY_TIME_TEXT, "%" PRId64 " s", seconds);
-    if (seconds < 0 || seconds > YEAR_9999_S || gmtime_r(&clock, &tm) == NULL)
-        return;
-    len = strftime(to, VERIFY_TIME_TEXT, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (ms >= 0)
-        (void)snprintf(to + len, VERIFY_TIME_TEXT - len, ".%03dZ", ms);
-    else
-        (void)snprintf(to + len, VERIFY_TIME_TEXT - len, "Z");
+    if (!time_text(seconds, to))
+        (void)snprintf(to, VERIFY_TIME_TEXT, "%" PRId64 " s", seconds);
 }
 
 void verify_format_ms(uint64_t ms, char to[static VERIFY_TIME_TEXT])
 {
-    format_time((int64_t)(ms / 1000), (int)(ms % 1000), to);
+    if (!time_text_ms(ms, to))
+        (void)snprintf(to, VERIFY_TIME_TEXT, "%" PRIu64 " s", ms / 1000);
 }
 
-/* A JSON null where there is nothing. */
+/* JSON null if there is nothing. */
 static bool add_hex(json_object *object, const char *name, struct bytes value)
 {
     char hex[2 * NONCE_MAX + 1];
 
     if (value.data == NULL || value.len > NONCE_MAX)
-        return json_object_object_add(object, name, NULL) == 0;
+        return json_add_null(object, name);
     hex_encode(value, hex);
     return json_add_text(object, name, hex);
 }
@@ -52,10 +42,10 @@ static bool add_times(json_object *object, const struct verify_report *report)
         return false;
     if (report->valid_until == 0)
         return true;
-    format_time(report->valid_from, -1, text);
+    format_time(report->valid_from, text);
     if (!json_add_text(object, "valid_from", text))
         return false;
-    format_time(report->valid_until, -1, text);
+    format_time(report->valid_until, text);
     return json_add_text(object, "valid_until", text);
 }
 
@@ -82,9 +72,8 @@ static bool add_document(json_object *object, const struct document *document)
     char made[VERIFY_TIME_TEXT];
 
     verify_format_ms(document->timestamp_ms, made);
-    return json_object_object_add(object, "module_id",
-                                  readable ? json_object_new_string(document->module_id) : NULL) ==
-               0 &&
+    return (readable ? json_add_text(object, "module_id", document->module_id)
+                     : json_add_null(object, "module_id")) &&
            json_add(object, "timestamp_ms", json_object_new_uint64(document->timestamp_ms)) &&
            (!readable || json_add_text(object, "timestamp", made)) && add_pcrs(object, document) &&
            add_hex(object, "nonce", document->nonce) &&
@@ -92,13 +81,13 @@ static bool add_document(json_object *object, const struct document *document)
            add_hex(object, "public_key", document->public_key);
 }
 
-/* A JSON null where it was not asked for, or cannot be read. */
+/* JSON null if it was not asked for, or cannot be read. */
 static bool add_identity(json_object *object, const struct identity_facts *facts)
 {
     json_object *identity;
 
     if (facts->instance_id[0] == '\0')
-        return json_object_object_add(object, "identity", NULL) == 0;
+        return json_add_null(object, "identity");
     identity = json_object_new_object();
     return json_add(object, "identity", identity) &&
            json_add_text(identity, "instance_id", facts->instance_id) &&
@@ -121,7 +110,7 @@ enum mu_status verify_print_json(const struct document *document,
         !add_times(object, report) || !add_identity(object, &report->identity) ||
         !verify_add_checks(object, report))
         return mu_oom(err);
-    return ctl_print_json("-", object, err);
+    return cli_print_json("-", object, err);
 }
 
 static void print_field(const char *name, struct bytes value)
@@ -140,8 +129,8 @@ static void print_document(const struct document *document, const struct verify_
 
     verify_format_ms(document->timestamp_ms, made);
     verify_format_ms(report->at_ms, at);
-    format_time(report->valid_from, -1, from);
-    format_time(report->valid_until, -1, until);
+    format_time(report->valid_from, from);
+    format_time(report->valid_until, until);
     (void)printf("\n%s\n", report->ok ? "The document says:"
                                       : "The document says, but this is NOT VERIFIED:");
     (void)printf("%-12s %s\n", "module id", document->module_id);
@@ -183,7 +172,7 @@ void verify_print_text(const struct document *document, const struct verify_repo
         if (check->result == VERIFY_NOT_DONE)
             (void)printf("-      %s: not done: %s\n", check->name, check->detail);
         else
-            (void)printf("%s %s: %s\n", ctl_mark(check->result == VERIFY_OK), check->name,
+            (void)printf("%s %s: %s\n", cli_mark(check->result == VERIFY_OK), check->name,
                          check->detail);
     }
     if (document->raw.data != NULL)

@@ -2,7 +2,7 @@
 #ifndef MU_CTL_VERIFY_REPORT_H
 #define MU_CTL_VERIFY_REPORT_H
 
-#include "attest/verify.h"
+#include "appraise/verify.h"
 
 #define NONCE_MAX 1024
 #define VERIFY_TIME_TEXT 40

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
-#include "ctl/doctor.h"
+#include "doctor/doctor.h"
 #include "release/kms.h"
 #include "volume/blank.h"
 
@@ -9,7 +9,7 @@
 
 static const char finding[] = "data-volume";
 
-/* What is not there until the volume is made cannot find the device before. */
+/* A name in the volume's content cannot be used to find the device before the volume is made. */
 static bool found_by_content(const char *device)
 {
     return strncmp(device, "UUID=", 5) == 0 || strncmp(device, "LABEL=", 6) == 0;
@@ -27,7 +27,7 @@ static enum mu_status look(const struct volume_config *config, struct blank *ret
 static void check_device(struct doctor *doctor, const struct volume_config *config,
                          struct doctor_volume *volume)
 {
-    MU_CLEANUP(blank_close) struct blank blank = {.fd = -1};
+    MU_CLEANUP(blank_free) struct blank blank = {.fd = -1};
     struct mu_error err = {0};
     enum mu_status status = look(config, &blank, &err);
 
@@ -36,10 +36,10 @@ static void check_device(struct doctor *doctor, const struct volume_config *conf
         return;
     }
     if (status == MU_OK) {
-        volume->to_be_made = true;
+        volume->is_blank = true;
         doctor_ok(doctor, finding, "volume '%s': %s is blank%s: the next boot makes the volume",
                   config->name, config->device,
-                  blank.state == BLANK_CLAIMED ? " but for an interrupted attempt" : "");
+                  blank.state == BLANK_CLAIMED ? " except for an interrupted attempt" : "");
         return;
     }
     if (status == MU_RETRY && doctor->role == ROLE_BUILD)
@@ -52,7 +52,7 @@ static void check_device(struct doctor *doctor, const struct volume_config *conf
                         : "save what is on it; then blkdiscard -z DEVICE, or another "
                           "device",
                     "volume '%s': %s", config->name, err.text);
-    volume->to_be_made = status == MU_RETRY && doctor->role == ROLE_BUILD;
+    volume->is_blank = status == MU_RETRY && doctor->role == ROLE_BUILD;
 }
 
 static void check_key(struct doctor *doctor, const struct volume_config *config)
@@ -61,7 +61,7 @@ static void check_key(struct doctor *doctor, const struct volume_config *config)
     struct mu_error err = {0};
 
     if (kms_parse_key_arn(config->key_arn, region, partition, &err) != MU_OK)
-        doctor_fail(doctor, MU_CONFIG, finding, "give the key's own ARN, no alias",
+        doctor_fail(doctor, MU_CONFIG, finding, "give the key's own ARN, not an alias",
                     "volume '%s': %s", config->name, err.text);
     if (found_by_content(config->device))
         doctor_warn(doctor, finding, "a path, a link below /dev/disk/by-id, or PARTLABEL=",
@@ -85,8 +85,8 @@ void doctor_check_blank(struct doctor *doctor)
     if (count > 0 && count == doctor->config.volumes)
         doctor_warn(doctor, finding,
                     "have PCR 4 in the baked baseline, or a volume that the builder enrolls",
-                    "no volume has a baseline signed by the builder: PCRs that the baked one does "
-                    "not have, KMS alone compares");
+                    "no volume has a baseline signed by the builder: only KMS compares the PCRs "
+                    "that the baked one does not have");
     if (count == 0)
         doctor_ok(doctor, finding, "none is configured");
 }

@@ -7,10 +7,14 @@
 #include <openssl/pem.h>
 
 #include "base/file.h"
-#include "ctl/doctor.h"
-#include "ctl/policy.h"
+#include "base/signature.h"
+#include "doctor/doctor.h"
 #include "measure/baseline.h"
-#include "measure/signature.h"
+#include "policy/policy.h"
+
+/* As text, BASELINE_BAKED_PCRS. */
+#define BAKED_PCRS "2,3,7,12,13,14"
+#define PREDICT "muctl baseline predict --image FILE --pcr " BAKED_PCRS " -o FILE"
 
 #define PEM_MAX_BYTES (1u << 20)
 #define IMAGE_PCRS (PCR_BIT(9) | PCR_BIT(11))
@@ -61,12 +65,13 @@ void doctor_check_builder_key(struct doctor *doctor)
 
     doctor_path(doctor, doctor->config.builder_key, path);
     if (file_read(path, PEM_MAX_BYTES, &text, &err) != MU_OK ||
-        signature_load_public_key(path, &doctor->builder_key, &err) != MU_OK)
+        signature_load_key(path, NULL, &doctor->builder_key, &err) != MU_OK)
         doctor_fail(doctor, err.status, "builder-key",
                     "openssl pkey -in builder.key -pubout -out builder.pem", "%s", err.text);
     else if (memmem(text.data, text.len, "PRIVATE KEY", 11) != NULL)
         doctor_fail(doctor, MU_CONFIG, "builder-key",
-                    "leave the public key alone in it, and make a new key pair if an image had it",
+                    "keep only the public key in it, and make a new key pair if the private key "
+                    "was in an image",
                     "%s: holds a private key, which must not be in an image", path);
     else
         doctor_ok(doctor, "builder-key", "%s", path);
@@ -107,26 +112,27 @@ static void check_roots(struct doctor *doctor, const char *path, const char *fix
 void doctor_check_ca(struct doctor *doctor)
 {
     static const char fix[] = "name the roots with 'ca_file' and 'verifier_ca_file' in [vault]";
-    const char *const ours[] = {doctor->config.vault_ca_file, doctor->config.verifier_ca_file};
+    const char *const ours[] = {doctor->config.vault.ca_file,
+                                doctor->config.vault.verifier_ca_file};
     char path[DOCTOR_PATH_MAX];
     bool vault = false;
 
-    doctor_path(doctor, doctor->config.ca_file, path);
+    doctor_path(doctor, doctor->config.aws.ca_file, path);
     if (access(path, F_OK) != 0)
         doctor_path(doctor, DOCTOR_ROOTS, path);
     check_roots(doctor, path, "install measured-unlock, or name the roots with 'ca_file' in [aws]");
     for (size_t i = 0; i < doctor->config.volumes; i++)
         vault = vault || strcmp(doctor->config.volume[i].provider, "vault") == 0;
     for (size_t i = 0; vault && i < 2; i++) {
-        if (strcmp(ours[i], doctor->config.ca_file) == 0)
+        if (strcmp(ours[i], doctor->config.aws.ca_file) == 0)
             continue;
         doctor_path(doctor, ours[i], path);
         check_roots(doctor, path, fix);
     }
 }
 
-/* DESIGN, "The circular baseline". Whether PCR 4 measures the image that holds the baseline is
- * known when one was looked into. */
+/* docs/develop/design.md, "Two baselines". Whether PCR 4 measures the image that holds the baseline
+ * is known once an image was examined. */
 static bool circular(struct doctor *doctor, const char *path)
 {
     uint32_t image = doctor->baked.mask & IMAGE_PCRS;
@@ -137,8 +143,8 @@ static bool circular(struct doctor *doctor, const char *path)
     doctor_pcrs(image, pcrs);
     if (image != 0)
         doctor_fail(doctor, MU_CONFIG, "baseline",
-                    "muctl baseline predict --image FILE --pcr 7,12 -o FILE; the signed part in "
-                    "the record holds the rest",
+                    PREDICT "; the signed part in "
+                            "the record holds the rest",
                     "%s: circular: it names PCR %s, which measure%s the image that holds it", path,
                     pcrs, strchr(pcrs, ',') == NULL ? "s" : "");
     else if ((doctor->baked.mask & PCR_BIT(4)) != 0 && doctor->initramfs == 0)
@@ -149,9 +155,9 @@ static bool circular(struct doctor *doctor, const char *path)
 
 static bool useless(struct doctor *doctor, const char *path)
 {
-    static const char fix[] = "leave it out: muctl baseline predict --pcr 7,12 ...";
+    static const char fix[] = "leave it out: muctl baseline predict --pcr " BAKED_PCRS " ...";
     uint32_t fence = PCR_BIT(doctor->config.fence_pcr);
-    uint32_t useless = doctor->baked.mask & (PCR_BIT(0) | PCR_BIT(2) | PCR_BIT(3) | PCR_BIT(6));
+    uint32_t useless = doctor->baked.mask & (PCR_BIT(0) | PCR_BIT(6));
     char pcrs[96];
 
     doctor_pcrs(useless, pcrs);
@@ -170,15 +176,21 @@ static bool useless(struct doctor *doctor, const char *path)
 
 static bool incomplete(struct doctor *doctor, const char *path)
 {
-    static const char fix[] = "muctl baseline predict --image FILE --pcr 7,12 -o FILE";
+    static const char fix[] = PREDICT;
+    char names[BASELINE_NAMES_MAX];
+    struct mu_error err = {0};
 
     if ((doctor->baked.mask & PCR_BIT(7)) == 0)
         doctor_warn(doctor, "baseline", fix, "%s: it lacks PCR 7 (Secure Boot's keys and state)",
                     path);
-    if ((doctor->baked.mask & PCR_BIT(12)) != 0)
+    baseline_pcr_names(doctor->baked.without, names);
+    if (doctor->baked.without != 0)
+        doctor_warn(doctor, "baseline", "predict it without --without-pcr if that is not wanted",
+                    "%s: PCR %s is left out knowingly", path, names);
+    if (baseline_check_baked(&doctor->baked, PCR_COUNT, &err) == MU_OK)
         return false;
-    doctor_fail(doctor, MU_CONFIG, "baseline", fix,
-                "%s: it lacks PCR 12 (command line handed in from outside)", path);
+    if ((doctor->baked.mask & PCR_BIT(1)) == 0)
+        doctor_fail(doctor, MU_CONFIG, "baseline", fix, "%s: %s", path, err.text);
     return true;
 }
 
@@ -193,8 +205,8 @@ void doctor_check_baseline(struct doctor *doctor)
     if (baseline_load(path, &doctor->baked, &err) != MU_OK) {
         doctor->baked.mask = 0;
         doctor_fail(doctor, err.status, "baseline",
-                    "muctl baseline predict --image FILE --pcr 7,12 -o FILE, before the image is "
-                    "built",
+                    PREDICT ", before the image is "
+                            "built",
                     "%s", err.text);
         return;
     }
@@ -239,9 +251,8 @@ void doctor_check_policy(struct doctor *doctor)
 {
     static const char fix[] = "muctl policy kms writes one that is safe as it stands";
     MU_CLEANUP(free_report) struct policy_report *report = calloc(1, sizeof(*report));
-    MU_CLEANUP(buffer_free) struct buffer text = {0};
     MU_CLEANUP(json_free) json_object *policy = NULL;
-    unsigned fence_pcr = doctor->configured ? doctor->config.fence_pcr : POLICY_FENCE_PCR;
+    unsigned fence_pcr = doctor->configured ? doctor->config.fence_pcr : FENCE_DEFAULT;
     struct mu_error err = {0};
     enum mu_status status;
 
@@ -249,11 +260,9 @@ void doctor_check_policy(struct doctor *doctor)
         doctor_fail(doctor, mu_oom(&err), "policy", fix, "%s", err.text);
         return;
     }
-    status = file_read(doctor->policy, POLICY_MAX_BYTES, &text, &err);
+    status = policy_load(doctor->policy, &policy, &err);
     if (status == MU_OK)
-        status = json_parse(buffer_view(&text), doctor->policy, MU_CONFIG, &policy, &err);
-    if (status == MU_OK)
-        status = policy_lint(policy, fence_pcr, report, &err);
+        status = policy_lint(policy, fence_pcr, doctor->baked.without, report, &err);
     if (status != MU_OK && status != MU_REFUSE)
         doctor_fail(doctor, status, "policy", fix, "%s", err.text);
     else if (!print_findings(doctor, report))

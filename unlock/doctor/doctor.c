@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "ctl/doctor.h"
+#include "doctor/doctor.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "measure/signature.h"
+#include "base/signature.h"
+#include "base/text.h"
 
 #define COLUMNS 99
 #define INDENT 27 /* mark and name */
@@ -38,6 +39,7 @@ static const struct check {
     {"nitrotpm", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_nitrotpm},
     {"event-log", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_eventlog},
     {"running-cmdline", NEEDS_INSTANCE, doctor_check_cmdline},
+    {"running-doors", NEEDS_INSTANCE | NEEDS_CONFIG, doctor_check_running_doors},
     {"running-baseline", NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_measured},
     {"running-record", NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_running},
     {"monitoring", NEEDS_INSTANCE, doctor_check_monitor},
@@ -53,12 +55,13 @@ static const struct obstacle {
     unsigned needs;
     const char *why, *fix;
 } obstacles[] = {
-    {NEEDS_CONFIG, "there is no valid configuration", "mend the configuration first"},
+    {NEEDS_CONFIG, "there is no valid configuration", "fix the configuration first"},
     {NEEDS_INSTANCE, "only the instance can tell", "run 'muctl doctor --instance' there, as root"},
-    {NEEDS_TPM, "the TPM cannot be used", "mend what the line 'tpm' says"},
+    {NEEDS_TPM, "the TPM cannot be used", "fix what the line 'tpm' says"},
     {NEEDS_ONLINE, "asks the network", "add --online"},
     {NEEDS_POLICY, "no key policy was given",
-     "aws kms get-key-policy --key-id ID --query Policy --output text | muctl doctor --policy -"},
+     "aws kms get-key-policy --key-id ID --policy-name default --query Policy --output text | "
+     "muctl doctor --policy -"},
 };
 #define OBSTACLES (sizeof(obstacles) / sizeof(obstacles[0]))
 
@@ -87,24 +90,14 @@ static void print_line(const char *mark, const char *name, const char *detail, c
 static void record_finding(struct doctor *doctor, const char *result, const char *name,
                            const char *detail, const char *fix)
 {
-    json_object *finding = json_object_new_object();
+    MU_CLEANUP(json_free) json_object *finding = json_object_new_object();
 
-    json_object_object_add(finding, "name", json_object_new_string(name));
-    json_object_object_add(finding, "result", json_object_new_string(result));
-    json_object_object_add(finding, "detail", json_object_new_string(detail));
-    if (fix != NULL)
-        json_object_object_add(finding, "fix", json_object_new_string(fix));
-    if (doctor->image_now != NULL)
-        json_object_object_add(finding, "image", json_object_new_string(doctor->image_now));
-    json_object_array_add(doctor->findings, finding);
-}
-
-/* Names in headers, images and policies are anybody's. */
-static void make_printable(char *text)
-{
-    for (; *text != '\0'; text++)
-        if (*text < ' ' || *text > '~')
-            *text = '?';
+    if (!json_add_text(finding, "name", name) || !json_add_text(finding, "result", result) ||
+        !json_add_text(finding, "detail", detail) ||
+        (fix != NULL && !json_add_text(finding, "fix", fix)) ||
+        (doctor->image_now != NULL && !json_add_text(finding, "image", doctor->image_now)) ||
+        !json_append(doctor->findings, MU_TAKE(finding)))
+        doctor->incomplete = true;
 }
 
 #define FORMAT_DETAIL(detail)                                                                      \
@@ -113,7 +106,7 @@ static void make_printable(char *text)
         va_start(args, format);                                                                    \
         (void)vsnprintf(detail, sizeof(detail), format, args);                                     \
         va_end(args);                                                                              \
-        make_printable(detail);                                                                    \
+        text_make_printable(detail); /* names in headers and images are anybody's */               \
     } while (0)
 
 void doctor_ok(struct doctor *doctor, const char *name, const char *format, ...)
@@ -123,7 +116,7 @@ void doctor_ok(struct doctor *doctor, const char *name, const char *format, ...)
     FORMAT_DETAIL(detail);
     record_finding(doctor, "ok", name, detail, NULL);
     if (!doctor->json)
-        print_line(ctl_mark(true), name, detail, NULL);
+        print_line(cli_mark(true), name, detail, NULL);
 }
 
 void doctor_warn(struct doctor *doctor, const char *name, const char *fix, const char *format, ...)
@@ -137,7 +130,8 @@ void doctor_warn(struct doctor *doctor, const char *name, const char *fix, const
         print_line("warn  ", name, detail, fix);
 }
 
-/* What has to be mended first decides: a bug, an unusable machine, a mismatch, a busy world. */
+/* The problem to fix first decides: a bug, an unusable machine, a mismatch, something that is not
+ * ready. */
 static int rank(enum mu_status status)
 {
     static const int ranks[] = {[MU_OK] = 0,     [MU_RETRY] = 1, [MU_REFUSE] = 2,
@@ -157,7 +151,7 @@ void doctor_fail(struct doctor *doctor, enum mu_status status, const char *name,
         doctor->worst = status;
     record_finding(doctor, "failure", name, detail, fix);
     if (!doctor->json)
-        print_line(ctl_mark(false), name, detail, fix);
+        print_line(cli_mark(false), name, detail, fix);
 }
 
 void doctor_path(const struct doctor *doctor, const char *path, char ret[static DOCTOR_PATH_MAX])
@@ -169,7 +163,7 @@ void doctor_path(const struct doctor *doctor, const char *path, char ret[static 
 bool doctor_uses_kms(const struct doctor *doctor)
 {
     for (size_t i = 0; doctor->configured && i < doctor->config.volumes; i++)
-        if (strcmp(doctor->config.volume[i].provider, "aws-kms") == 0)
+        if (strcmp(doctor->config.volume[i].provider, PROVIDER_AWS_KMS) == 0)
             return true;
     return !doctor->configured;
 }
@@ -218,8 +212,8 @@ static void print_not_done(const struct doctor *doctor, const struct obstacle *c
     }
 }
 
-/* Nobody types the name of what he sits at: a TPM, or a boot that measured-unlock has been through,
- * is only on an instance; a root file system that is not this machine's is being built. */
+/* Finds out where doctor runs, so that no option is needed: only an instance has a TPM, or traces
+ * of a boot with measured-unlock; a root file system that is not this machine's is being built. */
 static const char *guess_role(struct doctor *doctor)
 {
     static const char *const marks[] = {"/dev/tpmrm0", "/dev/tpm0", "/run/measured-unlock"};
@@ -270,12 +264,12 @@ static enum mu_status conclude(struct doctor *doctor, struct mu_error *err)
     if (doctor->json) {
         MU_CLEANUP(json_free) json_object *object = json_object_new_object();
 
-        json_object_object_add(object, "ok", json_object_new_boolean(doctor->failures == 0));
-        json_object_object_add(
-            object, "role",
-            json_object_new_string(doctor->role == ROLE_BUILD ? "build" : "instance"));
-        json_object_object_add(object, "findings", json_object_get(doctor->findings));
-        MU_TRY(ctl_print_json("-", object, err));
+        if (doctor->incomplete ||
+            !json_add(object, "ok", json_object_new_boolean(doctor->failures == 0)) ||
+            !json_add_text(object, "role", doctor->role == ROLE_BUILD ? "build" : "instance") ||
+            !json_add(object, "findings", json_object_get(doctor->findings)))
+            return mu_oom(err);
+        MU_TRY(cli_print_json("-", object, err));
     }
     if (doctor->failures > 0)
         return mu_fail(err, doctor->worst, "%u check%s failed: the next boot would not unlock",
@@ -287,27 +281,35 @@ static enum mu_status conclude(struct doctor *doctor, struct mu_error *err)
     return MU_OK;
 }
 
-static enum mu_status parse(int argc, char **argv, struct doctor *doctor, struct mu_error *err)
+static enum mu_status doctor_parse(int argc, char **argv, struct doctor *doctor,
+                                   struct mu_error *err)
 {
     bool build = false, instance = false;
-    const struct ctl_option options[] = {
+    const struct cli_option options[] = {
         {"build", 0, .flag = &build},
         {"instance", 0, .flag = &instance},
         {"config", 'c', .text = &doctor->config_path},
         {"image", 'i', .text = doctor->image, .count = &doctor->images, .max = DOCTOR_IMAGES_MAX},
         {"root", 0, .text = &doctor->root},
         {"policy", 'p', .text = &doctor->policy},
+        {"credentials", 0, .text = &doctor->credentials_file},
         {"online", 0, .flag = &doctor->online},
         {"tcti", 't', .text = &doctor->tcti},
         {"json", 'j', .flag = &doctor->json},
         {0},
     };
 
-    MU_TRY(ctl_options(argc, argv, options, 0, 0, err));
+    MU_TRY(cli_options(argc, argv, options, 0, 0, err));
     if (build && instance)
         return mu_fail(err, MU_USAGE, "--build and --instance exclude each other");
     if (build || instance)
         doctor->role = build ? ROLE_BUILD : ROLE_INSTANCE;
+    if (doctor->credentials_file != NULL && (instance || !doctor->online))
+        return mu_fail(
+            err, MU_USAGE,
+            "--credentials is for --build with --online: a boot has the instance's role");
+    if (doctor->credentials_file != NULL)
+        doctor->role = ROLE_BUILD;
     if (strcmp(doctor->root, "/") == 0)
         doctor->root = "";
     return MU_OK;
@@ -327,7 +329,7 @@ static void doctor_done(struct doctor **at)
     config_free(&doctor->config);
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status doctor_run(int argc, char **argv, struct mu_error *err)
 {
     static struct doctor storage;
     MU_CLEANUP(doctor_done) struct doctor *doctor = &storage;
@@ -336,7 +338,7 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
     doctor->tcti = getenv("MU_TCTI");
     for (size_t i = 0; i < CONFIG_VOLUMES_MAX; i++)
         doctor->volume[i].header.memfd = -1;
-    MU_TRY(parse(argc, argv, doctor, err));
+    MU_TRY(doctor_parse(argc, argv, doctor, err));
     doctor->findings = json_object_new_array();
     if (doctor->findings == NULL)
         return mu_oom(err);
@@ -347,16 +349,16 @@ static enum mu_status run(int argc, char **argv, struct mu_error *err)
 const struct verb verb_doctor = {
     .name = "doctor",
     .synopsis = "[--build|--instance] [--image FILE]... [--policy FILE] [--online] [OPTION...]",
-    .summary = "everything that must hold before the next boot, and how to mend what does not",
+    .summary = "everything that must hold before the next boot, and how to fix what does not",
     .help =
-        "Each line says ok, warn or FAILED; below it, how to mend it. What cannot be examined "
+        "Each line says ok, warn or FAILED; below it, how to fix it. What cannot be examined "
         "here\n"
         "is a warning that says so.\n"
         "\n"
         "  --build         this machine builds the image\n"
         "  --instance      this machine boots it; the default is guessed (a TPM: an instance)\n"
         "  --config FILE   default " CONFIG_DEFAULT_PATH "\n"
-        "  --image FILE    look into this UKI or initramfs (repeatable); default: all in /boot\n"
+        "  --image FILE    examine this UKI or initramfs (repeatable); default: all in /boot\n"
         "                  and on the EFI system partition in /boot, /efi, /boot/efi\n"
         "  --root DIR      the image is built in this directory, not in /: where the paths of\n"
         "                  the configuration, the dracut module and the images are\n"
@@ -364,6 +366,9 @@ const struct verb verb_doctor = {
         "  --online        ask IMDS and KMS too: credentials, clock, and whether the released key\n"
         "                  opens the key slot; on a running instance, whose fence is closed,\n"
         "                  that KMS denies it\n"
+        "  --credentials FILE\n"
+        "                  the builder's, as 'aws configure export-credentials' prints them ('-':\n"
+        "                  standard input), for --build with --online\n"
         "  --tcti TCTI     device:PATH or swtpm:host=H,port=N (environment: MU_TCTI)\n"
         "  --json          {\"ok\", \"role\", \"findings\": [{\"name\", \"result\", \"detail\", "
         "\"fix\"}]};\n"
@@ -373,5 +378,5 @@ const struct verb verb_doctor = {
         "something does not match, else 3 if only the network or a device was not ready.\n"
         "\n"
         "Example: muctl doctor --build --image image.efi --policy policy.json\n",
-    .run = run,
+    .run = doctor_run,
 };

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_CTL_DOCTOR_H
-#define MU_CTL_DOCTOR_H
+#ifndef MU_DOCTOR_DOCTOR_H
+#define MU_DOCTOR_DOCTOR_H
 
 #include "base/config.h"
+#include "build/initramfs.h"
 #include "ctl/ctl.h"
 #include "tpm/tpm.h"
 #include "volume/volume.h"
@@ -17,17 +18,18 @@
 enum doctor_role { ROLE_GUESS, ROLE_BUILD, ROLE_INSTANCE };
 
 struct doctor_volume {
-    struct luks_header header; /* memfd < 0: not loaded, or not a good one */
+    struct luks_header header; /* memfd < 0: not loaded, or invalid */
     struct record record;
-    bool verified;   /* the record, by the builder's key and for this volume */
-    bool to_be_made; /* create = blank, and the device is: the next boot makes the volume */
+    bool verified; /* the record, by the builder's key and for this volume */
+    bool is_blank; /* create = blank, and the device is: the next boot makes the volume */
 };
 
-/* A unified kernel image that was looked into. */
+/* A unified kernel image that was examined. Secure Boot decides whether the kernel in it is
+ * measured by itself. */
 struct doctor_uki {
     char path[DOCTOR_PATH_MAX];
     bool predicted;
-    struct pcr_values pcr4;
+    struct pcr_values pcr4, pcr4_secure_boot;
 };
 
 struct doctor {
@@ -36,6 +38,7 @@ struct doctor {
     const char *tcti;
     const char *root; /* "": this machine; else the directory of another root file system */
     const char *policy;
+    const char *credentials_file; /* the builder's; NULL: in the environment, or of the role */
     const char *image[DOCTOR_IMAGES_MAX];
     size_t images;
     enum doctor_role role;
@@ -52,9 +55,9 @@ struct doctor {
     size_t initramfs; /* plain ones that hold measured-unlock */
     bool credentials; /* IMDS gave some */
     /* what was said */
-    const char
-        *image_now; /* what is looked into; in the text, its lines follow the one naming it */
+    const char *image_now; /* examined now; in the text, its lines follow the line that names it */
     json_object *findings;
+    bool incomplete; /* some findings are missing: out of memory */
     unsigned warnings, failures;
     enum mu_status worst;
 };
@@ -66,14 +69,14 @@ void doctor_warn(struct doctor *doctor, const char *name, const char *fix, const
 void doctor_fail(struct doctor *doctor, enum mu_status status, const char *name, const char *fix,
                  const char *format, ...) MU_PRINTF(5, 6);
 
-/* Where a path of the configuration lies for us: below the root that was given. */
+/* A path of the configuration, below the root that was given. */
 void doctor_path(const struct doctor *doctor, const char *path, char ret[static DOCTOR_PATH_MAX]);
-/* Some volume's key comes from KMS, or nobody knows yet. */
+/* True if the key of some volume comes from KMS, or if this is not known yet. */
 bool doctor_uses_kms(const struct doctor *doctor);
 /* "4, 7, 12" */
 void doctor_pcrs(uint32_t mask, char ret[static 96]);
 
-/* The checks; each says something, whatever it finds. */
+/* The checks; each reports something, whatever it finds. */
 void doctor_check_configuration(struct doctor *doctor); /* the first one */
 void doctor_check_fallback(struct doctor *doctor);
 void doctor_check_builder_key(struct doctor *doctor);
@@ -87,6 +90,7 @@ void doctor_check_banks(struct doctor *doctor);
 void doctor_check_nitrotpm(struct doctor *doctor);
 void doctor_check_eventlog(struct doctor *doctor);
 void doctor_check_cmdline(struct doctor *doctor);
+void doctor_check_running_doors(struct doctor *doctor);
 void doctor_check_measured(struct doctor *doctor);
 void doctor_check_blank(struct doctor *doctor); /* before the headers */
 void doctor_check_headers(struct doctor *doctor);
@@ -96,16 +100,30 @@ void doctor_check_enrolled(struct doctor *doctor);
 void doctor_check_running(struct doctor *doctor);
 void doctor_check_policy(struct doctor *doctor);
 
-/* doctor_monitor.c */
+/* monitor.c */
 void doctor_check_monitor(struct doctor *doctor);
 void doctor_check_credentials(struct doctor *doctor);
 void doctor_check_kms(struct doctor *doctor);
 void doctor_check_keys(struct doctor *doctor);
 
-/* doctor_vault.c: whether the verifier and the Vault of a volume's record answer. */
+/* vault.c: whether the verifier and the Vault of a volume's record answer. */
 void doctor_ask_vault(struct doctor *doctor, const char *volume, const struct record *record);
 
-/* doctor_cmdline.c: what on a kernel command line opens a door, or leads to another root. */
+/* search.c: the images on the EFI system partition and in /boot. */
+struct doctor_found {
+    char *path[DOCTOR_IMAGES_MAX];
+    size_t count;
+    bool more;
+};
+void doctor_find_images(const struct doctor *doctor, struct doctor_found *ret);
+void doctor_found_free(struct doctor_found *found);
+/* What lies beside a UKI and is added to it. */
+void doctor_check_companions(struct doctor *doctor, const char *image);
+
+/* doors.c: what dracut-module/doors demands of an image; systemd: it is in the image. */
+void doctor_check_doors(struct doctor *doctor, const struct initramfs *image, bool systemd);
+
+/* cmdline.c: what on a kernel command line opens a door, or leads to another root. */
 void doctor_command_line(struct doctor *doctor, const char *name, const char *where,
                          struct bytes line, bool needs_root);
 

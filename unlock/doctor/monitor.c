@@ -2,14 +2,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "ctl/doctor.h"
 #include "ctl/monitor.h"
+#include "doctor/doctor.h"
 
 #define TIMER "measured-unlock-monitor.timer"
 #define ENABLED "/etc/systemd/system/timers.target.wants/" TIMER
-#define GUIDE "see docs/monitoring.md"
+#define GUIDE "see docs/guide/monitoring.md"
 
-/* No boot fails for want of it: at most a warning. */
+/* No boot fails without it: at most a warning. */
 void doctor_check_monitor(struct doctor *doctor)
 {
     MU_CLEANUP(monitor_settings_free) struct monitor_settings settings = {0};
@@ -23,8 +23,8 @@ void doctor_check_monitor(struct doctor *doctor)
     enabled = faccessat(AT_FDCWD, link, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
     if (!configured && !enabled)
         doctor_ok(doctor, "monitoring",
-                  "not set up: nobody is told if this machine is altered "
-                  "after boot (docs/monitoring.md)");
+                  "not set up: nothing reports that this machine is altered "
+                  "after boot (docs/guide/monitoring.md)");
     else if (!configured)
         doctor_warn(doctor, "monitoring", GUIDE, TIMER " is enabled, but there is no %s",
                     MONITOR_DEFAULT_PATH);

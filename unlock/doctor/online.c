@@ -5,8 +5,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ctl/doctor.h"
-#include "release/http.h"
+#include "ctl/credentials.h"
+#include "doctor/doctor.h"
+#include "net/http.h"
+#include "net/imds.h"
 #include "release/kms_client.h"
 #include "release/provider.h"
 #include "tpm/fence.h"
@@ -18,24 +20,25 @@
 #define CLOCK_WARN_S 60
 #define CLOCK_FAIL_S 300
 
-/* The configuration as the online checks need it: the CA files where they lie for us. */
+/* The configured options, with the CA files' paths below the root that was given. */
 struct reachable {
-    struct config config;
+    struct provider_options options;
     char ca[DOCTOR_PATH_MAX], vault_ca[DOCTOR_PATH_MAX], verifier_ca[DOCTOR_PATH_MAX];
 };
 
-static const struct config *reachable(const struct doctor *doctor, struct reachable *ret)
+static const struct provider_options *reachable(const struct doctor *doctor, struct reachable *ret)
 {
-    ret->config = doctor->config;
-    doctor_path(doctor, doctor->config.ca_file, ret->ca);
+    const struct config *config = &doctor->config;
+
+    doctor_path(doctor, config->aws.ca_file, ret->ca);
     if (access(ret->ca, R_OK) != 0)
         doctor_path(doctor, DOCTOR_ROOTS, ret->ca);
-    doctor_path(doctor, doctor->config.vault_ca_file, ret->vault_ca);
-    doctor_path(doctor, doctor->config.verifier_ca_file, ret->verifier_ca);
-    ret->config.ca_file = ret->ca;
-    ret->config.vault_ca_file = ret->vault_ca;
-    ret->config.verifier_ca_file = ret->verifier_ca;
-    return &ret->config;
+    doctor_path(doctor, config->vault.ca_file, ret->vault_ca);
+    doctor_path(doctor, config->vault.verifier_ca_file, ret->verifier_ca);
+    ret->options = config_provider_options(config);
+    ret->options.aws.ca_file = ret->ca;
+    ret->options.vault = (struct vault_options){ret->vault_ca, ret->verifier_ca};
+    return &ret->options;
 }
 
 void doctor_check_credentials(struct doctor *doctor)
@@ -50,21 +53,29 @@ void doctor_check_credentials(struct doctor *doctor)
         doctor_ok(doctor, "credentials", "none are needed: no volume's key comes from KMS");
         return;
     }
-    if (doctor->role == ROLE_BUILD)
+    if (doctor->role == ROLE_BUILD && doctor->credentials_file != NULL) {
+        from = doctor->credentials_file;
+        status = ctl_read_credentials(from, &credentials, &err);
+    } else if (doctor->role == ROLE_BUILD) {
         status = aws_credentials_from_environment(&credentials, &err);
-    if (status != MU_OK) {
+    }
+    if (status != MU_OK && doctor->credentials_file == NULL) {
         from = "the instance's role";
         err = (struct mu_error){0};
-        status = aws_credentials_from_imds(doctor->config.imds, deadline_in(PATIENCE_S),
+        status = aws_credentials_from_imds(doctor->config.aws.imds, deadline_in(PATIENCE_S),
                                            &credentials, &err);
     }
     doctor->credentials = status == MU_OK;
     if (status == MU_OK)
         doctor_ok(doctor, "credentials", "of %s", from);
+    else if (doctor->credentials_file != NULL)
+        doctor_fail(doctor, status, "credentials",
+                    "aws configure export-credentials, as the builder", "%s", err.text);
     else if (doctor->role == ROLE_BUILD)
         doctor_warn(doctor, "credentials",
-                    "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for muctl enroll", "%s",
-                    err.text);
+                    "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for muctl enroll, or give "
+                    "--credentials",
+                    "%s", err.text);
     else
         doctor_fail(doctor, status, "credentials",
                     "attach an instance profile whose role the key policy names; allow IMDSv2",
@@ -73,19 +84,19 @@ void doctor_check_credentials(struct doctor *doctor)
 
 static enum mu_status key_arn(const struct record *record, const char **ret, struct mu_error *err)
 {
-    if (strcmp(record->provider, "aws-kms") != 0)
+    if (strcmp(record->provider, PROVIDER_AWS_KMS) != 0)
         return mu_fail(err, MU_CONFIG, "its provider is '%s', not aws-kms", record->provider);
     return json_string(record->provider_data, "key_arn", 2048, MU_REFUSE, ret, err);
 }
 
-/* Any answer is one: KMS answers GET /ping without credentials. */
+/* Any answer will do: KMS answers GET /ping without credentials. */
 static enum mu_status ping(struct doctor *doctor, const struct record *record,
                            char url[static KMS_URL_MAX + 8], time_t *ret_date, struct mu_error *err)
 {
     MU_CLEANUP(http_close) struct http *http = NULL;
     char base[KMS_URL_MAX], region[64], partition[32];
     struct reachable r;
-    const struct config *config = reachable(doctor, &r);
+    const struct provider_options *options = reachable(doctor, &r);
     struct http_response response = {0};
     struct http_request request = {.method = "GET",
                                    .url = url,
@@ -96,7 +107,7 @@ static enum mu_status ping(struct doctor *doctor, const struct record *record,
 
     MU_TRY(key_arn(record, &arn, err));
     MU_TRY(kms_parse_key_arn(arn, region, partition, err));
-    MU_TRY(kms_endpoint(config, region, partition, base, err));
+    MU_TRY(kms_endpoint(&options->aws, region, partition, base, err));
     (void)snprintf(url, KMS_URL_MAX + 8, "%sping", base);
     MU_TRY(http_open(r.ca, &http, err));
     MU_TRY(http_perform(http, &request, &response, err));
@@ -110,7 +121,7 @@ static void check_clock(struct doctor *doctor, time_t server)
     long long ahead = (long long)time(NULL) - (long long)server;
 
     if (server == 0)
-        doctor_warn(doctor, "clock", fix, "not done: the server told no date");
+        doctor_warn(doctor, "clock", fix, "not done: the server sent no date");
     else if (llabs(ahead) >= CLOCK_FAIL_S)
         doctor_fail(doctor, MU_CONFIG, "clock", fix,
                     "%lld s %s of KMS: its requests and certificates depend on the time",
@@ -141,14 +152,14 @@ void doctor_check_kms(struct doctor *doctor)
             doctor_ask_vault(doctor, doctor->config.volume[i].name, &doctor->volume[i].record);
             continue;
         }
-        if (strcmp(doctor->volume[i].record.provider, "aws-kms") != 0) {
+        if (strcmp(doctor->volume[i].record.provider, PROVIDER_AWS_KMS) != 0) {
             doctor_ok(doctor, "kms", "volume '%s': not asked: its provider is %s",
                       doctor->config.volume[i].name, doctor->volume[i].record.provider);
             continue;
         }
         status = ping(doctor, &doctor->volume[i].record, url, &date, &err);
         if (status == MU_OK) {
-            doctor_ok(doctor, "kms", "volume '%s': %s answers, its certificate holds",
+            doctor_ok(doctor, "kms", "volume '%s': %s answers, its certificate is valid",
                       doctor->config.volume[i].name, url);
             check_clock(doctor, date);
         } else {
@@ -157,8 +168,8 @@ void doctor_check_kms(struct doctor *doctor)
         }
     }
     if (!asked)
-        doctor_warn(doctor, "kms", "mend the record first",
-                    "not done: which key and region is written in the record");
+        doctor_warn(doctor, "kms", "fix the record first",
+                    "not done: the record says which key and region");
 }
 
 static enum mu_status open_with(const struct doctor_volume *volume, const struct secret *key,
@@ -180,18 +191,19 @@ static enum mu_status release(struct doctor *doctor, const struct record *record
                               struct secret *ret_key, struct mu_error *err)
 {
     struct reachable r;
-    const struct config *config = reachable(doctor, &r);
+    const struct provider_options *options = reachable(doctor, &r);
+    struct provider_volume *volume = NULL;
     struct provider_session *session = NULL;
     const struct provider *provider;
     enum mu_status status;
 
     MU_TRY(provider_find(record->provider, &provider, err));
-    MU_TRY(provider->start(config, deadline_in(PATIENCE_S), &session, err));
-    status = provider->prepare(session, record, err);
-    if (status == MU_OK)
+    MU_TRY(provider->start(options, deadline_in(PATIENCE_S), &session, err));
+    status = provider->volume(session, record, &volume, err);
+    if (status == MU_OK && provider->attest != NULL)
         status = provider->attest(session, doctor->tpm, err);
     if (status == MU_OK)
-        status = provider->release(session, record, ret_key, err);
+        status = provider->release(volume, doctor->tpm, ret_key, err);
     provider->finish(&session);
     return status;
 }
@@ -216,7 +228,7 @@ static void check_open(struct doctor *doctor, const struct doctor_volume *volume
                   name, volume->record.keyslot);
 }
 
-/* In KMS's words, in the TPM's, a verifier's and Vault's. */
+/* The words of KMS, the TPM, a verifier and Vault. */
 static bool denied(const struct mu_error *err)
 {
     return err->status == MU_REFUSE && (strstr(err->text, "AccessDenied") != NULL ||
@@ -236,13 +248,13 @@ static void check_closed(struct doctor *doctor, const struct doctor_volume *volu
     if (release(doctor, &volume->record, &key, &err) == MU_OK)
         doctor_fail(doctor, MU_REFUSE, "key",
                     "muctl policy kms: the policy must demand the fence PCR's initial value",
-                    "volume '%s': the fence (PCR %u) is closed and the key was released all the "
-                    "same: root on this machine can have it",
+                    "volume '%s': the fence (PCR %u) is closed and the key was released anyway: "
+                    "root on this machine can get it",
                     name, pcr);
     else if (denied(&err))
         doctor_ok(doctor, "key",
                   "volume '%s': denied, as it must be on a running instance: the fence (PCR %u) is "
-                  "closed. That the key slot opens, only a boot can show",
+                  "closed. Only a boot can show that the key slot opens",
                   name, pcr);
     else
         doctor_fail(doctor, err.status, "key",
@@ -259,12 +271,12 @@ void doctor_check_keys(struct doctor *doctor)
         const struct doctor_volume *volume = &doctor->volume[i];
         const char *name = doctor->config.volume[i].name;
 
-        if (volume->to_be_made)
+        if (volume->is_blank)
             continue;
         if (!volume->verified || !doctor->credentials)
-            doctor_warn(doctor, "key", "mend what the lines above say",
+            doctor_warn(doctor, "key", "fix what the lines above say",
                         "volume '%s': not done: there %s", name,
-                        volume->verified ? "are no credentials" : "is no record that holds");
+                        volume->verified ? "are no credentials" : "is no valid record");
         else if (fence == MU_OK)
             check_open(doctor, volume, name);
         else if (fence == MU_REFUSE)

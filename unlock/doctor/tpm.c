@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "ctl/doctor.h"
+#include "doctor/doctor.h"
 #include "measure/baseline.h"
 #include "measure/eventlog.h"
 
@@ -77,8 +77,8 @@ void doctor_check_banks(struct doctor *doctor)
     if (doctor_uses_kms(doctor))
         doctor_fail(doctor, err.status, "sha384-bank", fix, "%s", err.text);
     else
-        doctor_warn(doctor, "sha384-bank", "SHA-256 baselines do for the provider tpm2", "%s",
-                    err.text);
+        doctor_warn(doctor, "sha384-bank", "SHA-256 baselines are enough for the provider tpm2",
+                    "%s", err.text);
 }
 
 void doctor_check_nitrotpm(struct doctor *doctor)
@@ -133,9 +133,7 @@ void doctor_check_eventlog(struct doctor *doctor)
     differ = differing(&replayed, &doctor->found, replayed.mask & FIRMWARE_PCRS);
     doctor_pcrs(differ, pcrs);
     if (differ != 0)
-        doctor_warn(doctor, "event-log",
-                    "muctl eventlog shows it; a log that is not true explains "
-                    "nothing",
+        doctor_warn(doctor, "event-log", "muctl eventlog shows it; a false log explains nothing",
                     "%zu events, which do not lead to PCR %s", log.count, pcrs);
     else
         doctor_ok(doctor, "event-log", "%zu events, which explain the PCRs", log.count);
@@ -148,13 +146,13 @@ void doctor_check_measured(struct doctor *doctor)
     uint32_t differ = 0;
 
     if (doctor->baked.mask == 0)
-        doctor_warn(doctor, "running-baseline", "mend the baseline first",
+        doctor_warn(doctor, "running-baseline", "fix the baseline first",
                     "not done: there is no baseline");
     else if (tpm_pcr_read(doctor->tpm, doctor->baked.bank, doctor->baked.mask, &found, &err) !=
                  MU_OK ||
              baseline_compare(&doctor->baked, &found, &differ, &err) != MU_OK)
         doctor_fail(doctor, err.status, "running-baseline",
-                    "muctl baseline diff FILE running, or record it anew on a machine you trust",
+                    "muctl baseline diff FILE running, or record it again on a machine you trust",
                     "%s", err.text);
     else
         doctor_ok(doctor, "running-baseline", "this machine's PCRs are those of the baseline");
@@ -179,11 +177,11 @@ void doctor_check_running(struct doctor *doctor)
         struct mu_error err = {0};
         size_t k = 0;
 
-        if (volume->to_be_made || volume->record.by_instance)
+        if (volume->is_blank || volume->record.by_instance)
             continue;
         if (!volume->verified) {
-            doctor_warn(doctor, "running-record", "mend the record first",
-                        "volume '%s': not done: there is no record that holds", name);
+            doctor_warn(doctor, "running-record", "fix the record first",
+                        "volume '%s': not done: there is no valid record", name);
             continue;
         }
         while (k < volume->record.baselines && !matches(doctor, &volume->record.baseline[k], &err))

@@ -2,17 +2,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ctl/doctor.h"
+#include "doctor/doctor.h"
 #include "measure/baseline.h"
-#include "volume/create.h"
+#include "volume/record_admission.h"
 
 static bool loaded(const struct doctor_volume *volume)
 {
     return volume->header.device != NULL;
 }
 
-static enum mu_status load(const struct volume_config *config, struct luks_header *header,
-                           struct header_report *report, struct mu_error *err)
+static enum mu_status volume_load(const struct volume_config *config, struct luks_header *header,
+                                  struct header_report *report, struct mu_error *err)
 {
     MU_CLEANUP(string_free) char *device = NULL;
 
@@ -30,9 +30,9 @@ void doctor_check_headers(struct doctor *doctor)
         struct mu_error err = {0};
         enum mu_status status;
 
-        if (doctor->volume[i].to_be_made)
+        if (doctor->volume[i].is_blank)
             continue;
-        status = load(config, header, &report, &err);
+        status = volume_load(config, header, &report, &err);
         if (status == MU_OK) {
             doctor_ok(doctor, "volume-header", "volume '%s': %s, all %zu rules hold", config->name,
                       header->device, report.count);
@@ -55,20 +55,8 @@ void doctor_check_headers(struct doctor *doctor)
 static enum mu_status load_record(struct doctor *doctor, const struct volume_config *config,
                                   struct doctor_volume *volume, struct mu_error *err)
 {
-    int64_t minimum = doctor->config.minimum_record_version;
-    json_object *token;
-
-    MU_TRY(luks_header_record_token(&volume->header, &token, err));
-    if (config->create == CREATE_BLANK && record_token_by_instance(token)) {
-        MU_TRY(create_parse_record(config, token, &volume->record, err));
-        minimum = volume->record.version;
-    } else {
-        MU_TRY(record_parse_token(token, doctor->builder_key, &volume->record, err));
-    }
-    MU_TRY(record_check(&volume->record, volume->header.uuid, minimum, err));
-    if (strcmp(volume->record.provider, config->provider) != 0)
-        return mu_fail(err, MU_REFUSE, "the record's provider is '%s', the configuration's '%s'",
-                       volume->record.provider, config->provider);
+    MU_TRY(volume_admit(&doctor->config, config, doctor->builder_key, &volume->header,
+                        &volume->record, err));
     return luks_header_load_keyslot(&volume->header, volume->record.keyslot, err);
 }
 
@@ -79,10 +67,10 @@ void doctor_check_records(struct doctor *doctor)
         struct doctor_volume *volume = &doctor->volume[i];
         struct mu_error err = {0};
 
-        if (volume->to_be_made)
+        if (volume->is_blank)
             continue;
         if (!loaded(volume) || doctor->builder_key == NULL) {
-            doctor_warn(doctor, "volume-record", "mend what the lines above say",
+            doctor_warn(doctor, "volume-record", "fix what the lines above say",
                         "volume '%s': not done: %s", config->name,
                         loaded(volume) ? "the builder's key is missing" : "no header was read");
             continue;
@@ -95,9 +83,10 @@ void doctor_check_records(struct doctor *doctor)
                                                  : "signed by the builder",
                       volume->record.keyslot);
         else
-            doctor_fail(doctor, err.status, "volume-record",
-                        "muctl enroll DEVICE --key-arn ARN --baseline FILE --sign-key KEY",
-                        "volume '%s': %s", config->name, err.text);
+            doctor_fail(
+                doctor, err.status, "volume-record",
+                "muctl enroll DEVICE --volume NAME --baseline FILE --sign-key KEY, as at first",
+                "volume '%s': %s", config->name, err.text);
     }
 }
 
@@ -114,19 +103,19 @@ static bool complete(struct doctor *doctor, const char *name, const struct recor
     return false;
 }
 
-/* A part that the record needs: nothing else is worth saying without it. */
+/* A part that the record needs: without it nothing else is worth reporting. */
 static bool skipped(struct doctor *doctor, size_t i, const char *finding)
 {
-    if (doctor->volume[i].to_be_made || doctor->volume[i].record.by_instance) {
-        doctor_ok(doctor, finding, "volume '%s': none is needed: the key policy says what opens it",
+    if (doctor->volume[i].is_blank || doctor->volume[i].record.by_instance) {
+        doctor_ok(doctor, finding,
+                  "volume '%s': no baseline is needed: the key policy says what opens it",
                   doctor->config.volume[i].name);
         return true;
     }
     if (doctor->volume[i].verified)
         return false;
-    doctor_warn(doctor, finding, "mend the record first",
-                "volume '%s': not done: there is no record that holds",
-                doctor->config.volume[i].name);
+    doctor_warn(doctor, finding, "fix the record first",
+                "volume '%s': not done: there is no valid record", doctor->config.volume[i].name);
     return true;
 }
 
@@ -150,14 +139,19 @@ void doctor_check_signed(struct doctor *doctor)
     }
 }
 
+static bool has_pcr4(const struct pcr_values *baseline, const struct pcr_values *predicted)
+{
+    return memcmp(baseline->value[4].bytes, predicted->value[4].bytes, hash_size(baseline->bank)) ==
+           0;
+}
+
 static bool admits(const struct record *record, const struct doctor_uki *uki)
 {
     for (size_t k = 0; k < record->baselines; k++) {
         const struct pcr_values *baseline = &record->baseline[k];
 
         if (baseline->bank != uki->pcr4.bank || (baseline->mask & PCR_BIT(4)) == 0 ||
-            memcmp(baseline->value[4].bytes, uki->pcr4.value[4].bytes, hash_size(baseline->bank)) ==
-                0)
+            has_pcr4(baseline, &uki->pcr4) || has_pcr4(baseline, &uki->pcr4_secure_boot))
             return true;
     }
     return false;
@@ -191,6 +185,6 @@ void doctor_check_enrolled(struct doctor *doctor)
     }
     if (compared == 0)
         doctor_warn(doctor, "volume-image",
-                    doctor->ukis == 0 ? "give the UKI with --image" : "mend the record first",
-                    "not done: needs a record that holds and a unified kernel image");
+                    doctor->ukis == 0 ? "give the UKI with --image" : "fix the record first",
+                    "not done: needs a valid record and a unified kernel image");
 }

@@ -1,30 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/journal.h"
+#include "fleet/journal.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-/* RFC 3339, in UTC, with milliseconds. */
-static void now_text(char *to, size_t cap)
-{
-    struct timespec now = {0};
-    struct tm tm = {0};
-    size_t len;
-
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    (void)gmtime_r(&now.tv_sec, &tm);
-    len = strftime(to, cap, "%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(to + len, cap - len, ".%03ldZ", now.tv_nsec / 1000000);
-}
+#include "base/time.h"
 
 json_object *journal_begin(const char *event)
 {
     json_object *line = json_object_new_object();
-    char now[40];
+    char now[TIME_TEXT];
 
-    now_text(now, sizeof(now));
+    (void)time_text_ms(time_now_ms(), now);
     journal_text(line, "time", now);
     journal_text(line, "event", event);
     return line;
@@ -33,7 +22,7 @@ json_object *journal_begin(const char *event)
 void journal_text(json_object *line, const char *name, const char *text)
 {
     if (text != NULL && text[0] != '\0')
-        (void)json_add(line, name, json_object_new_string(text));
+        (void)json_add_text(line, name, text);
 }
 
 void journal_number(json_object *line, const char *name, double number)
@@ -47,12 +36,11 @@ void journal_number(json_object *line, const char *name, double number)
 void journal_end(json_object *line)
 {
     MU_CLEANUP(string_free) char *text = NULL;
-    const char *json = json_object_to_json_string_ext(line, JSON_C_TO_STRING_PLAIN |
-                                                                JSON_C_TO_STRING_NOSLASHESCAPE);
+    const char *json = json_text(line);
     int len = json != NULL ? asprintf(&text, "%s\n", json) : -1;
 
     if (len > 0 && write(STDERR_FILENO, text, (size_t)len) < 0)
-        len = 0; /* there is no other place to say it */
+        len = 0; /* there is no other place to report it */
     if (len < 0)
         text = NULL;
     json_free(&line);

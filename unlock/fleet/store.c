@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/store_internal.h"
+#include "fleet/store_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SCHEMA 1
+#define SCHEMA 2
 #define DETAIL_MAX 1024
+#define BOOT "boot" /* the state of the documents that keys are released for */
 
 #define NEWER(column)                                                                              \
 #column " = CASE WHEN excluded.last_seen >= instance.last_seen THEN excluded." #column         \
@@ -15,11 +16,15 @@
 #define LATER(time, column)                                                                        \
 #column " = CASE WHEN excluded." #time " > instance." #time " THEN excluded." #column          \
             " ELSE instance." #column " END"
+#define BOOT_SINCE                                                                                 \
+    "boot_since = CASE WHEN excluded.last_seen < instance.last_seen OR (excluded.boot_since > 0 "  \
+    "AND instance.boot_since > 0) THEN instance.boot_since ELSE excluded.boot_since END, "
 #define INSTANCE_COLUMNS                                                                           \
     "id, first_seen, last_seen, ok, baseline, baseline_version, state, detail, address, "          \
-    "last_good, good_baseline, good_version, mismatch_at, mismatch"
+    "last_good, good_baseline, good_version, mismatch_at, mismatch, boot_since"
 #define INSTANCE_SELECT                                                                            \
-    "SELECT " INSTANCE_COLUMNS ", announced, announced_mismatch, announced_at FROM instance "
+    "SELECT " INSTANCE_COLUMNS                                                                     \
+    ", announced, announced_missing, announced_mismatch, announced_at FROM instance "
 #define EVENT_COLUMNS                                                                              \
     "id, kind, at_ms, instance_id, last_seen, last_good, baseline, baseline_version, state, "      \
     "detail, address"
@@ -37,7 +42,9 @@ static const char *const sql[STATEMENTS] = {
         "baseline_version TEXT NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL, "
         "address TEXT NOT NULL, last_good BIGINT NOT NULL, good_baseline TEXT NOT NULL, "
         "good_version TEXT NOT NULL, mismatch_at BIGINT NOT NULL, mismatch TEXT NOT NULL, "
-        "announced TEXT NOT NULL DEFAULT 'new', announced_mismatch BIGINT NOT NULL DEFAULT 0, "
+        "boot_since BIGINT NOT NULL, announced TEXT NOT NULL DEFAULT 'new', "
+        "announced_missing BIGINT NOT NULL DEFAULT 0, "
+        "announced_mismatch BIGINT NOT NULL DEFAULT 0, "
         "announced_at BIGINT NOT NULL DEFAULT 0)",
     [STATEMENT_MAKE_EVENT] =
         "CREATE TABLE event (id BIGINT PRIMARY KEY, kind TEXT NOT NULL, at_ms BIGINT NOT NULL, "
@@ -45,20 +52,21 @@ static const char *const sql[STATEMENTS] = {
         "baseline TEXT NOT NULL, baseline_version TEXT NOT NULL, state TEXT NOT NULL, "
         "detail TEXT NOT NULL, address TEXT NOT NULL)",
     [STATEMENT_MAKE_SINK] = "CREATE TABLE sink (name TEXT PRIMARY KEY, delivered BIGINT NOT NULL)",
-    [STATEMENT_FIRST_META] = "INSERT INTO meta (name, value) VALUES ('schema', 1), ('event', 0)",
+    [STATEMENT_FIRST_META] = "INSERT INTO meta (name, value) VALUES ('schema', 2), ('event', 0)",
     [STATEMENT_META] = "SELECT value FROM meta WHERE name = 'schema'",
     [STATEMENT_RECORD] =
         "INSERT INTO instance (" INSTANCE_COLUMNS ") "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
-        "ON CONFLICT (id) DO UPDATE SET " NEWER(ok) NEWER(baseline) NEWER(baseline_version)
-            NEWER(state) NEWER(detail) NEWER(address) NEWER(last_seen)
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
+        "ON CONFLICT (id) DO UPDATE SET " BOOT_SINCE NEWER(ok) NEWER(baseline)
+            NEWER(baseline_version) NEWER(state) NEWER(detail) NEWER(address) NEWER(last_seen)
                 LATER(last_good, good_baseline) ", " LATER(last_good, good_version) ", " LATER(
                     last_good, last_good) ", " LATER(mismatch_at, mismatch) ", " LATER(mismatch_at,
                                                                                        mismatch_at),
     [STATEMENT_INSTANCES] = INSTANCE_SELECT "ORDER BY id",
     [STATEMENT_INSTANCE] = INSTANCE_SELECT "WHERE id = $1",
-    [STATEMENT_ANNOUNCE] = "UPDATE instance SET announced = $1, announced_mismatch = $2, "
-                           "announced_at = $3 WHERE id = $4 AND announced = $5",
+    [STATEMENT_ANNOUNCE] = "UPDATE instance SET announced = $1, announced_missing = $2, "
+                           "announced_mismatch = $3, announced_at = $4 "
+                           "WHERE id = $5 AND announced = $6 AND announced_missing = $7",
     [STATEMENT_EVENT_ID] = "UPDATE meta SET value = value + 1 WHERE name = 'event' RETURNING value",
     [STATEMENT_EVENT] =
         "INSERT INTO event (" EVENT_COLUMNS ") SELECT CAST($1 AS BIGINT), CAST($2 AS TEXT), "
@@ -73,7 +81,7 @@ static const char *const sql[STATEMENTS] = {
     [STATEMENT_WAITING] = "SELECT count(*) " UNDELIVERED,
     [STATEMENT_FORGET] = "DELETE FROM instance WHERE id = $1",
     [STATEMENT_EXPIRE_INSTANCES] =
-        "DELETE FROM instance WHERE announced = 'missing' AND last_seen < $1",
+        "DELETE FROM instance WHERE announced = 'ok' AND announced_missing = 1 AND last_seen < $1",
     [STATEMENT_EXPIRE_EVENTS] = "DELETE FROM event WHERE at_ms < $1",
 };
 
@@ -107,6 +115,8 @@ enum mu_status store_query(struct store *store, enum store_statement statement,
 
     if (statement == STATEMENT_BEGIN)
         query.sql = store->driver->begin;
+    if (statement == STATEMENT_HAS_META)
+        query.sql = store->driver->has_meta;
     if (statement == STATEMENT_LOCK_SCHEMA)
         query.sql = store->driver->lock_schema;
     if (statement == STATEMENT_DURABLE)
@@ -139,7 +149,7 @@ static enum mu_status transact(struct store *store,
         status = store_query(store, STATEMENT_COMMIT, NULL, 0, NULL, NULL, NULL, err);
     if (status != MU_OK &&
         store_query(store, STATEMENT_ROLLBACK, NULL, 0, NULL, NULL, NULL, &ignored) != MU_OK)
-        return status; /* the connection is lost, and what it had not committed with it */
+        return status; /* the connection is lost, with all that it had not committed */
     return status;
 }
 
@@ -155,29 +165,66 @@ enum mu_status store_transaction(struct store *store,
     return status;
 }
 
+/* *ret_there is false if this is not a store, or not yet. */
+static enum mu_status check_schema(struct store *store, bool *ret_there, struct mu_error *err)
+{
+    int64_t version = 0;
+
+    MU_TRY(store_query(store, STATEMENT_META, NULL, 0, store_read_number, &version, NULL, err));
+    *ret_there = version != 0;
+    if (version == 0 || version == SCHEMA)
+        return MU_OK;
+    return mu_fail(err, MU_CONFIG,
+                   "the store has schema %" PRId64
+                   ", this mu-verifier knows %d: use the mu-verifier that made "
+                   "it, or begin a new store",
+                   version, SCHEMA);
+}
+
 static enum mu_status make_schema(struct store *store, void *context, struct mu_error *err)
 {
     static const enum store_statement make[] = {STATEMENT_FIRST_META, STATEMENT_MAKE_INSTANCE,
                                                 STATEMENT_MAKE_EVENT, STATEMENT_MAKE_SINK};
-    int64_t version = 0;
+    bool there = false;
 
     (void)context;
     MU_TRY(store_query(store, STATEMENT_LOCK_SCHEMA, NULL, 0, NULL, NULL, NULL, err));
     MU_TRY(store_query(store, STATEMENT_MAKE_META, NULL, 0, NULL, NULL, NULL, err));
-    MU_TRY(store_query(store, STATEMENT_META, NULL, 0, store_read_number, &version, NULL, err));
-    if (version == SCHEMA)
-        return MU_OK;
-    if (version != 0)
-        return mu_fail(err, MU_CONFIG,
-                       "the store has schema %" PRId64 ", this muctl knows %d: use the muctl that "
-                       "made it, or begin a new store",
-                       version, SCHEMA);
-    for (size_t i = 0; i < sizeof(make) / sizeof(make[0]); i++)
+    MU_TRY(check_schema(store, &there, err)); /* another may have been first */
+    for (size_t i = 0; !there && i < sizeof(make) / sizeof(make[0]); i++)
         MU_TRY(store_query(store, make[i], NULL, 0, NULL, NULL, NULL, err));
     return MU_OK;
 }
 
-static enum mu_status open_by_prefix(struct store *store, const char *where, struct mu_error *err)
+static enum mu_status find_schema(struct store *store, bool *ret_there, struct mu_error *err)
+{
+    int64_t has_meta = 0;
+
+    *ret_there = false;
+    MU_TRY(
+        store_query(store, STATEMENT_HAS_META, NULL, 0, store_read_number, &has_meta, NULL, err));
+    return has_meta != 0 ? check_schema(store, ret_there, err) : MU_OK;
+}
+
+/* Nothing is made that exists already, so that the right to make it is not needed. */
+static enum mu_status have_schema(struct store *store, const char *place, enum store_use use,
+                                  struct mu_error *err)
+{
+    bool there;
+
+    MU_TRY(find_schema(store, &there, err));
+    if (there)
+        return MU_OK;
+    if (use == STORE_MAKE)
+        return store_transaction(store, make_schema, NULL, err);
+    return mu_fail(err, MU_CONFIG,
+                   "%s: there is no store here: is this the one of the verifier's configuration? "
+                   "'mu-verifier serve' makes it when it starts",
+                   store->driver->place_is_secret ? "this database" : place);
+}
+
+static enum mu_status open_by_prefix(struct store *store, const char *where, enum store_use use,
+                                     struct mu_error *err)
 {
     for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++) {
         size_t len = strlen(drivers[i]->prefix);
@@ -185,23 +232,23 @@ static enum mu_status open_by_prefix(struct store *store, const char *where, str
         if (strncmp(where, drivers[i]->prefix, len) != 0 || where[len] == '\0')
             continue;
         store->driver = drivers[i];
-        return drivers[i]->open(where + len, &store->connection, err);
+        MU_TRY(drivers[i]->open(where + len, use, &store->connection, err));
+        return have_schema(store, where + len, use, err);
     }
     /* Not quoted: there may be a password in it. */
     return mu_fail(err, MU_CONFIG, "a store is sqlite:PATH or postgresql:CONNINFO");
 }
 
-enum mu_status store_open(const char *where, struct store **ret, struct mu_error *err)
+enum mu_status store_open(const char *where, enum store_use use, struct store **ret,
+                          struct mu_error *err)
 {
     MU_CLEANUP(store_close) struct store *store = calloc(1, sizeof(*store));
 
     if (store == NULL || pthread_mutex_init(&store->mutex, NULL) != 0)
         return mu_oom(err);
     store->has_mutex = true;
-    MU_TRY(open_by_prefix(store, where, err));
-    MU_TRY(store_transaction(store, make_schema, NULL, err));
-    *ret = store;
-    store = NULL;
+    MU_TRY(open_by_prefix(store, where, use, err));
+    *ret = MU_TAKE(store);
     return MU_OK;
 }
 
@@ -228,6 +275,7 @@ enum mu_status store_record(struct store *store, const struct attestation *attes
     const char *baseline = text_or_nothing(attestation->baseline);
     const char *version = text_or_nothing(attestation->baseline_version);
     struct store_number at = store_number((int64_t)attestation->at_ms);
+    const char *state = text_or_nothing(attestation->state);
     bool ok = attestation->ok;
     char detail[DETAIL_MAX];
     const char *values[] = {attestation->instance_id,
@@ -236,33 +284,34 @@ enum mu_status store_record(struct store *store, const struct attestation *attes
                             ok ? "1" : "0",
                             baseline,
                             version,
-                            text_or_nothing(attestation->state),
+                            state,
                             ok ? "" : detail,
                             text_or_nothing(attestation->address),
                             ok ? at.text : "0",
                             ok ? baseline : "",
                             ok ? version : "",
                             ok ? "0" : at.text,
-                            ok ? "" : detail};
+                            ok ? "" : detail,
+                            ok && strcmp(state, BOOT) == 0 ? at.text : "0"};
 
     (void)snprintf(detail, sizeof(detail), "%s", text_or_nothing(attestation->detail));
     return store_run(store, STATEMENT_RECORD, values, sizeof(values) / sizeof(values[0]), NULL,
                      NULL, NULL, err);
 }
 
-static const char *const announced_names[] = {"new", "ok", "mismatch", "missing"};
+static const char *const standing_names[STANDINGS] = {"new", "ok", "mismatch", "boot-overdue"};
 
-const char *announced_name(enum announced announced)
+const char *store_standing_name(enum standing standing)
 {
-    return announced_names[announced];
+    return standing_names[standing];
 }
 
-static enum announced announced_of(const char *name)
+static enum standing standing_of(const char *name)
 {
-    for (size_t i = 0; i < sizeof(announced_names) / sizeof(announced_names[0]); i++)
-        if (strcmp(name, announced_names[i]) == 0)
-            return (enum announced)i;
-    return ANNOUNCED_NOTHING;
+    for (size_t i = 0; i < STANDINGS; i++)
+        if (strcmp(name, standing_names[i]) == 0)
+            return (enum standing)i;
+    return STANDING_NEW;
 }
 
 struct visitor {
@@ -288,9 +337,10 @@ static enum mu_status visit_row(const char *const *column, void *context, struct
         .good_version = column[11],
         .mismatch_at = store_parse(column[12]),
         .mismatch = column[13],
-        .announced = announced_of(column[14]),
-        .announced_mismatch = store_parse(column[15]),
-        .announced_at = store_parse(column[16]),
+        .boot_since = store_parse(column[14]),
+        .announced = {standing_of(column[15]), store_parse(column[16]) != 0},
+        .announced_mismatch = store_parse(column[17]),
+        .announced_at = store_parse(column[18]),
     };
 
     return visitor->visit(&instance, visitor->context, err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VERIFIER_STORE_H
-#define MU_VERIFIER_STORE_H
+#ifndef MU_FLEET_STORE_H
+#define MU_FLEET_STORE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,8 +14,11 @@
  * database is busy or not reachable now; MU_CONFIG: it cannot be used as it is. */
 struct store;
 
-/* "sqlite:PATH", made if it is not there, or "postgresql:CONNINFO" (libpq 34.1.1). */
-enum mu_status store_open(const char *where, struct store **ret,
+/* Only a program that records in a store makes a missing one: for the others a missing store is a
+ * mistake in its name. STORE_READ needs only the right to read. */
+enum store_use { STORE_READ, STORE_WRITE, STORE_MAKE };
+/* "sqlite:PATH" or "postgresql:CONNINFO" (libpq 34.1.1). MU_CONFIG: there is no such store. */
+enum mu_status store_open(const char *where, enum store_use use, struct store **ret,
                           struct mu_error *err) MU_MUST_CHECK;
 void store_close(struct store **store);
 
@@ -25,21 +28,29 @@ struct attestation {
     const char *instance_id;
     uint64_t at_ms;
     bool ok;
-    const char *baseline, *baseline_version; /* that matched, or that it was compared with */
+    const char *baseline, *baseline_version; /* the one that matched, or was compared with */
     const char *state;                       /* "boot", "running" */
     const char *detail;                      /* unless ok: what differs from the baseline */
     const char *address;                     /* of the sender */
 };
-/* One that is older than what is known does not change the present state. */
+/* A document that is older than the latest one does not change the present state. */
 enum mu_status store_record(struct store *store, const struct attestation *attestation,
                             struct mu_error *err) MU_MUST_CHECK;
 
-/* What the watch has told the world about an instance. */
-enum announced { ANNOUNCED_NOTHING, ANNOUNCED_OK, ANNOUNCED_MISMATCH, ANNOUNCED_MISSING };
-/* "new", "ok", "mismatch", "missing" */
-const char *announced_name(enum announced announced);
+/* How an instance was when it last sent a document; BOOT: the document says that the fence is open,
+ * and so have those before it for longer than a boot takes. */
+enum standing { STANDING_NEW, STANDING_OK, STANDING_MISMATCH, STANDING_BOOT, STANDINGS };
+/* "new", "ok", "mismatch", "boot-overdue" */
+const char *store_standing_name(enum standing standing);
 
-/* Texts are "" where nothing is known, times 0. */
+/* What the watch has told the world about an instance. An instance that falls silent keeps its
+ * standing. */
+struct announced {
+    enum standing standing;
+    bool missing;
+};
+
+/* If nothing is known, texts are "" and times 0. */
 struct instance {
     const char *id;
     int64_t first_seen, last_seen;
@@ -47,10 +58,12 @@ struct instance {
     const char *baseline, *baseline_version, *state, *detail, *address;
     int64_t last_good;
     const char *good_baseline, *good_version;
-    int64_t mismatch_at; /* the last that did not match, also if a good one followed */
+    int64_t mismatch_at; /* the last document that did not match, even if a good one followed */
     const char *mismatch;
-    enum announced announced;
-    int64_t announced_mismatch; /* mismatch_at as it was then */
+    int64_t boot_since; /* the first of the good documents, up to the last one, that all have the
+                           state boot; 0: the last document is not one of these */
+    struct announced announced;
+    int64_t announced_mismatch; /* mismatch_at at that time */
     int64_t announced_at;
 };
 /* Each instance in order of its id, or the one with `id` (NULL: all). What visit gets is valid
@@ -60,15 +73,22 @@ typedef enum mu_status (*instance_visit)(const struct instance *instance, void *
 enum mu_status store_instances(struct store *store, const char *id, instance_visit visit,
                                void *context, struct mu_error *err) MU_MUST_CHECK;
 
-enum event_kind { EVENT_FIRST_SEEN, EVENT_MISMATCH, EVENT_MISSING, EVENT_RECOVERED, EVENT_KINDS };
-/* "first-seen", "mismatch", "missing", "recovered" */
-const char *event_kind_name(enum event_kind kind);
+enum event_kind {
+    EVENT_FIRST_SEEN,
+    EVENT_MISMATCH,
+    EVENT_BOOT,
+    EVENT_MISSING,
+    EVENT_RECOVERED,
+    EVENT_KINDS
+};
+/* "first-seen", "mismatch", "boot-overdue", "missing", "recovered" */
+const char *store_event_kind_name(enum event_kind kind);
 
 /* From one announced state to the next, with the events that tell of it. */
 #define TRANSITION_EVENTS 4
 struct transition {
     char instance_id[64];
-    enum announced from, to;
+    struct announced from, to;
     int64_t mismatch_at, at_ms;
     enum event_kind event[TRANSITION_EVENTS];
     size_t events;
@@ -86,11 +106,11 @@ struct event {
     int64_t at_ms, last_seen, last_good;
     char *instance_id, *baseline, *baseline_version, *state, *detail, *address;
 };
-void event_free(struct event *event);
-/* A sink that was not there begins with the events to come. */
+void store_event_free(struct event *event);
+/* A new sink begins with the events to come. */
 enum mu_status store_sink_add(struct store *store, const char *sink,
                               struct mu_error *err) MU_MUST_CHECK;
-/* The oldest that the sink has not had; id 0: there is none. */
+/* The oldest event that the sink has not had; id 0 if there is none. */
 enum mu_status store_event_next(struct store *store, const char *sink, struct event *ret,
                                 struct mu_error *err) MU_MUST_CHECK;
 enum mu_status store_event_done(struct store *store, const char *sink, int64_t id,
@@ -98,11 +118,12 @@ enum mu_status store_event_done(struct store *store, const char *sink, int64_t i
 enum mu_status store_events_waiting(struct store *store, const char *sink, int64_t *ret,
                                     struct mu_error *err) MU_MUST_CHECK;
 
-/* Everything about an instance, but events on their way; *ret_known false: there is no such. */
+/* Everything about an instance, except events on their way; *ret_known is false if there is no such
+ * instance. */
 enum mu_status store_forget(struct store *store, const char *id, bool *ret_known,
                             struct mu_error *err) MU_MUST_CHECK;
-/* Those announced as missing that were last seen before `seen_ms`, and all events from before
- * `event_ms`. */
+/* Forgets the instances announced as missing, and good before, that were last seen before
+ * `seen_ms`, and all events from before `event_ms`. */
 enum mu_status store_expire(struct store *store, int64_t seen_ms, int64_t event_ms,
                             size_t *ret_instances, struct mu_error *err) MU_MUST_CHECK;
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VERIFIER_STORE_DRIVER_H
-#define MU_VERIFIER_STORE_DRIVER_H
+#ifndef MU_FLEET_STORE_DRIVER_H
+#define MU_FLEET_STORE_DRIVER_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/error.h"
+#include "fleet/store.h"
 
 /* The little that a database has to do for store.c: run prepared statements. Numbers go both ways
  * as decimal text, NULL is SQL's. */
@@ -14,6 +14,7 @@ enum store_statement {
     STATEMENT_BEGIN,
     STATEMENT_COMMIT,
     STATEMENT_ROLLBACK,
+    STATEMENT_HAS_META,
     STATEMENT_LOCK_SCHEMA,
     STATEMENT_DURABLE,
     STATEMENT_MAKE_META,
@@ -54,10 +55,12 @@ struct store_query {
 };
 
 struct store_driver {
-    const char *prefix; /* of the place: "sqlite:" */
+    const char *prefix;   /* of the place: "sqlite:" */
+    bool place_is_secret; /* there may be a password in it */
     const char *begin, *lock_schema;
-    const char *durable; /* from here on, what this connection commits outlives a power cut */
-    enum mu_status (*open)(const char *where, void **ret, struct mu_error *err);
+    const char *has_meta; /* 1 or 0: the table meta is there */
+    const char *durable;  /* from here on, what this connection commits outlives a power cut */
+    enum mu_status (*open)(const char *where, enum store_use use, void **ret, struct mu_error *err);
     void (*close)(void *connection);
     enum mu_status (*run)(void *connection, const struct store_query *query, size_t *ret_changed,
                           struct mu_error *err);

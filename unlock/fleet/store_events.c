@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/store_internal.h"
+#include "fleet/store_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kind_names[EVENT_KINDS] = {"first-seen", "mismatch", "missing",
-                                                    "recovered"};
+static const char *const kind_names[EVENT_KINDS] = {"first-seen", "mismatch", "boot-overdue",
+                                                    "missing", "recovered"};
 
-const char *event_kind_name(enum event_kind kind)
+const char *store_event_kind_name(enum event_kind kind)
 {
     return kind_names[kind];
 }
@@ -31,6 +31,11 @@ static enum mu_status add_event(struct store *store, const struct transition *tr
         NULL, NULL, err);
 }
 
+static const char *flag(bool value)
+{
+    return value ? "1" : "0";
+}
+
 static enum mu_status announce_one(struct store *store, const struct transition *transition,
                                    size_t made[static EVENT_KINDS], struct mu_error *err)
 {
@@ -39,9 +44,12 @@ static enum mu_status announce_one(struct store *store, const struct transition 
     size_t changed = 0;
 
     MU_TRY(store_query(store, STATEMENT_ANNOUNCE,
-                       (const char *[]){announced_name(transition->to), mismatch.text, at.text,
-                                        transition->instance_id, announced_name(transition->from)},
-                       5, NULL, NULL, &changed, err));
+                       (const char *[]){store_standing_name(transition->to.standing),
+                                        flag(transition->to.missing), mismatch.text, at.text,
+                                        transition->instance_id,
+                                        store_standing_name(transition->from.standing),
+                                        flag(transition->from.missing)},
+                       7, NULL, NULL, &changed, err));
     if (changed == 0)
         return MU_OK;
     for (size_t i = 0; i < transition->events; i++)
@@ -73,7 +81,7 @@ enum mu_status store_announce(struct store *store, const struct transition *tran
     return MU_OK;
 }
 
-void event_free(struct event *event)
+void store_event_free(struct event *event)
 {
     char *const text[] = {event->instance_id, event->baseline, event->baseline_version,
                           event->state,       event->detail,   event->address};
@@ -114,11 +122,10 @@ static enum mu_status read_event(const char *const *column, void *context, struc
 enum mu_status store_event_next(struct store *store, const char *sink, struct event *ret,
                                 struct mu_error *err)
 {
-    MU_CLEANUP(event_free) struct event event = {0};
+    MU_CLEANUP(store_event_free) struct event event = {0};
 
     MU_TRY(store_run(store, STATEMENT_EVENT_NEXT, &sink, 1, read_event, &event, NULL, err));
-    *ret = event;
-    event = (struct event){0};
+    *ret = MU_TAKE(event);
     return MU_OK;
 }
 

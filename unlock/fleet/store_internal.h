@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VERIFIER_STORE_INTERNAL_H
-#define MU_VERIFIER_STORE_INTERNAL_H
+#ifndef MU_FLEET_STORE_INTERNAL_H
+#define MU_FLEET_STORE_INTERNAL_H
 
 #include <pthread.h>
 
-#include "verifier/store.h"
-#include "verifier/store_driver.h"
+#include "fleet/store.h"
+#include "fleet/store_driver.h"
 
 struct store {
     const struct store_driver *driver;
@@ -18,11 +18,11 @@ struct store {
 enum mu_status store_query(struct store *store, enum store_statement statement,
                            const char *const *values, size_t count, store_row row, void *context,
                            size_t *ret_changed, struct mu_error *err) MU_MUST_CHECK;
-/* The same, which takes it. */
+/* The same, but takes the mutex itself. */
 enum mu_status store_run(struct store *store, enum store_statement statement,
                          const char *const *values, size_t count, store_row row, void *context,
                          size_t *ret_changed, struct mu_error *err) MU_MUST_CHECK;
-/* All of work, or nothing. */
+/* Runs `work` in one transaction: all of it or nothing. */
 enum mu_status store_transaction(struct store *store,
                                  enum mu_status (*work)(struct store *store, void *context,
                                                         struct mu_error *err),

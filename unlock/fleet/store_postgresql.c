@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/store_driver.h"
+#include "fleet/store_driver.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "base/clock.h"
 
 #define RECONNECT_US 1000000u
-#define PATIENCE 10u /* how many times longer to be without it than to have tried in vain */
+#define PATIENCE 10u /* how many times longer to pause than the failed attempt took */
 #define SCHEMA_LOCK "4711066"
 
 struct connection {
@@ -47,8 +47,8 @@ static void drop_notice(void *context, const char *message)
 }
 
 /* libpq's messages are lines; they name host and user, no password. */
-static enum mu_status fail(const struct connection *connection, enum mu_status status,
-                           const char *text, struct mu_error *err)
+static enum mu_status postgresql_fail(const struct connection *connection, enum mu_status status,
+                                      const char *text, struct mu_error *err)
 {
     char line[512];
     size_t len;
@@ -70,7 +70,7 @@ static PGconn *connect_to(const char *conninfo)
                                        "options",         "dbname",           NULL};
     static const char settings[] = "-c synchronous_commit=off -c statement_timeout=10s "
                                    "-c client_min_messages=warning";
-    const char *const value[] = {"2", "10000", "muctl", settings, conninfo, NULL};
+    const char *const value[] = {"2", "10000", "mu-verifier", settings, conninfo, NULL};
 
     return PQconnectdbParams(name, value, 1);
 }
@@ -95,11 +95,13 @@ static enum mu_status check_conninfo(const char *conninfo, struct mu_error *err)
                                      message != NULL ? message : "out of memory");
 }
 
-static enum mu_status open_connection(const char *where, void **ret, struct mu_error *err)
+static enum mu_status open_connection(const char *where, enum store_use use, void **ret,
+                                      struct mu_error *err)
 {
     MU_CLEANUP(connection_free) struct connection *connection = calloc(1, sizeof(*connection));
     MU_CLEANUP(string_free) char *conninfo = NULL;
 
+    (void)use; /* the user's rights in the database say what it may */
     if (connection == NULL)
         return mu_oom(err);
     /* Of a URI the prefix is a part. */
@@ -112,30 +114,30 @@ static enum mu_status open_connection(const char *where, void **ret, struct mu_e
     if (connection->db == NULL)
         return mu_oom(err);
     if (PQstatus(connection->db) != CONNECTION_OK)
-        return fail(connection, MU_RETRY, NULL, err);
+        return postgresql_fail(connection, MU_RETRY, NULL, err);
     (void)PQsetNoticeProcessor(connection->db, drop_notice, NULL);
-    *ret = connection;
-    connection = NULL;
+    *ret = MU_TAKE(connection);
     return MU_OK;
 }
 
-/* A lost connection is made again, but never within a transaction, whose first half went with it.
- * Whoever records must not spend his time on waiting for a server that does not answer. */
+/* A lost connection is made again, but never within a transaction, because its first half was lost.
+ * A verifier that records must not spend its time waiting for a server that does not answer. */
 static enum mu_status reconnect(struct connection *connection, struct mu_error *err)
 {
-    uint64_t began = now_us(), took;
+    uint64_t began = clock_now_us(), took;
 
     if (PQstatus(connection->db) == CONNECTION_OK)
         return MU_OK;
     if (connection->in_transaction || began < connection->again_us)
-        return fail(connection, MU_RETRY, "not connected", err);
+        return postgresql_fail(connection, MU_RETRY, "not connected", err);
     PQreset(connection->db);
-    took = now_us() - began;
+    took = clock_now_us() - began;
     connection->again_us =
-        now_us() + (PATIENCE * took > RECONNECT_US ? PATIENCE * took : RECONNECT_US);
+        clock_now_us() + (PATIENCE * took > RECONNECT_US ? PATIENCE * took : RECONNECT_US);
     memset(connection->prepared, 0, sizeof(connection->prepared));
-    return PQstatus(connection->db) == CONNECTION_OK ? MU_OK
-                                                     : fail(connection, MU_RETRY, NULL, err);
+    return PQstatus(connection->db) == CONNECTION_OK
+               ? MU_OK
+               : postgresql_fail(connection, MU_RETRY, NULL, err);
 }
 
 /* Classes of SQLSTATE (PostgreSQL, appendix A). */
@@ -163,7 +165,7 @@ static enum mu_status check(struct connection *connection, const PGresult *resul
 
     if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
         return MU_OK;
-    return fail(connection, class_of(connection, result), NULL, err);
+    return postgresql_fail(connection, class_of(connection, result), NULL, err);
 }
 
 static enum mu_status prepare(struct connection *connection, const struct store_query *query,
@@ -194,8 +196,8 @@ static enum mu_status give_rows(const PGresult *result, const struct store_query
     return MU_OK;
 }
 
-static enum mu_status run(void *opened, const struct store_query *query, size_t *ret_changed,
-                          struct mu_error *err)
+static enum mu_status postgresql_run(void *opened, const struct store_query *query,
+                                     size_t *ret_changed, struct mu_error *err)
 {
     MU_CLEANUP(result_free) PGresult *result = NULL;
     struct connection *connection = opened;
@@ -219,10 +221,12 @@ static enum mu_status run(void *opened, const struct store_query *query, size_t 
 
 const struct store_driver store_postgresql = {
     .prefix = "postgresql:",
+    .place_is_secret = true,
     .begin = "BEGIN",
     .lock_schema = "SELECT pg_advisory_xact_lock(" SCHEMA_LOCK ")",
+    .has_meta = "SELECT CASE WHEN to_regclass('meta') IS NULL THEN 0 ELSE 1 END",
     .durable = "SET synchronous_commit = on",
     .open = open_connection,
     .close = close_connection,
-    .run = run,
+    .run = postgresql_run,
 };

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/store_driver.h"
+#include "fleet/store_driver.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <sqlite3.h>
 
@@ -44,7 +47,7 @@ static enum mu_status class_of(int rc)
     }
 }
 
-static enum mu_status fail(const struct connection *connection, int rc, struct mu_error *err)
+static enum mu_status sqlite_fail(const struct connection *connection, int rc, struct mu_error *err)
 {
     const char *path = sqlite3_db_filename(connection->db, "main");
 
@@ -52,36 +55,47 @@ static enum mu_status fail(const struct connection *connection, int rc, struct m
                    sqlite3_errmsg(connection->db));
 }
 
-/* WAL: readers do not wait for the writer. NORMAL: what was committed in the last moment before a
- * power cut may be lost, the file is whole. */
-static int prepare_file(sqlite3 *db)
+/* WAL, which the file keeps: readers do not wait for the writer. NORMAL: what was committed in the
+ * last moment before a power cut may be lost, the file is whole. */
+static int prepare_file(sqlite3 *db, enum store_use use)
 {
-    static const char *const pragmas[] = {"PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL",
-                                          "PRAGMA trusted_schema=OFF"};
+    static const char *const pragmas[] = {"PRAGMA trusted_schema=OFF", "PRAGMA synchronous=NORMAL",
+                                          "PRAGMA journal_mode=WAL"};
+    size_t count = use == STORE_MAKE ? 3 : 2;
     int rc = sqlite3_busy_timeout(db, BUSY_MS);
 
-    for (size_t i = 0; rc == SQLITE_OK && i < sizeof(pragmas) / sizeof(pragmas[0]); i++)
+    for (size_t i = 0; rc == SQLITE_OK && i < count; i++)
         rc = sqlite3_exec(db, pragmas[i], NULL, NULL, NULL);
     return rc;
 }
 
-static enum mu_status open_connection(const char *where, void **ret, struct mu_error *err)
+static enum mu_status open_connection(const char *where, enum store_use use, void **ret,
+                                      struct mu_error *err)
 {
+    static const int flags[] = {
+        [STORE_READ] = SQLITE_OPEN_READONLY,
+        [STORE_WRITE] = SQLITE_OPEN_READWRITE,
+        [STORE_MAKE] = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+    };
     MU_CLEANUP(connection_free) struct connection *connection = calloc(1, sizeof(*connection));
     int rc;
 
     if (connection == NULL)
         return mu_oom(err);
-    rc = sqlite3_open_v2(where, &connection->db,
-                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, NULL);
+    if (use != STORE_MAKE && access(where, F_OK) != 0)
+        return mu_fail(
+            err, MU_CONFIG,
+            "store %s: %s: is this the one of the verifier's configuration? 'mu-verifier "
+            "serve' makes it when it starts",
+            where, strerror(errno));
+    rc = sqlite3_open_v2(where, &connection->db, flags[use] | SQLITE_OPEN_FULLMUTEX, NULL);
     if (connection->db == NULL)
         return mu_oom(err);
     if (rc == SQLITE_OK)
-        rc = prepare_file(connection->db);
+        rc = prepare_file(connection->db, use);
     if (rc != SQLITE_OK)
         return mu_fail(err, class_of(rc), "store %s: %s", where, sqlite3_errmsg(connection->db));
-    *ret = connection;
-    connection = NULL;
+    *ret = MU_TAKE(connection);
     return MU_OK;
 }
 
@@ -114,11 +128,11 @@ static enum mu_status step_all(struct connection *connection, sqlite3_stmt *stat
 
     while ((rc = sqlite3_step(statement)) == SQLITE_ROW)
         MU_TRY(give_row(statement, query, err));
-    return rc == SQLITE_DONE ? MU_OK : fail(connection, rc, err);
+    return rc == SQLITE_DONE ? MU_OK : sqlite_fail(connection, rc, err);
 }
 
-static enum mu_status run(void *opened, const struct store_query *query, size_t *ret_changed,
-                          struct mu_error *err)
+static enum mu_status sqlite_run(void *opened, const struct store_query *query, size_t *ret_changed,
+                                 struct mu_error *err)
 {
     struct connection *connection = opened;
     sqlite3_stmt **statement = &connection->prepared[query->statement];
@@ -131,7 +145,7 @@ static enum mu_status run(void *opened, const struct store_query *query, size_t 
     if (rc == SQLITE_OK)
         rc = bind_all(*statement, query);
     if (rc != SQLITE_OK)
-        return fail(connection, rc, err);
+        return sqlite_fail(connection, rc, err);
     status = step_all(connection, *statement, query, err);
     if (status == MU_OK && ret_changed != NULL)
         *ret_changed = (size_t)sqlite3_changes(connection->db);
@@ -144,8 +158,9 @@ const struct store_driver store_sqlite = {
     .prefix = "sqlite:",
     .begin = "BEGIN IMMEDIATE",
     .lock_schema = "SELECT 1",
+    .has_meta = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'",
     .durable = "PRAGMA synchronous=FULL",
     .open = open_connection,
     .close = close_connection,
-    .run = run,
+    .run = sqlite_run,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/watch_internal.h"
+#include "fleet/watch_internal.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -77,7 +77,7 @@ static enum mu_status wait_for(pid_t pid, const char *path, struct deadline dead
     int status = 0;
     pid_t done;
 
-    while ((done = waitpid(pid, &status, WNOHANG)) == 0 && pause_ms(POLL_MS, deadline))
+    while ((done = waitpid(pid, &status, WNOHANG)) == 0 && clock_pause_ms(POLL_MS, deadline))
         ;
     if (done == 0) {
         (void)kill(-pid, SIGKILL);
@@ -94,8 +94,8 @@ static enum mu_status wait_for(pid_t pid, const char *path, struct deadline dead
     return MU_OK;
 }
 
-enum mu_status command_deliver(const struct watch_settings *settings, struct bytes event,
-                               struct deadline deadline, struct mu_error *err)
+enum mu_status watch_command_deliver(const struct watch_settings *settings, struct bytes event,
+                                     struct deadline deadline, struct mu_error *err)
 {
     const struct watch_command *command = &settings->command;
     MU_CLEANUP(close_fd) int input = -1;

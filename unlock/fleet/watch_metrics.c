@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/watch_internal.h"
+#include "fleet/watch_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,6 +10,8 @@
 
 #include <microhttpd.h>
 
+#include "fleet/prometheus.h"
+
 #define NAME "measured_unlock_watch_"
 #define CONNECTIONS 16u
 #define TIMEOUT_S 5u
@@ -19,66 +21,70 @@ struct watch_metrics {
     struct watch *watch;
 };
 
-static void head(FILE *to, const char *name, const char *type, const char *help)
-{
-    (void)fprintf(to, "# HELP " NAME "%s %s\n# TYPE " NAME "%s %s\n", name, help, name, type);
-}
-
 static void put_counts(FILE *to, const struct watch_counts *counts)
 {
-    head(to, "instances", "gauge", "Instances by what was announced of them.");
-    for (size_t i = ANNOUNCED_OK; i <= ANNOUNCED_MISSING; i++)
-        (void)fprintf(to, NAME "instances{state=\"%s\"} %" PRIu64 "\n",
-                      announced_name((enum announced)i), counts->instances[i]);
-    head(to, "events_total", "counter", "Events since the start, by kind.");
+    prometheus_head(
+        to, "watch_instances", "gauge",
+        "Instances by state; one that is altered or stays in boot counts as that, and as missing, "
+        "too, if it is silent.");
+    for (unsigned i = STANDING_OK; i < WATCH_STATES; i++) /* no instance stays new */
+        (void)fprintf(to, NAME "instances{state=\"%s\"} %" PRIu64 "\n", watch_state_name(i),
+                      counts->instances[i]);
+    prometheus_head(to, "watch_events_total", "counter", "Events since the start, by kind.");
     for (size_t i = 0; i < EVENT_KINDS; i++)
         (void)fprintf(to, NAME "events_total{kind=\"%s\"} %" PRIu64 "\n",
-                      event_kind_name((enum event_kind)i), counts->events[i]);
-    head(to, "scans_total", "counter", "Looks at the store.");
-    (void)fprintf(to, NAME "scans_total %" PRIu64 "\n", counts->scans);
-    head(to, "scan_failures_total", "counter", "Looks at the store that failed.");
-    (void)fprintf(to, NAME "scan_failures_total %" PRIu64 "\n", counts->failed_scans);
-    head(to, "scan_seconds", "gauge", "How long the last look took.");
-    (void)fprintf(to, NAME "scan_seconds %.6f\n", counts->scan_seconds);
+                      store_event_kind_name((enum event_kind)i), counts->events[i]);
+    prometheus_value(to, "watch_scans_total", "counter", "Looks at the store.",
+                     (double)counts->scans);
+    prometheus_value(to, "watch_scan_failures_total", "counter", "Looks at the store that failed.",
+                     (double)counts->failed_scans);
+    prometheus_value(to, "watch_scan_seconds", "gauge", "How long the last look took.",
+                     counts->scan_seconds);
 }
 
 static void put_age(FILE *to, const char *name, const char *help, int64_t at_ms)
 {
-    if (at_ms == 0)
-        return;
-    head(to, name, "gauge", help);
-    (void)fprintf(to, NAME "%s %.3f\n", name, (double)(watch_now_ms() - at_ms) / 1000);
+    if (at_ms != 0)
+        prometheus_value(to, name, "gauge", help, (double)(watch_now_ms() - at_ms) / 1000);
 }
 
-static void put_sinks(FILE *to, struct watch *watch)
+static void put_sinks(FILE *to, struct watch *watch, const struct watch_settings *settings)
 {
     static const struct {
         const char *name, *type, *help;
         size_t offset;
     } columns[] = {
-        {"deliveries_total", "counter", "Events delivered.", offsetof(struct sink, delivered)},
-        {"delivery_failures_total", "counter", "Attempts that failed.",
+        {"watch_deliveries_total", "counter", "Events delivered.",
+         offsetof(struct sink, delivered)},
+        {"watch_delivery_failures_total", "counter", "Attempts that failed.",
          offsetof(struct sink, failures)},
-        {"given_up_total", "counter", "Events given up.", offsetof(struct sink, dropped)},
-        {"waiting", "gauge", "Events to be delivered.", offsetof(struct sink, waiting)},
+        {"watch_given_up_total", "counter", "Events given up.", offsetof(struct sink, dropped)},
+        {"watch_waiting", "gauge", "Events to be delivered.", offsetof(struct sink, waiting)},
     };
 
-    for (size_t i = 0; watch->sinks > 0 && i < sizeof(columns) / sizeof(columns[0]); i++) {
-        head(to, columns[i].name, columns[i].type, columns[i].help);
-        for (size_t k = 0; k < watch->sinks; k++) {
+    bool any = false;
+
+    for (size_t k = 0; k < SINKS_MAX; k++)
+        any = any || sink_kinds[k].wanted(settings);
+    for (size_t i = 0; any && i < sizeof(columns) / sizeof(columns[0]); i++) {
+        prometheus_head(to, columns[i].name, columns[i].type, columns[i].help);
+        for (size_t k = 0; k < SINKS_MAX; k++) {
             atomic_ullong *value =
                 (atomic_ullong *)(void *)((char *)&watch->sink[k] + columns[i].offset);
 
-            (void)fprintf(to, NAME "%s{sink=\"%s\"} %llu\n", columns[i].name, watch->sink[k].name,
-                          atomic_load(value));
+            if (sink_kinds[k].wanted(settings))
+                (void)fprintf(to, "measured_unlock_%s{sink=\"%s\"} %llu\n", columns[i].name,
+                              sink_kinds[k].name, atomic_load(value));
         }
     }
 }
 
-/* Prometheus' text format 0.0.4; NULL when out of memory. */
+/* NULL when out of memory. */
 static char *metrics_of(struct watch *watch, size_t *ret_len)
 {
+    struct watch_held *held;
     struct watch_counts counts;
+    bool reload_failed;
     char *text = NULL;
     FILE *to = open_memstream(&text, ret_len);
 
@@ -86,13 +92,20 @@ static char *metrics_of(struct watch *watch, size_t *ret_len)
         return NULL;
     (void)pthread_mutex_lock(&watch->mutex);
     counts = watch->counts;
+    reload_failed = watch->reload_failed;
     (void)pthread_mutex_unlock(&watch->mutex);
     put_counts(to, &counts);
-    put_age(to, "scan_age_seconds", "Since the last look at the store.", counts.scanned_ms);
-    put_age(to, "oldest_seconds",
-            "Since the last document of who is silent longest, yet not missing.", counts.oldest_ms);
-    put_age(to, "newest_seconds", "Since the last document of anybody.", counts.newest_ms);
-    put_sinks(to, watch);
+    put_age(to, "watch_scan_age_seconds", "Since the last look at the store.", counts.scanned_ms);
+    put_age(to, "watch_oldest_seconds",
+            "Since the last document of the instance that is silent longest and not missing.",
+            counts.oldest_ms);
+    put_age(to, "watch_newest_seconds", "Since the last document of any instance.",
+            counts.newest_ms);
+    prometheus_value(to, "watch_reload_failed", "gauge",
+                     "1 if the last reload failed; the log says why.", reload_failed);
+    held = watch_hold(watch);
+    put_sinks(to, watch, &held->settings);
+    watch_release(watch, &held);
     if (fclose(to) != 0) {
         free(text);
         return NULL;
@@ -111,7 +124,7 @@ static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status,
             free(text);
         return MHD_NO;
     }
-    (void)MHD_add_response_header(response, "Content-Type", "text/plain; version=0.0.4");
+    (void)MHD_add_response_header(response, "Content-Type", PROMETHEUS_CONTENT);
     result = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
     return result;
@@ -137,7 +150,7 @@ static enum MHD_Result answer(void *context, struct MHD_Connection *connection, 
     return text == NULL ? MHD_NO : reply(connection, MHD_HTTP_OK, text, len, MHD_RESPMEM_MUST_FREE);
 }
 
-/* How a fleet stands is nobody else's business: this machine's programs alone may ask. */
+/* The state of a fleet is confidential: only programs on this machine may ask. */
 static enum mu_status loopback_address(const char *text, struct sockaddr_in *ret,
                                        struct mu_error *err)
 {
@@ -152,16 +165,17 @@ static enum mu_status loopback_address(const char *text, struct sockaddr_in *ret
     (void)snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
     if (inet_pton(AF_INET, host, &ret->sin_addr) != 1 ||
         ntohl(ret->sin_addr.s_addr) >> 24 != IN_LOOPBACKNET)
-        return mu_fail(err, MU_CONFIG, "metrics: '%.40s' is no loopback address (127.0.0.1)", host);
+        return mu_fail(err, MU_CONFIG, "metrics: '%.40s' is not a loopback address (127.0.0.1)",
+                       host);
     return MU_OK;
 }
 
-enum mu_status watch_metrics_serve(struct watch *watch, struct watch_metrics **ret,
-                                   struct mu_error *err)
+enum mu_status watch_metrics_serve(struct watch *watch, const char *where,
+                                   struct watch_metrics **ret, struct mu_error *err)
 {
     struct watch_metrics *server = calloc(1, sizeof(*server));
     struct sockaddr_in address;
-    enum mu_status status = loopback_address(watch->settings->metrics, &address, err);
+    enum mu_status status = loopback_address(where, &address, err);
 
     if (server == NULL)
         return mu_oom(err);
@@ -172,8 +186,8 @@ enum mu_status watch_metrics_serve(struct watch *watch, struct watch_metrics **r
                              MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_CONNECTION_LIMIT,
                              CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S, MHD_OPTION_END);
         if (server->daemon == NULL)
-            status = mu_fail(err, MU_CONFIG, "metrics: cannot listen on %s: %s",
-                             watch->settings->metrics, strerror(errno));
+            status =
+                mu_fail(err, MU_CONFIG, "metrics: cannot listen on %s: %s", where, strerror(errno));
     }
     if (status != MU_OK) {
         free(server);

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/watch.h"
+#include "fleet/watch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/conf.h"
-#include "verifier/authorities.h"
+#include "appraise/authorities.h"
+#include "base/ini.h"
 
 #define IN(field) offsetof(struct watch_settings, field)
 #define DAYS_MAX 36500
 
-static const struct conf_key keys[] = {
+static const struct ini_key keys[] = {
     {"watch", "store", KIND_TEXT, IN(store), 0, 0, NULL},
     {"watch", "silence", KIND_NUMBER, IN(silence), 1, 604800, NULL},
+    {"watch", "boot_limit", KIND_NUMBER, IN(boot_limit), 1, 604800, NULL},
     {"watch", "interval", KIND_NUMBER, IN(interval), 1, 3600, NULL},
     {"watch", "forget_days", KIND_NUMBER, IN(forget_days), 1, DAYS_MAX, NULL},
     {"watch", "history_days", KIND_NUMBER, IN(history_days), 1, DAYS_MAX, NULL},
@@ -27,15 +28,15 @@ static const struct conf_key keys[] = {
     {"webhook", "give_up", KIND_NUMBER, IN(webhook.give_up), 1, 604800, NULL},
 };
 
-static const struct conf_section sections[] = {
+static const struct ini_section sections[] = {
     {"watch", 0, 0, 0, 0}, {"command", 0, 0, 0, 0}, {"webhook", 0, 0, 0, 0}};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-static const struct conf_schema schema = {sections, COUNT(sections), keys, COUNT(keys)};
+static const struct ini_schema schema = {sections, COUNT(sections), keys, COUNT(keys)};
 
 void watch_settings_free(struct watch_settings *settings)
 {
-    conf_free(&schema, settings);
+    ini_free(&schema, settings);
 }
 
 static enum mu_status set_text(char **field, const char *value, struct mu_error *err)
@@ -63,17 +64,24 @@ static enum mu_status check(struct watch_settings *settings, const char *path, s
                    path);
 }
 
-enum mu_status watch_settings_load(const char *path, const char *store, struct watch_settings *ret,
+struct watch_limits watch_limits_of(const struct watch_settings *settings)
+{
+    return (struct watch_limits){.silence_ms = (int64_t)settings->silence * 1000,
+                                 .boot_ms = (int64_t)settings->boot_limit * 1000};
+}
+
+enum mu_status watch_settings_load(const struct watch_source *source, struct watch_settings *ret,
                                    struct mu_error *err)
 {
     *ret = (struct watch_settings){.silence = WATCH_DEFAULT_SILENCE,
+                                   .boot_limit = WATCH_DEFAULT_BOOT_LIMIT,
                                    .interval = 10,
                                    .history_days = 30,
                                    .command = {.timeout = 60, .give_up = 3600},
                                    .webhook = {.timeout = 10, .give_up = 3600}};
-    if (path != NULL)
-        MU_TRY(conf_load(path, &schema, ret, err));
-    if (store != NULL)
-        MU_TRY(set_text(&ret->store, store, err));
-    return check(ret, path != NULL ? path : "--store", err);
+    if (source->path != NULL)
+        MU_TRY(ini_load(source->path, &schema, ret, err));
+    if (source->store != NULL)
+        MU_TRY(set_text(&ret->store, source->store, err));
+    return check(ret, source->path != NULL ? source->path : "--store", err);
 }

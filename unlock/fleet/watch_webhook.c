@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/watch_internal.h"
+#include "fleet/watch_internal.h"
 
 #include <string.h>
 
@@ -9,7 +9,7 @@
 
 #include "base/file.h"
 #include "base/secret.h"
-#include "release/http.h"
+#include "net/http.h"
 
 #define KEY_MAX 4096
 #define MAC_SIZE 32
@@ -23,7 +23,7 @@ static void wipe(struct buffer *buffer)
     buffer_free(buffer);
 }
 
-/* The file's bytes as they are, but for a newline at the end. Read each time: it may be changed
+/* The file's bytes as they are, without a newline at the end. Read each time: it may be changed
  * without a restart. */
 static enum mu_status load_key(const char *path, struct secret *ret, struct mu_error *err)
 {
@@ -60,12 +60,12 @@ static enum mu_status sign(const char *key_file, struct bytes event,
 
 static struct bytes text(const char *value)
 {
-    return (struct bytes){(const uint8_t *)value, strlen(value)};
+    return text_view(value);
 }
 
 /* A connection each time: between two events it would be closed anyway. */
-enum mu_status webhook_deliver(const struct watch_settings *settings, struct bytes event,
-                               struct deadline deadline, struct mu_error *err)
+enum mu_status watch_webhook_deliver(const struct watch_settings *settings, struct bytes event,
+                                     struct deadline deadline, struct mu_error *err)
 {
     const struct watch_webhook *webhook = &settings->webhook;
     bool tls = strncmp(webhook->url, "https:", 6) == 0;

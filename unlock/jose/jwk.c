@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/jwk.h"
+#include "jose/jwk.h"
 
 #include <string.h>
 
@@ -58,7 +58,7 @@ static enum mu_status add_coordinate(EVP_PKEY *key, const char *parameter, size_
         BN_bn2binpad(number, bytes, (int)size) != (int)size)
         return mu_fail(err, MU_REFUSE, "the key has no public point");
     MU_TRY(base64url_encode((struct bytes){bytes, size}, &text, err));
-    return json_add(to, name, json_object_new_string(text)) ? MU_OK : mu_oom(err);
+    return json_add_text(to, name, text) ? MU_OK : mu_oom(err);
 }
 
 enum mu_status jwk_from_key(EVP_PKEY *key, json_object **ret, struct mu_error *err)
@@ -68,13 +68,11 @@ enum mu_status jwk_from_key(EVP_PKEY *key, json_object **ret, struct mu_error *e
 
     if (curve == NULL)
         return mu_fail(err, MU_REFUSE, "the key is not an EC key on P-256 or P-384");
-    if (!json_add(jwk, "crv", json_object_new_string(curve->crv)) ||
-        !json_add(jwk, "kty", json_object_new_string("EC")))
+    if (!json_add_text(jwk, "crv", curve->crv) || !json_add_text(jwk, "kty", "EC"))
         return mu_oom(err);
     MU_TRY(add_coordinate(key, OSSL_PKEY_PARAM_EC_PUB_X, curve->size, jwk, "x", err));
     MU_TRY(add_coordinate(key, OSSL_PKEY_PARAM_EC_PUB_Y, curve->size, jwk, "y", err));
-    *ret = jwk;
-    jwk = NULL;
+    *ret = MU_TAKE(jwk);
     return MU_OK;
 }
 
@@ -85,8 +83,7 @@ static enum mu_status read_coordinate(json_object *jwk, const char *name, size_t
     const char *text;
 
     MU_TRY(json_string(jwk, name, COORDINATE_TEXT_MAX, MU_REFUSE, &text, err));
-    MU_TRY(base64url_decode((struct bytes){(const uint8_t *)text, strlen(text)}, size, MU_REFUSE,
-                            &value, err));
+    MU_TRY(base64url_decode(text_view(text), size, MU_REFUSE, &value, err));
     if (value.len != size)
         return mu_fail(err, MU_REFUSE, "\"%s\" has %zu bytes, not %zu", name, value.len, size);
     writer_bytes(to, buffer_view(&value));
@@ -109,8 +106,7 @@ static enum mu_status key_of_point(const char *group, struct bytes point, EVP_PK
         return mu_oom(err);
     if (EVP_PKEY_fromdata(context, &key, EVP_PKEY_PUBLIC_KEY, parameters) != 1)
         return mu_fail(err, MU_REFUSE, "not a point of curve %s", group);
-    *ret = key;
-    key = NULL;
+    *ret = MU_TAKE(key);
     return MU_OK;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_ATTEST_JWK_H
-#define MU_ATTEST_JWK_H
+#ifndef MU_JOSE_JWK_H
+#define MU_JOSE_JWK_H
 
 #include <openssl/evp.h>
 
@@ -16,14 +16,14 @@ struct jwk_curve {
     const EVP_MD *(*digest)(void);
 };
 
-/* NULL if the key is on neither. */
+/* NULL if the key is on neither curve. */
 const struct jwk_curve *jwk_curve_of(EVP_PKEY *key);
 
 void jwk_key_free(EVP_PKEY **key);
 
 /* {"crv", "kty", "x", "y"}: what RFC 7638, 3.2 hashes, in that order. MU_REFUSE for other keys. */
 enum mu_status jwk_from_key(EVP_PKEY *key, json_object **ret, struct mu_error *err) MU_MUST_CHECK;
-/* Exactly those members, and a point of the curve. MU_REFUSE. */
+/* MU_REFUSE unless the object has exactly those members and is a point on the curve. */
 enum mu_status jwk_to_key(json_object *jwk, EVP_PKEY **ret, struct mu_error *err) MU_MUST_CHECK;
 /* RFC 7638, with SHA-256. */
 enum mu_status jwk_thumbprint(EVP_PKEY *key, char ret[static JWK_THUMBPRINT_SIZE],

@@ -1,30 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_ATTEST_TOKEN_H
-#define MU_ATTEST_TOKEN_H
+#ifndef MU_JOSE_TOKEN_H
+#define MU_JOSE_TOKEN_H
 
-#include "attest/jwk.h"
 #include "base/secret.h"
+#include "jose/jwk.h"
 
 #define TOKEN_MAX 32768 /* characters of a compact token */
 
 /* JSON web tokens in compact form: what the verifier issues is a signed one (RFC 7515, 7519) inside
- * an encrypted one (RFC 7516). Whatever these do not make, they refuse: other algorithms, "none",
- * other members of the header ("crit", "jwk", "zip", "apu", ...), other curves. */
-
-/* ES384 or ES256, as the private key's curve has it: {"alg","kid","typ":"JWT"}. */
-enum mu_status token_sign(EVP_PKEY *key, json_object *claims, char **ret,
-                          struct mu_error *err) MU_MUST_CHECK;
-/* The signature alone: what the claims say (exp, aud, ...) is the caller's to check. kid and typ
- * may be missing. MU_REFUSE. */
-enum mu_status token_verify(const char *token, EVP_PKEY *key, json_object **ret_claims,
-                            struct mu_error *err) MU_MUST_CHECK;
+ * an encrypted one (RFC 7516). These functions refuse what they do not make themselves: other
+ * algorithms, "none", other members of the header ("crit", "jwk", "zip", "apu", ...), other
+ * curves. */
 
 /* A token encrypted to a public key with A256GCM, {"alg","enc","cty":"JWT",...}: to P-256 or P-384
  * by ECDH-ES with a key of its own each time (RFC 7518, 4.6), to RSA of 2048 bits and more by
  * RSA-OAEP-256 (4.3). MU_REFUSE for other keys. */
 enum mu_status token_encrypt(const char *inner, EVP_PKEY *to, char **ret,
                              struct mu_error *err) MU_MUST_CHECK;
-/* What is in one that came by ECDH-ES; it ends with a zero byte that is not counted. MU_REFUSE. */
+/* The content of a token that was encrypted by ECDH-ES; a zero byte follows it, which is not
+ * counted. MU_REFUSE. */
 enum mu_status token_decrypt(const char *token, EVP_PKEY *key, struct secret *ret,
                              struct mu_error *err) MU_MUST_CHECK;
 

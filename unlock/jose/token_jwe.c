@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/token.h"
+#include "jose/token.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 
-#include "attest/token_parts.h"
+#include "jose/token_parts.h"
 
 #define ENC "A256GCM"
 #define KEY_SIZE 32
@@ -56,8 +56,8 @@ static void write_field(struct writer *w, struct bytes field)
     writer_bytes(w, field);
 }
 
-/* RFC 7518, 4.6.2: Concat KDF with SHA-256, of which the first block is enough. By hand: the one in
- * OpenSSL 3.0 dies where memory is short. */
+/* RFC 7518, 4.6.2: Concat KDF with SHA-256, of which the first block is enough. Written here: the
+ * one in OpenSSL 3.0 crashes if out of memory. */
 static enum mu_status derive(struct bytes z, struct bytes info, struct secret *key,
                              struct mu_error *err)
 {
@@ -87,7 +87,7 @@ enum mu_status token_agree(EVP_PKEY *mine, EVP_PKEY *theirs, const char *algorit
     uint8_t info[OTHER_INFO_MAX];
     struct writer w = writer_into(info, sizeof(info));
 
-    write_field(&w, (struct bytes){(const uint8_t *)algorithm, strlen(algorithm)});
+    write_field(&w, text_view(algorithm));
     write_field(&w, apu);
     write_field(&w, apv);
     writer_be32(&w, (uint32_t)(8 * len));
@@ -96,8 +96,7 @@ enum mu_status token_agree(EVP_PKEY *mine, EVP_PKEY *theirs, const char *algorit
     MU_TRY(shared_secret(mine, theirs, &z, err));
     MU_TRY(secret_alloc(&key, len, err));
     MU_TRY(derive(secret_view(&z), (struct bytes){info, w.len}, &key, err));
-    *ret = key;
-    key = (struct secret){0};
+    *ret = MU_TAKE(key);
     return MU_OK;
 }
 
@@ -121,9 +120,8 @@ static void wrapping_free(struct wrapping *wrapping)
 static enum mu_status begin_header(const char *alg, json_object **ret, struct mu_error *err)
 {
     *ret = json_object_new_object();
-    if (!json_add(*ret, "alg", json_object_new_string(alg)) ||
-        !json_add(*ret, "enc", json_object_new_string(ENC)) ||
-        !json_add(*ret, "cty", json_object_new_string("JWT")))
+    if (!json_add_text(*ret, "alg", alg) || !json_add_text(*ret, "enc", ENC) ||
+        !json_add_text(*ret, "cty", "JWT"))
         return mu_oom(err);
     return MU_OK;
 }
@@ -280,7 +278,6 @@ enum mu_status token_decrypt(const char *token, EVP_PKEY *key, struct secret *re
     if (!unseal(&content_key, iv.data, part[0], buffer_view(&sealed), tag.data, content.data))
         return mu_fail(err, MU_REFUSE, "the token is not encrypted to this key, or was altered");
     content.len = sealed.len;
-    *ret = content;
-    content = (struct secret){0};
+    *ret = MU_TAKE(content);
     return MU_OK;
 }

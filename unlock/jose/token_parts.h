@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_ATTEST_TOKEN_PARTS_H
-#define MU_ATTEST_TOKEN_PARTS_H
+#ifndef MU_JOSE_TOKEN_PARTS_H
+#define MU_JOSE_TOKEN_PARTS_H
 
 #include "base/json.h"
 
@@ -12,7 +12,7 @@ enum mu_status token_split(const char *token, struct bytes *ret, size_t count,
 /* The header: a JSON object with no other members than these. */
 enum mu_status token_header(struct bytes part, const char *const *members, json_object **ret,
                             struct mu_error *err) MU_MUST_CHECK;
-/* The member must be there and be this text; or, if optional, may be missing. */
+/* The member must be exactly this text; an optional one may be missing. */
 enum mu_status token_header_is(json_object *header, const char *name, const char *value,
                                bool optional, struct mu_error *err) MU_MUST_CHECK;
 /* An object without white space, as base64url. */

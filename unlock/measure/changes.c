@@ -5,23 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "measure/predict.h"
-
 #define LINE_MAX_BYTES 99
 #define DESCRIPTION_MAX 1024
 #define DIGEST_DIGITS 16
 
-/* As many events of one PCR as are looked at: GRUB logs each command. */
+/* How many events of one PCR are examined: GRUB logs each command. */
 #define EVENTS_MAX 512
-/* As many extends as the search for added events may take; all of them for 64 events. */
+/* How many extends the search for added events may take: enough for a full search of 64 events. */
 #define EXTENDS_MAX ((size_t)64 * 64 * 64)
-/* As many changes of one PCR as are told. */
+/* How many changes of one PCR are reported. */
 #define TOLD_MAX 8
 
 /* The events of one PCR in one log. */
 struct history {
     enum hash_alg bank;
     size_t count;
+    size_t firmware; /* as many of them as are not from user space; these come last */
     size_t left_out; /* beyond EVENTS_MAX */
     size_t index[EVENTS_MAX];
     const struct event *event[EVENTS_MAX];
@@ -37,7 +36,7 @@ struct output {
     size_t told; /* changes of the present PCR */
 };
 
-/* One line, folded where it is too long, at spaces where there are some. */
+/* One line, folded if it is too long, at spaces if there are any. */
 static void say(struct output *output, const char *format, ...) MU_PRINTF(2, 3);
 
 static void say(struct output *output, const char *format, ...)
@@ -76,14 +75,14 @@ static void collect(const struct eventlog *log, enum hash_alg bank, unsigned pcr
                     struct history *ret)
 {
     *ret = (struct history){.bank = bank};
+    if (pcr == 0)
+        ret->start.bytes[hash_size(bank) - 1] = eventlog_pcr0_start(log);
     for (size_t i = 0; i < log->count; i++) {
         const struct event *event = &log->event[i];
-        uint8_t locality;
 
         ret->has_uki = ret->has_uki || (event->pcr == 11 && event->type == EV_IPL);
-        if (pcr == 0 && event_startup_locality(event, &locality))
-            ret->start.bytes[hash_size(bank) - 1] = locality;
-        if (!event_extends(event, pcr))
+        if (!event_extends(event, pcr) ||
+            (event->type == EV_USERSPACE && event_digest_of(event, bank) == NULL))
             continue;
         if (ret->count == EVENTS_MAX || event_digest_of(event, bank) == NULL) {
             ret->left_out++;
@@ -91,6 +90,7 @@ static void collect(const struct eventlog *log, enum hash_alg bank, unsigned pcr
         }
         ret->index[ret->count] = i;
         ret->event[ret->count++] = event;
+        ret->firmware += event->type != EV_USERSPACE;
     }
 }
 
@@ -140,7 +140,7 @@ static bool find_added(const struct history *history, const struct digest *wante
 /* What systemd-pcrphase extends after the firmware's log was closed. */
 static bool append_phase(struct history *history, size_t index)
 {
-    static const char text[] = PREDICT_PHASES;
+    static const char text[] = EVENTLOG_PHASES;
     const struct bytes word = {(const uint8_t *)text, strlen(text)};
     struct mu_error err = {0};
 
@@ -157,20 +157,30 @@ static bool append_phase(struct history *history, size_t index)
     return true;
 }
 
-/* Whether the events lead to the value, if need be together with the boot phase. */
+/* Whether the firmware's events lead to the value, if need be together with those of user space, as
+ * many as needed, or with the boot phase. The others are dropped from the history. */
 static bool leads_to(struct history *history, const struct eventlog *log, unsigned pcr,
                      const struct digest *value)
 {
-    struct digest replayed = history->start;
+    struct digest replayed = history->start, firmware;
+    size_t known = history->count;
 
+    history->count = history->firmware;
     if (!advance(history, &replayed, 0, history->count))
         return false;
+    firmware = replayed;
+    while (!same(history, &replayed, value) && history->count < known)
+        if (!advance(history, &replayed, history->count, history->count + 1))
+            return false;
+        else
+            history->count++;
     if (same(history, &replayed, value))
         return true;
+    history->count = history->firmware;
     if (pcr != 11 || !append_phase(history, log->count))
         return false;
-    if (advance(history, &replayed, history->count - 1, history->count) &&
-        same(history, &replayed, value))
+    if (advance(history, &firmware, history->count - 1, history->count) &&
+        same(history, &firmware, value))
         return true;
     history->count--;
     return false;
@@ -238,7 +248,7 @@ static void digest_text(const struct history *history, size_t i, char to[static 
                to);
 }
 
-/* False when enough was told of this PCR; says so once. */
+/* False if enough was reported about this PCR; says so once. */
 static bool tell_one_more(struct output *output)
 {
     output->told++;
@@ -262,6 +272,8 @@ static void say_event(struct output *output, const char *what, const struct hist
     image_label(history, i, description, label, sizeof(label));
     if (event == &history->phase)
         say(output, "  %s: boot phase %s", what, description);
+    else if (event->type == EV_USERSPACE)
+        say(output, "  %s: user space: %s (%s...)", what, description, digest);
     else if (event->pcr == 12 && event->type == EV_IPL)
         say(output, "  %s: command line was handed in from outside: %s", what, description);
     else if (is_image(event))
@@ -284,7 +296,7 @@ static bool same_event(const struct history *a, size_t i, const struct history *
                   hash_size(a->bank)) == 0;
 }
 
-/* One event in another's place: what it is about in words, where both are about the same. */
+/* One event in the place of another: described in words, if both are about the same thing. */
 static void say_changed(struct output *output, const struct history *now, size_t i,
                         const struct history *then, size_t k)
 {
@@ -320,7 +332,7 @@ static void say_changed(struct output *output, const struct history *now, size_t
     }
 }
 
-/* Where event i of `a` comes in `b`, from k on; b->count if it does not. */
+/* The index in `b`, from k on, of event i of `a`; b->count if there is none. */
 static size_t find_event(const struct history *a, size_t i, const struct history *b, size_t k)
 {
     while (k < b->count && !same_event(a, i, b, k))
@@ -355,12 +367,12 @@ static void compare_histories(struct output *output, const struct history *now,
     say_events(output, "new", now, i, now->count);
 }
 
-/* Never another than it should be, or told by what stands next to it. */
+/* False for an event that never differs, or that the event next to it reports. */
 static bool is_suspect(const struct history *history, size_t i)
 {
     const struct event *event = history->event[i];
     const struct event *next = i + 1 < history->count ? history->event[i + 1] : NULL;
-    const struct bytes boot_option = {(const uint8_t *)PREDICT_ACTION, strlen(PREDICT_ACTION)};
+    const struct bytes boot_option = text_view(EVENTLOG_BOOT_ACTION);
 
     if (event->type == EV_SEPARATOR ||
         (event->type == EV_EFI_ACTION && bytes_equal(event->data, boot_option)))

@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "measure/devicepath.h"
 #include "measure/eventlog.h"
-#include "measure/secureboot.h"
-#include "measure/text.h"
+#include "measure/signature_list.h"
 
 /* A describer appends to the text and returns false if the data is not what the type promises. */
 typedef bool describer(struct text *text, const struct event *event);
@@ -14,6 +14,12 @@ typedef bool describer(struct text *text, const struct event *event);
 static bool describe_guess(struct text *text, const struct event *event)
 {
     text_guess(text, event->data);
+    return true;
+}
+
+static bool describe_utf8(struct text *text, const struct event *event)
+{
+    text_utf8(text, event->data);
     return true;
 }
 
@@ -143,7 +149,7 @@ static bool describe_variable(struct text *text, const struct event *event)
         text_hex(text, data);
     else if (name_is(name, "SbatLevel"))
         text_guess(text, data);
-    else if (!secureboot_describe_entry(text, data) && !secureboot_describe(text, data))
+    else if (!signature_list_describe_entry(text, data) && !signature_list_describe(text, data))
         text_printf(text, "%zu bytes", data.len);
     return true;
 }
@@ -291,12 +297,13 @@ static const struct {
     {0x8000000b, "EV_EFI_HANDOFF_TABLES2", describe_tables2},
     {0x8000000c, "EV_EFI_VARIABLE_BOOT2", describe_variable},
     {0x8000000d, "EV_EFI_GPT_EVENT2", describe_gpt},
-    {0x80000010, "EV_EFI_HCRTM_EVENT", describe_guess},
+    {EV_EFI_HCRTM_EVENT, "EV_EFI_HCRTM_EVENT", describe_guess},
     {0x800000e0, "EV_EFI_VARIABLE_AUTHORITY", describe_variable},
     {0x800000e1, "EV_EFI_SPDM_FIRMWARE_BLOB", describe_guess},
     {0x800000e2, "EV_EFI_SPDM_FIRMWARE_CONFIG", describe_guess},
     {0x800000e3, "EV_EFI_SPDM_DEVICE_POLICY", describe_variable},
     {0x800000e4, "EV_EFI_SPDM_DEVICE_AUTHORITY", describe_variable},
+    {EV_USERSPACE, "user space", describe_utf8},
 };
 
 #define TYPES (sizeof(types) / sizeof(types[0]))

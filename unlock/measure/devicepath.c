@@ -56,7 +56,7 @@ static void mac(struct text *text, struct reader *r)
 static void uri(struct text *text, struct reader *r)
 {
     text_printf(text, "Uri(");
-    text_ascii(text, reader_take(r, reader_left(r)));
+    text_utf8(text, reader_take(r, reader_left(r)));
     text_printf(text, ")");
 }
 

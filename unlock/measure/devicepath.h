@@ -2,7 +2,7 @@
 #ifndef MU_MEASURE_DEVICEPATH_H
 #define MU_MEASURE_DEVICEPATH_H
 
-#include "measure/text.h"
+#include "base/text.h"
 
 /* UEFI 2.10, 10.6: the text of a device path; node types that are not known, and what is malformed,
  * as Path(type,subtype,hex). */

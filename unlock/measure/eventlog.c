@@ -184,14 +184,14 @@ enum mu_status eventlog_parse(struct bytes log, struct eventlog *ret, struct mu_
     if (parsed.event == NULL)
         return mu_oom(err);
     MU_TRY(parse_events(&parsed, err));
-    *ret = parsed;
-    parsed = (struct eventlog){0};
+    *ret = MU_TAKE(parsed);
     return MU_OK;
 }
 
 void eventlog_free(struct eventlog *log)
 {
     buffer_free(&log->raw);
+    buffer_free(&log->userspace);
     free(log->event);
     *log = (struct eventlog){0};
 }
@@ -221,12 +221,19 @@ bool event_startup_locality(const struct event *event, uint8_t *ret)
     return true;
 }
 
-/* TPM2_Startup came before all that the log tells, wherever firmware wrote it down. */
-static void begin_pcr0(const struct eventlog *log, struct digest *pcr0, size_t size)
+/* Both came before all that the log tells, wherever firmware wrote it down. TPM 2.0 Library, Part
+ * 1, "H-CRTM before TPM2_Startup": PCR 0 begins with 4 then, and TPM2_Startup leaves it as it is.
+ */
+uint8_t eventlog_pcr0_start(const struct eventlog *log)
 {
-    for (size_t i = 0; i < log->count; i++)
-        if (event_startup_locality(&log->event[i], &pcr0->bytes[size - 1]))
-            return;
+    uint8_t locality = 0;
+
+    for (size_t i = log->count; i-- > 0;) {
+        if (log->event[i].type == EV_EFI_HCRTM_EVENT && log->event[i].pcr == 0)
+            return 4;
+        (void)event_startup_locality(&log->event[i], &locality);
+    }
+    return locality;
 }
 
 enum mu_status eventlog_replay(const struct eventlog *log, enum hash_alg bank,
@@ -239,7 +246,7 @@ enum mu_status eventlog_replay(const struct eventlog *log, enum hash_alg bank,
 
     if (size == 0)
         return mu_fail(err, MU_CONFIG, "event log: no such bank");
-    begin_pcr0(log, &values.value[0], size);
+    values.value[0].bytes[size - 1] = eventlog_pcr0_start(log);
     for (size_t i = 0; i < log->count; i++) {
         const struct event *event = &log->event[i];
         const uint8_t *digest = event_digest_of(event, bank);

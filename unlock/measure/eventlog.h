@@ -4,10 +4,15 @@
 
 #include "tpm/tpm.h"
 
+/* PCR 11 as measured-unlock finds it: after systemd-pcrphase-initrd.service, which its unit waits
+ * for. */
+#define EVENTLOG_PHASES "enter-initrd"
+/* PFP 3.3.4.5: the first event of PCR 4 */
+#define EVENTLOG_BOOT_ACTION "Calling EFI Application from Boot Option"
+
 /* TCG PC Client Platform Firmware Profile 1.05/1.06, 10.2: TCG_PCClientPCREvent (SHA-1) and
  * TCG_PCR_EVENT2 (crypto-agile) logs. */
 
-#define EVENTLOG_DEFAULT_PATH "/sys/kernel/security/tpm0/binary_bios_measurements"
 #define EVENTLOG_MAX_BYTES (4u << 20)
 #define EVENT_DIGESTS_MAX TPM_BANKS_MAX
 
@@ -20,7 +25,10 @@
 #define EV_EFI_BOOT_SERVICES_APPLICATION 0x80000003
 #define EV_EFI_RUNTIME_SERVICES_DRIVER 0x80000005
 #define EV_EFI_ACTION 0x80000007
+#define EV_EFI_HCRTM_EVENT 0x80000010
 #define EV_EFI_VARIABLE_AUTHORITY 0x800000e0
+/* Not of a firmware's log: see userlog.h. */
+#define EV_USERSPACE 0xfffffffe
 
 struct event_digest {
     uint16_t alg;
@@ -36,7 +44,9 @@ struct event {
 };
 struct eventlog {
     bool crypto_agile;
-    struct buffer raw; /* what the views above point into */
+    struct buffer raw;       /* what the views above point into */
+    struct buffer userspace; /* the same for the events that userlog_append added; it is called once
+                                at most */
     size_t count;
     struct event *event;
 };
@@ -56,12 +66,14 @@ void event_describe(const struct event *event, char *to, size_t len);
 bool event_extends(const struct event *event, unsigned pcr);
 /* The event's digest in a bank; NULL if it has none. */
 const uint8_t *event_digest_of(const struct event *event, enum hash_alg bank);
-/* True for the StartupLocality event; *ret is then what PCR 0 begins with. */
+/* True for the StartupLocality event; *ret is then the locality. */
 bool event_startup_locality(const struct event *event, uint8_t *ret);
+/* The last byte of what PCR 0 begins with: 4 after an H-CRTM, else the locality of TPM2_Startup. */
+uint8_t eventlog_pcr0_start(const struct eventlog *log);
 
-/* The PCR values the log leads to in one bank, honouring EV_NO_ACTION and the StartupLocality
- * event. ret->mask has the PCRs that the log extends, but for those with an event that has no
- * digest of that bank. MU_CONFIG if that is all of them. */
+/* The PCR values the log leads to in one bank, honouring EV_NO_ACTION and what PCR 0 begins with.
+ * ret->mask has the PCRs that the log extends, except those with an event that has no digest of
+ * that bank. MU_CONFIG if no PCR is left. */
 enum mu_status eventlog_replay(const struct eventlog *log, enum hash_alg bank,
                                struct pcr_values *ret, struct mu_error *err) MU_MUST_CHECK;
 

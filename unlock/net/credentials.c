@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "release/credentials.h"
-#include "release/http.h"
+#include "net/credentials.h"
+#include "net/http.h"
 
 void aws_credentials_free(struct aws_credentials *credentials)
 {
@@ -35,8 +35,7 @@ enum mu_status aws_credentials_make(const struct credentials_text *text, enum mu
     if (text->session_token != NULL)
         MU_TRY(copy_text(&made.session_token, "session token", text->session_token, 8192, status,
                          err));
-    *ret = made;
-    made = (struct aws_credentials){0};
+    *ret = MU_TAKE(made);
     return MU_OK;
 }
 

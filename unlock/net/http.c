@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "release/http.h"
+#include "net/http.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -12,6 +12,8 @@
 
 #include "base/names.h"
 #include "base/secret.h"
+#include "base/text.h"
+#include "base/time.h"
 
 #define CANCEL_POLL_MS 50
 
@@ -52,8 +54,7 @@ enum mu_status http_open(const char *ca_file, struct http **ret, struct mu_error
     http->body = malloc(HTTP_BODY_MAX + 1);
     if (http->multi == NULL || http->easy == NULL || http->body == NULL)
         return mu_oom(err);
-    *ret = http;
-    http = NULL;
+    *ret = MU_TAKE(http);
     return MU_OK;
 }
 
@@ -135,10 +136,8 @@ static enum mu_status header_add(struct curl_slist **list, const struct http_hea
     MU_CLEANUP(wiped_free) char *line = NULL;
     char prefix[64];
 
-    for (size_t i = 0; i < header->value.len; i++) {
-        if (header->value.data[i] < ' ' || header->value.data[i] > '~')
-            return mu_fail(err, MU_INTERNAL, "header %s: not printable", header->name);
-    }
+    if (!text_is_printable(header->value))
+        return mu_fail(err, MU_INTERNAL, "header %s: not printable", header->name);
     (void)snprintf(prefix, sizeof(prefix), "%s: ", header->name);
     line = text_of(prefix, header->value);
     return line != NULL && list_append(list, line) ? MU_OK : mu_oom(err);
@@ -251,7 +250,7 @@ static CURLcode set_options(struct http *http, const struct http_request *reques
 }
 
 /* As curl_easy_perform, which would look at a request to stop once a second only. */
-static CURLcode run(struct http *http)
+static CURLcode http_run(struct http *http)
 {
     int running = 1, left;
     CURLMsg *message;
@@ -320,13 +319,27 @@ static const char *certificate_hint(CURL *easy)
     }
 }
 
+/* This libcurl is built without texts for its errors, but the system has a text for why no server
+ * answered. */
+static const char *reason(const struct http *http, CURLcode rc, char *to, size_t cap)
+{
+    const char *text = http->message[0] != '\0' ? http->message : curl_easy_strerror(rc);
+    const char *colon = strrchr(text, ':');
+    long number = 0;
+
+    if (rc != CURLE_COULDNT_CONNECT || colon == NULL ||
+        curl_easy_getinfo(http->easy, CURLINFO_OS_ERRNO, &number) != CURLE_OK || number <= 0)
+        return text;
+    (void)snprintf(to, cap, "%.*s: %s", (int)(colon - text), text, strerror((int)number));
+    return to;
+}
+
 static enum mu_status fail_curl(struct http *http, const char *url, CURLcode rc,
                                 struct mu_error *err)
 {
-    const char *text = http->message[0] != '\0' ? http->message : curl_easy_strerror(rc);
-    char now[32] = "";
-    time_t clock = time(NULL);
-    struct tm tm;
+    char words[CURL_ERROR_SIZE + 64];
+    const char *text = reason(http, rc, words, sizeof(words));
+    char now[TIME_TEXT];
 
     if (http->overflow)
         return mu_fail(err, MU_REFUSE, "%s: the answer has more than %d bytes", url, HTTP_BODY_MAX);
@@ -336,8 +349,7 @@ static enum mu_status fail_curl(struct http *http, const char *url, CURLcode rc,
         return mu_fail(err, MU_CONFIG, "CA file %s: %s", http->ca_file, text);
     if (rc != CURLE_PEER_FAILED_VERIFICATION || http->ca_file == NULL)
         return mu_fail(err, class_of(rc), "%s: %s", url, text);
-    if (gmtime_r(&clock, &tm) != NULL)
-        (void)strftime(now, sizeof(now), "%FT%TZ", &tm);
+    (void)time_text_now(now);
     return mu_fail(err, MU_REFUSE,
                    "%s: the server's certificate does not verify with %s at %s: %s%s", url,
                    http->ca_file, now, text, certificate_hint(http->easy));
@@ -379,7 +391,7 @@ enum mu_status http_perform(struct http *http, const struct http_request *reques
     MU_TRY(headers_of(request, &headers, err));
     rc = set_options(http, request, headers);
     if (rc == CURLE_OK) {
-        rc = run(http);
+        rc = http_run(http);
         (void)curl_multi_remove_handle(http->multi, http->easy);
     }
     if (rc == CURLE_OK)
@@ -392,11 +404,5 @@ enum mu_status http_perform(struct http *http, const struct http_request *reques
 
 bool http_token_ok(struct bytes text, size_t min, size_t max)
 {
-    if (text.len < min || text.len > max)
-        return false;
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] <= ' ' || text.data[i] > '~')
-            return false;
-    }
-    return true;
+    return text.len >= min && text.len <= max && text_is_word(text);
 }

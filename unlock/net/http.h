@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_RELEASE_HTTP_H
-#define MU_RELEASE_HTTP_H
+#ifndef MU_NET_HTTP_H
+#define MU_NET_HTTP_H
 
 #include <time.h>
 
@@ -8,14 +8,12 @@
 #include "base/clock.h"
 
 /* HTTP/1.1 over one connection that is kept open, used by one thread at a time. No redirects, no
- * proxies, nothing from the environment; with a CA file https alone, without one http alone. */
+ * proxies, nothing from the environment; With a CA file only https, without one only http. */
 struct http;
 
 #define HTTP_BODY_MAX 65536
-/* The longest pause before trying again where nobody answered: the link may come up at any moment. */
-#define HTTP_NO_ANSWER_PAUSE_MS 50
 
-/* ca_file NULL: plain http. It is borrowed. */
+/* ca_file is borrowed; NULL: plain http. */
 enum mu_status http_open(const char *ca_file, struct http **ret,
                          struct mu_error *err) MU_MUST_CHECK;
 void http_close(struct http **http);
@@ -35,7 +33,7 @@ struct http_request {
     const char *sigv4;
     struct bytes access_key_id, secret_access_key;
     unsigned connect_ms, total_ms; /* limits, besides the deadline */
-    struct deadline deadline;      /* its stop ends what is going on within a tenth of a second */
+    struct deadline deadline;      /* its stop ends a transfer within a tenth of a second */
 };
 
 /* Valid until the next request; the memory is wiped. */

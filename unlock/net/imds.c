@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "release/imds.h"
+#include "net/imds.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
 
+#include "base/json.h"
+#include "base/retry.h"
 #include "base/trace.h"
-#include "release/credentials.h"
-#include "release/http.h"
+#include "net/credentials.h"
+#include "net/http.h"
 
 #define TOKEN_TTL "300" /* seconds */
 #define TOKEN_MAX 1024
@@ -17,12 +19,13 @@
 #define FORBIDDEN_MAX 5
 #define URL_MAX 512
 
+static const struct retry_policy policy = {
+    .first_ms = 20, .longest_ms = 1000, .unanswered_ms = RETRY_UNANSWERED_MS};
+
 struct imds {
     struct http *http;
     const char *base;
-    struct deadline deadline;
-    unsigned attempt;
-    bool answered;  /* the last request, if only with an error */
+    struct retry retry;
     uint64_t start; /* 0 once there was a first answer */
     unsigned forbidden;
     uint8_t token[TOKEN_MAX];
@@ -39,7 +42,7 @@ static void imds_wipe(struct imds *imds)
  * after a second. */
 static unsigned connect_limit_ms(const struct imds *imds)
 {
-    unsigned limit_ms = 250 * (imds->attempt + 1);
+    unsigned limit_ms = 250 * (imds->retry.attempt + 1);
 
     return limit_ms < 2000 ? limit_ms : 2000;
 }
@@ -55,16 +58,16 @@ static enum mu_status request(struct imds *imds, const char *method, const char 
         .header = {*header},
         .connect_ms = connect_limit_ms(imds),
         .total_ms = 5000,
-        .deadline = imds->deadline,
+        .deadline = imds->retry.deadline,
     };
 
     if ((size_t)snprintf(url, sizeof(url), "%s%s", imds->base, path) >= sizeof(url))
         return mu_fail(err, MU_CONFIG, "the IMDS address is too long");
-    imds->answered = false;
+    imds->retry.unanswered = true;
     MU_TRY(http_perform(imds->http, &r, ret, err));
-    imds->answered = true;
+    imds->retry.unanswered = false;
     if (imds->start != 0)
-        trace_step("network", imds->start);
+        (void)trace_step("network", imds->start, MU_OK);
     imds->start = 0;
     return MU_OK;
 }
@@ -195,21 +198,20 @@ static enum mu_status retried(const char *base, struct deadline deadline,
                               void *ret, struct mu_error *err)
 {
     MU_CLEANUP(imds_wipe)
-    struct imds imds = {.base = base, .deadline = deadline, .start = now_us()};
+    struct imds imds = {.base = base,
+                        .retry = {.policy = &policy, .deadline = deadline, .tell = err},
+                        .start = clock_now_us()};
     enum mu_status status;
 
     if (strncmp(base, "http://", 7) != 0)
         return mu_fail(err, MU_CONFIG, "imds: '%s' does not begin with http://", base);
     MU_TRY(http_open(NULL, &imds.http, err));
-    for (;; imds.attempt++) {
+    do {
         status = imds.token_len == 0 ? get_token(&imds, err) : MU_OK;
         if (status == MU_OK)
             status = fetch(&imds, ret, err);
-        if (status != MU_RETRY ||
-            !backoff_sleep(imds.attempt, 20, imds.answered ? 1000 : HTTP_NO_ANSWER_PAUSE_MS,
-                           deadline))
-            return status;
-    }
+    } while (retry_after(&imds.retry, status));
+    return status;
 }
 
 enum mu_status aws_credentials_from_imds(const char *base, struct deadline deadline,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "release/service.h"
+#include "net/service.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +44,7 @@ enum mu_status service_open(const char *what, const char *address, const char *c
     service->address = address;
     service->deadline = deadline;
     MU_TRY(http_open(ca_file, &service->http, err));
-    *ret = service;
-    service = NULL;
+    *ret = MU_TAKE(service);
     return MU_OK;
 }
 

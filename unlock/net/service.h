@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_RELEASE_SERVICE_H
-#define MU_RELEASE_SERVICE_H
+#ifndef MU_NET_SERVICE_H
+#define MU_NET_SERVICE_H
 
-#include "release/http.h"
+#include "net/http.h"
 
 #define SERVICE_URL_MAX 512
 
 /* One server, a Vault or a verifier: its address and the connection to it. Each call is one
  * attempt. */
 struct service;
-/* address: https:// and what stands before /v1/; borrowed, as the CA file. MU_CONFIG. */
+/* address: https:// and all that comes before /v1/. The address and the CA file are borrowed.
+ * MU_CONFIG. */
 enum mu_status service_open(const char *what, const char *address, const char *ca_file,
                             struct deadline deadline, struct service **ret,
                             struct mu_error *err) MU_MUST_CHECK;
@@ -21,8 +22,7 @@ enum mu_status service_call(struct service *service, const struct http_request *
                             struct mu_error *err) MU_MUST_CHECK;
 /* "https://host" and an optional port and path, with no slash at the end. */
 bool service_address_ok(const char *address);
-/* False if the last call failed for want of an answer of any kind: the link may come up any moment.
- */
+/* False if the last call got no answer of any kind: the link may come up at any moment. */
 bool service_answered(const struct service *service);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "ctl/policy_arn.h"
+#include "policy/arn.h"
 
 #include <stdbool.h>
 #include <string.h>
 
 #include "ctl/ctl.h"
-#include "ctl/policy.h"
+#include "policy/policy.h"
 
 #define DIGITS "0123456789"
 #define HEX_LOWER DIGITS "abcdef"
@@ -87,10 +87,10 @@ enum mu_status policy_check_apart(const struct policy_names *a, const char *opti
     for (size_t i = 0; i < a->count; i++)
         for (size_t k = 0; k < b->count; k++)
             if (strcmp(a->name[i], b->name[k]) == 0)
-                return mu_fail(err, MU_USAGE,
-                               "%s is both %s and %s: whoever uses the key must not "
-                               "have other rights over it",
-                               a->name[i], option_a, option_b);
+                return mu_fail(
+                    err, MU_USAGE,
+                    "%s is both %s and %s: the user of the key must not have other rights over it",
+                    a->name[i], option_a, option_b);
     return MU_OK;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_CTL_POLICY_ARN_H
-#define MU_CTL_POLICY_ARN_H
+#ifndef MU_POLICY_ARN_H
+#define MU_POLICY_ARN_H
 
 #include "base/error.h"
 #include <stddef.h>
@@ -23,7 +23,7 @@ enum mu_status policy_add_uuid(struct policy_names *names, const char *text,
                                struct mu_error *err) MU_MUST_CHECK;
 enum mu_status policy_add_hex(struct policy_names *names, const char *text, size_t digits,
                               struct mu_error *err) MU_MUST_CHECK;
-/* No name is in both. */
+/* MU_USAGE if a name is in both. */
 enum mu_status policy_check_apart(const struct policy_names *a, const char *option_a,
                                   const struct policy_names *b, const char *option_b,
                                   struct mu_error *err) MU_MUST_CHECK;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/defaults.h"
 #include "ctl/ctl.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "ctl/policy.h"
-#include "ctl/policy_arn.h"
 #include "measure/baseline.h"
+#include "policy/arn.h"
+#include "policy/format.h"
+#include "policy/policy.h"
 #include "volume/record.h"
 
 #define BASELINES_MAX 16
@@ -32,6 +34,9 @@ static const char help[] =
     "  --data-volumes         the instances may also make volumes of their own on blank devices\n"
     "                         ('create = blank'): GenerateDataKey, on the same conditions\n"
     "  --fence-pcr N          the fence PCR of the image's configuration (default 15)\n"
+    "  --format FORMAT        json (the policy, default); a KMS key that has it, for "
+    "cloudformation\n"
+    "                         or terraform (JSON both)\n"
     "  -o, --output FILE      default standard output\n"
     "\n"
     "Example: muctl policy kms --baseline complete.json --principal "
@@ -61,22 +66,8 @@ struct request {
     size_t baselines;
     bool data_volumes;
     unsigned fence_pcr;
-    const char *output;
+    const char *format, *output;
 };
-
-/* Takes `value` over, also when it fails; NULL is out of memory. */
-static bool put(json_object *object, const char *name, json_object *value)
-{
-    if (value != NULL && json_object_object_add(object, name, value) == 0)
-        return true;
-    (void)json_object_put(value);
-    return false;
-}
-
-static bool put_text(json_object *object, const char *name, const char *text)
-{
-    return put(object, name, json_object_new_string(text));
-}
 
 /* One value as it is, more as an array. */
 static bool put_texts(json_object *object, const char *name, const char *const *texts, size_t count)
@@ -84,18 +75,15 @@ static bool put_texts(json_object *object, const char *name, const char *const *
     json_object *array;
 
     if (count == 1)
-        return put_text(object, name, texts[0]);
+        return json_add_text(object, name, texts[0]);
     array = json_object_new_array();
     for (size_t i = 0; array != NULL && i < count; i++) {
-        json_object *text = json_object_new_string(texts[i]);
-
-        if (text == NULL || json_object_array_add(array, text) != 0) {
-            (void)json_object_put(text);
-            (void)json_object_put(array);
+        if (!json_append(array, json_object_new_string(texts[i]))) {
+            json_free(&array);
             return false;
         }
     }
-    return put(object, name, array);
+    return json_add(object, name, array);
 }
 
 /* A new member object, borrowed; NULL is out of memory. */
@@ -103,7 +91,7 @@ static json_object *put_object(json_object *object, const char *name)
 {
     json_object *member = json_object_new_object();
 
-    return put(object, name, member) ? member : NULL;
+    return json_add(object, name, member) ? member : NULL;
 }
 
 /* A statement without Condition at the end of the list; NULL `who` is everybody. */
@@ -114,45 +102,45 @@ static json_object *add_statement(json_object *list, const char *sid, const char
     json_object *statement = json_object_new_object();
     json_object *principal;
 
-    if (statement == NULL || json_object_array_add(list, statement) != 0) {
-        (void)json_object_put(statement);
+    if (!json_append(list, statement))
         return NULL;
-    }
-    if (!put_text(statement, "Sid", sid) || !put_text(statement, "Effect", effect))
+    if (!json_add_text(statement, "Sid", sid) || !json_add_text(statement, "Effect", effect))
         return NULL;
     if (who == NULL) {
-        if (!put_text(statement, "Principal", "*"))
+        if (!json_add_text(statement, "Principal", "*"))
             return NULL;
     } else {
         principal = put_object(statement, "Principal");
         if (principal == NULL || !put_texts(principal, "AWS", who->name, who->count))
             return NULL;
     }
-    if (!put_texts(statement, "Action", actions, count) || !put_text(statement, "Resource", "*"))
+    if (!put_texts(statement, "Action", actions, count) ||
+        !json_add_text(statement, "Resource", "*"))
         return NULL;
     return statement;
 }
 
 /* The names that measured-unlock sends, no others, and the values that are known. Condition keys
- * ignore case, the values of EncryptionContextKeys do not. What an instance had made says so, and
- * what volume that is nobody knows before. */
+ * ignore case, the values of EncryptionContextKeys do not. A ciphertext that an instance had made
+ * says so; its volume cannot be known in advance. */
 static bool put_context(json_object *equals, json_object *condition, const struct request *q,
                         bool by_instance)
 {
-    static const char *const names[] = {"volume-uuid", "volume-identity", "made-by"};
+    static const char *const names[] = {"volume-uuid", "volume-identity", "volume-name",
+                                        "volume-geometry", "made-by"};
     const struct policy_names *const values[] = {&q->uuids, &q->identities};
     json_object *all = put_object(condition, "ForAllValues:StringEquals");
     json_object *null = put_object(condition, "Null");
     char key[64];
 
-    if (all == NULL || null == NULL || !put_texts(all, CONTEXT_KEYS, names, by_instance ? 3 : 2) ||
-        !put_text(null, CONTEXT_KEYS, "false") ||
-        (by_instance && !put_text(equals, CONTEXT_KEY "made-by", "instance")))
+    if (all == NULL || null == NULL || !put_texts(all, CONTEXT_KEYS, names, by_instance ? 5 : 2) ||
+        !json_add_text(null, CONTEXT_KEYS, "false") ||
+        (by_instance && !json_add_text(equals, CONTEXT_KEY "made-by", "instance")))
         return false;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < (by_instance ? 4 : 2); i++) {
         (void)snprintf(key, sizeof(key), CONTEXT_KEY "%s", names[i]);
         if (by_instance || values[i]->count == 0
-                ? !put_text(null, key, "false")
+                ? !json_add_text(null, key, "false")
                 : !put_texts(equals, key, values[i]->name, values[i]->count))
             return false;
     }
@@ -238,7 +226,7 @@ static bool add_deny(json_object *list, const struct request *q)
     char key[64];
 
     (void)snprintf(key, sizeof(key), PCR_KEY "%u", pcr);
-    return null != NULL && put_text(null, key, "true");
+    return null != NULL && json_add_text(null, key, "true");
 }
 
 /* IAM takes each key of a condition by itself: with several values for two PCRs, the old PCR 4
@@ -276,8 +264,9 @@ static bool add_releases(json_object *list, const struct request *q, bool by_ins
     return true;
 }
 
-/* Volumes of their own, and that nobody else ever makes one for them, whatever is added to the
- * policy later: a ciphertext with made-by comes from GenerateDataKey alone. */
+/* Allows instances to make volumes of their own, and denies everybody else to make one for them,
+ * whatever is added to the policy later: a ciphertext with made-by comes from GenerateDataKey
+ * alone. */
 static bool add_data_volumes(json_object *list, const struct request *q)
 {
     static const char *const encrypt[] = {"kms:Encrypt"};
@@ -288,7 +277,7 @@ static bool add_data_volumes(json_object *list, const struct request *q)
     statement = add_statement(list, "RefuseForgedVolumes", "Deny", NULL, encrypt, 1);
     condition = statement != NULL ? put_object(statement, "Condition") : NULL;
     null = condition != NULL ? put_object(condition, "Null") : NULL;
-    return null != NULL && put_text(null, CONTEXT_KEY "made-by", "false") &&
+    return null != NULL && json_add_text(null, CONTEXT_KEY "made-by", "false") &&
            add_releases(list, q, true, "MakeAndReleaseDataVolumes");
 }
 
@@ -297,19 +286,18 @@ static enum mu_status make_policy(const struct request *q, json_object **ret, st
     MU_CLEANUP(json_free) json_object *policy = json_object_new_object();
     json_object *list = json_object_new_array();
 
-    if (policy == NULL || !put_text(policy, "Version", "2012-10-17") ||
-        !put_text(policy, "Id", "measured-unlock")) {
+    if (policy == NULL || !json_add_text(policy, "Version", "2012-10-17") ||
+        !json_add_text(policy, "Id", "measured-unlock")) {
         json_free(&list);
         return mu_oom(err);
     }
-    if (!put(policy, "Statement", list) ||
+    if (!json_add(policy, "Statement", list) ||
         add_statement(list, "AdministerWithoutUse", "Allow", &q->admins, administration,
                       sizeof(administration) / sizeof(administration[0])) == NULL ||
         !add_builder(list, q) || !add_releases(list, q, false, "ReleaseToMeasuredBoot") ||
         !add_data_volumes(list, q) || !add_deny(list, q))
         return mu_oom(err);
-    *ret = policy;
-    policy = NULL;
+    *ret = MU_TAKE(policy);
     return MU_OK;
 }
 
@@ -357,6 +345,9 @@ static enum mu_status take_option(struct request *q, struct policy_names *baseli
     case 'd':
         q->data_volumes = true;
         return MU_OK;
+    case 'F':
+        q->format = optarg;
+        return MU_OK;
     case 'f':
         return policy_fence_pcr(optarg, &q->fence_pcr, err);
     default:
@@ -365,24 +356,30 @@ static enum mu_status take_option(struct request *q, struct policy_names *baseli
     }
 }
 
-static enum mu_status parse(int argc, char **argv, struct request *q, struct mu_error *err)
+static enum mu_status policy_kms_parse(int argc, char **argv, struct request *q,
+                                       struct mu_error *err)
 {
-    static const struct option options[] = {
-        {"baseline", required_argument, NULL, 'b'},    {"principal", required_argument, NULL, 'p'},
-        {"admin", required_argument, NULL, 'a'},       {"builder", required_argument, NULL, 'e'},
-        {"volume-uuid", required_argument, NULL, 'u'}, {"context", required_argument, NULL, 'c'},
-        {"data-volumes", no_argument, NULL, 'd'},      {"fence-pcr", required_argument, NULL, 'f'},
-        {"output", required_argument, NULL, 'o'},      {0}};
+    static const struct option options[] = {{"baseline", required_argument, NULL, 'b'},
+                                            {"principal", required_argument, NULL, 'p'},
+                                            {"admin", required_argument, NULL, 'a'},
+                                            {"builder", required_argument, NULL, 'e'},
+                                            {"volume-uuid", required_argument, NULL, 'u'},
+                                            {"context", required_argument, NULL, 'c'},
+                                            {"data-volumes", no_argument, NULL, 'd'},
+                                            {"fence-pcr", required_argument, NULL, 'f'},
+                                            {"format", required_argument, NULL, 'F'},
+                                            {"output", required_argument, NULL, 'o'},
+                                            {0}};
     struct policy_names baselines = {0};
     int option;
 
     for (;;) {
-        MU_TRY(ctl_next_option(argc, argv, options, &option, err));
+        MU_TRY(cli_next_option(argc, argv, options, &option, err));
         if (option < 0)
             break;
         MU_TRY(take_option(q, &baselines, option, err));
     }
-    MU_TRY(ctl_operands(argc, 0, 0, err));
+    MU_TRY(cli_operands(argc, 0, 0, err));
     if (q->admins.count == 0)
         return mu_fail(err, MU_USAGE, "--admin is needed, or nobody can ever change the policy");
     if ((baselines.count == 0) != (q->principals.count == 0))
@@ -396,14 +393,22 @@ static enum mu_status parse(int argc, char **argv, struct request *q, struct mu_
     return load_baselines(&baselines, q, err);
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status policy_kms_run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *policy = NULL;
-    struct request q = {.fence_pcr = POLICY_FENCE_PCR, .output = "-"};
+    struct request q = {.fence_pcr = FENCE_DEFAULT, .format = "json", .output = "-"};
 
-    MU_TRY(parse(argc, argv, &q, err));
+    MU_TRY(policy_kms_parse(argc, argv, &q, err));
     MU_TRY(make_policy(&q, &policy, err));
-    return ctl_print_json(q.output, policy, err);
+    if (strlen(json_object_to_json_string_ext(
+            policy, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+                        JSON_C_TO_STRING_NOSLASHESCAPE)) > POLICY_MAX_BYTES)
+        return mu_fail(err, MU_CONFIG,
+                       "the policy has more than the %d bytes that KMS takes: give fewer baselines "
+                       "(take old ones out), or fewer roles",
+                       POLICY_MAX_BYTES);
+    MU_TRY(policy_format(q.format, &policy, err));
+    return cli_print_json(q.output, policy, err);
 }
 
 const struct verb verb_policy_kms = {
@@ -411,5 +416,5 @@ const struct verb verb_policy_kms = {
     .synopsis = "--baseline FILE... --principal ARN... --admin ARN... [OPTION...]",
     .summary = "a KMS key policy that is safe as it stands",
     .help = help,
-    .run = run,
+    .run = policy_kms_run,
 };

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/defaults.h"
 #include "ctl/ctl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/file.h"
-#include "ctl/policy.h"
+#include "policy/policy.h"
 
 static const char help[] =
     "Names each statement of a KMS key policy that defeats attestation, and the fix.\n"
@@ -13,6 +13,8 @@ static const char help[] =
     "FILE is a policy, or what 'aws kms get-key-policy' prints.\n"
     "\n"
     "  --fence-pcr N  the fence PCR of the image's configuration (default 15)\n"
+    "  --without-pcr LIST\n"
+    "                 these of 2, 3, 13 and 14 are left out of the baselines knowingly\n"
     "  --json         report {\"ok\", \"findings\": [{\"rule\", \"statement\", \"detail\", "
     "\"fix\"}]},\n"
     "                 and \"warnings\" of the same form\n"
@@ -24,7 +26,7 @@ static bool add_list(json_object *object, const char *name, const struct policy_
 {
     json_object *list = json_object_new_array();
 
-    if (list == NULL || json_object_object_add(object, name, list) != 0)
+    if (!json_add(object, name, list))
         return false;
     for (size_t i = 0; i < report->count; i++) {
         const struct policy_finding *f = &report->finding[i];
@@ -33,8 +35,7 @@ static bool add_list(json_object *object, const char *name, const struct policy_
         if (f->warning != warnings)
             continue;
         item = json_object_new_object();
-        if (item == NULL || json_object_array_add(list, item) != 0 ||
-            !json_add_text(item, "rule", f->rule) ||
+        if (!json_append(list, item) || !json_add_text(item, "rule", f->rule) ||
             !json_add_text(item, "statement", f->statement) ||
             !json_add_text(item, "detail", f->detail) || !json_add_text(item, "fix", f->fix))
             return false;
@@ -46,11 +47,10 @@ static enum mu_status print_json(const struct policy_report *report, struct mu_e
 {
     MU_CLEANUP(json_free) json_object *object = json_object_new_object();
 
-    if (object == NULL ||
-        json_object_object_add(object, "ok", json_object_new_boolean(report->findings == 0)) != 0 ||
+    if (!json_add(object, "ok", json_object_new_boolean(report->findings == 0)) ||
         !add_list(object, "findings", report, false) || !add_list(object, "warnings", report, true))
         return mu_oom(err);
-    return ctl_print_json("-", object, err);
+    return cli_print_json("-", object, err);
 }
 
 static void print_text(const struct policy_report *report)
@@ -58,12 +58,12 @@ static void print_text(const struct policy_report *report)
     for (size_t i = 0; i < report->count; i++) {
         const struct policy_finding *f = &report->finding[i];
 
-        (void)printf("%s %s%s%s: %s\n       fix: %s\n", f->warning ? "warn  " : ctl_mark(false),
+        (void)printf("%s %s%s%s: %s\n       fix: %s\n", f->warning ? "warn  " : cli_mark(false),
                      f->rule, f->statement[0] != '\0' ? ", statement " : "", f->statement,
                      f->detail, f->fix);
     }
     if (report->findings == 0)
-        (void)printf("%s no statement defeats attestation\n", ctl_mark(true));
+        (void)printf("%s no statement defeats attestation\n", cli_mark(true));
 }
 
 static void free_report(struct policy_report **report)
@@ -71,37 +71,17 @@ static void free_report(struct policy_report **report)
     free(*report);
 }
 
-/* What "aws kms get-key-policy" prints: the policy is a text in "Policy". */
-static enum mu_status unwrap(json_object **policy, const char *path, struct mu_error *err)
+static enum mu_status lint(const char *path, unsigned fence_pcr, uint32_t without, bool json,
+                           struct mu_error *err)
 {
-    json_object *inner = NULL, *text = NULL;
-
-    if (!json_object_is_type(*policy, json_type_object) ||
-        json_object_object_get_ex(*policy, "Statement", NULL) ||
-        !json_object_object_get_ex(*policy, "Policy", &text) ||
-        !json_object_is_type(text, json_type_string))
-        return MU_OK;
-    MU_TRY(json_parse((struct bytes){(const uint8_t *)json_object_get_string(text),
-                                     (size_t)json_object_get_string_len(text)},
-                      path, MU_CONFIG, &inner, err));
-    json_free(policy);
-    *policy = inner;
-    return MU_OK;
-}
-
-static enum mu_status lint(const char *path, unsigned fence_pcr, bool json, struct mu_error *err)
-{
-    MU_CLEANUP(buffer_free) struct buffer text = {0};
     MU_CLEANUP(json_free) json_object *policy = NULL;
     MU_CLEANUP(free_report) struct policy_report *report = calloc(1, sizeof(*report));
     enum mu_status status;
 
     if (report == NULL)
         return mu_oom(err);
-    MU_TRY(file_read(path, POLICY_MAX_BYTES, &text, err));
-    MU_TRY(json_parse(buffer_view(&text), path, MU_CONFIG, &policy, err));
-    MU_TRY(unwrap(&policy, path, err));
-    status = policy_lint(policy, fence_pcr, report, err);
+    MU_TRY(policy_load(path, &policy, err));
+    status = policy_lint(policy, fence_pcr, without, report, err);
     if (status != MU_OK && status != MU_REFUSE) {
         (void)mu_context(err, "%s", path);
         return status;
@@ -113,24 +93,29 @@ static enum mu_status lint(const char *path, unsigned fence_pcr, bool json, stru
     return status;
 }
 
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
+static enum mu_status policy_lint_run(int argc, char **argv, struct mu_error *err)
 {
-    unsigned fence_pcr = POLICY_FENCE_PCR;
-    const char *fence = NULL;
+    unsigned fence_pcr = FENCE_DEFAULT;
+    const char *fence = NULL, *without_pcrs = NULL;
+    uint32_t without = 0;
     bool json = false;
-    const struct ctl_option options[] = {
-        {"json", 'j', .flag = &json}, {"fence-pcr", 'f', .text = &fence}, {0}};
+    const struct cli_option options[] = {{"json", 'j', .flag = &json},
+                                         {"fence-pcr", 'f', .text = &fence},
+                                         {"without-pcr", 0, .text = &without_pcrs},
+                                         {0}};
 
-    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
+    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
     if (fence != NULL)
         MU_TRY(policy_fence_pcr(fence, &fence_pcr, err));
-    return lint(argv[optind], fence_pcr, json, err);
+    if (without_pcrs != NULL)
+        MU_TRY(ctl_pcr_list(without_pcrs, &without, err));
+    return lint(argv[optind], fence_pcr, without, json, err);
 }
 
 const struct verb verb_policy_lint = {
     .name = "policy lint",
-    .synopsis = "FILE [--fence-pcr N] [--json]",
+    .synopsis = "FILE [--fence-pcr N] [--without-pcr LIST] [--json]",
     .summary = "names each statement of a key policy that defeats attestation",
     .help = help,
-    .run = run,
+    .run = policy_lint_run,
 };

@@ -3,24 +3,18 @@
 #include <strings.h>
 
 #include "base/log.h"
-#include "ctl/policy_rule.h"
 #include "measure/baseline.h"
+#include "policy/rule.h"
 
 #define BIT(pcr) (1u << (pcr))
 #define HEX_LOWER "0123456789abcdef"
 
-const char policy_secure_boot_off[] =
-    "98441c7f7625d10058c47683aec486ce311c633235eb555593a7ee791121e3578ae72d04ecef661f272d59058b77"
-    "af35";
-
 const char *policy_pcr_trouble(unsigned pcr)
 {
     static const char equal[] = "is equal on all instances, whatever they boot";
-    static const char resettable[] = "can be reset by whoever has the TPM";
+    static const char resettable[] = "can be reset by anybody with access to the TPM";
     static const char *const trouble[24] = {
         [0] = equal,
-        [2] = equal,
-        [3] = equal,
         [6] = equal,
         [1] = "is not constant on EC2",
         [10] = "is not constant: IMA extends it in each boot",
@@ -48,6 +42,15 @@ static bool is_zero(const char *value)
     return strlen(value) == POLICY_PCR_DIGITS && strspn(value, "0") == POLICY_PCR_DIGITS;
 }
 
+/* PCR 7 with Secure Boot on: then firmware starts no driver that is not signed. */
+static bool is_secure_boot(const char *value)
+{
+    struct pcr_values values = {.bank = HASH_SHA384, .mask = PCR_BIT(7)};
+
+    return is_digits(value) && hex_decode(value, values.value[7].bytes, POLICY_PCR_DIGITS / 2) &&
+           baseline_has_secure_boot(&values);
+}
+
 static bool compares(const struct condition *c, unsigned pcr)
 {
     return c->pcr == (int)pcr && c->comparison != COMPARE_NULL;
@@ -61,6 +64,57 @@ CHECK(rule_pcr4_without_12)
     if ((mask & BIT(4)) != 0 && (mask & BIT(12)) == 0)
         policy_found(report, rule, s,
                      "PCR 4 without PCR 12: a command line handed in from outside goes unnoticed");
+}
+
+/* Every value that it may have. */
+static bool demands_secure_boot(const struct statement *s)
+{
+    bool demanded = false;
+
+    for (size_t i = 0; i < s->conditions; i++) {
+        const struct condition *c = &s->condition[i];
+
+        for (size_t v = 0; compares(c, 7) && v < policy_count(c->values); v++) {
+            if (!is_secure_boot(policy_text(c->values, v)))
+                return false;
+            demanded = true;
+        }
+    }
+    return demanded;
+}
+
+/* Those of `wanted` that a statement about PCR 4 does not compare, "" if it does. */
+static void lacking(const struct policy *p, const struct statement *s, uint32_t wanted,
+                    char names[static BASELINE_NAMES_MAX])
+{
+    uint32_t compared = statement_pcrs(s);
+
+    baseline_pcr_names((compared & BIT(4)) != 0 ? wanted & ~compared & ~p->without : 0, names);
+}
+
+CHECK(rule_firmware_drivers)
+{
+    char names[BASELINE_NAMES_MAX];
+
+    lacking(p, s, BIT(2) | BIT(3), names);
+    if (names[0] != '\0' && !demands_secure_boot(s))
+        policy_found(
+            report, rule, s,
+            "PCR 4 without PCR %s, and no Secure Boot by PCR 7: a UEFI driver or option ROM "
+            "that runs before the image goes unnoticed",
+            names);
+}
+
+CHECK(rule_extensions)
+{
+    char names[BASELINE_NAMES_MAX];
+
+    lacking(p, s, BIT(13) | BIT(14), names);
+    if (names[0] != '\0')
+        policy_found(report, rule, s,
+                     "it does not compare PCR %s: extension images (13) and the machine owner's "
+                     "keys (14) go unnoticed",
+                     names);
 }
 
 CHECK(rule_no_image)
@@ -80,12 +134,12 @@ CHECK(rule_proves_nothing)
 
         if (!compares(c, 4) && !compares(c, 7))
             continue;
-        for (size_t v = 0; v < value_count(c->values); v++) {
-            const char *value = value_text(c->values, v);
+        for (size_t v = 0; v < policy_count(c->values); v++) {
+            const char *value = policy_text(c->values, v);
 
             if (is_zero(value))
                 policy_found(report, rule, s, "PCR %d = 0: nothing was measured", c->pcr);
-            else if (c->pcr == 7 && !other && strcasecmp(value, policy_secure_boot_off) == 0)
+            else if (c->pcr == 7 && !other && is_digits(value) && !is_secure_boot(value))
                 policy_found(
                     report, rule, s,
                     "PCR 7 is that of every instance without Secure Boot, and PCR 4 is missing");
@@ -112,13 +166,13 @@ CHECK(rule_fence)
     if ((statement_pcrs(s) & BIT(p->fence_pcr)) == 0)
         policy_found(
             report, rule, s,
-            "PCR %u, the fence, is not compared: the key can be had again after the unlock",
+            "PCR %u, the fence, is not compared: the key can be released again after the unlock",
             p->fence_pcr);
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
 
-        for (size_t v = 0; compares(c, p->fence_pcr) && v < value_count(c->values); v++)
-            if (!is_zero(value_text(c->values, v)))
+        for (size_t v = 0; compares(c, p->fence_pcr) && v < policy_count(c->values); v++)
+            if (!is_zero(policy_text(c->values, v)))
                 policy_found(report, rule, s, "PCR %u, the fence, may be other than 48 zero bytes",
                              p->fence_pcr);
     }
@@ -133,8 +187,8 @@ CHECK(rule_upper_case)
         if (c->pcr < 0 || (c->comparison != COMPARE_EQUAL && c->comparison != COMPARE_LIKE &&
                            c->comparison != COMPARE_NEGATED))
             continue;
-        for (size_t v = 0; v < value_count(c->values); v++)
-            if (strpbrk(value_text(c->values, v), "ABCDEF") != NULL)
+        for (size_t v = 0; v < policy_count(c->values); v++)
+            if (strpbrk(policy_text(c->values, v), "ABCDEF") != NULL)
                 policy_found(report, rule, s, "PCR %d: %s never equals the lower-case hex of KMS",
                              c->pcr, c->op);
     }
@@ -148,8 +202,8 @@ CHECK(rule_bad_value)
 
         if (c->pcr < 0 || c->comparison == COMPARE_NULL)
             continue;
-        for (size_t v = 0; v < value_count(c->values); v++) {
-            const char *value = value_text(c->values, v);
+        for (size_t v = 0; v < policy_count(c->values); v++) {
+            const char *value = policy_text(c->values, v);
             bool pattern = c->comparison == COMPARE_LIKE && strpbrk(value, "*?") != NULL;
 
             if (!is_digits(value) && !pattern)
@@ -166,10 +220,10 @@ CHECK(rule_wildcard)
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
 
-        for (size_t v = 0; c->pcr >= 0 && v < value_count(c->values); v++)
-            if (c->comparison == COMPARE_LIKE && strpbrk(value_text(c->values, v), "*?") != NULL)
+        for (size_t v = 0; c->pcr >= 0 && v < policy_count(c->values); v++)
+            if (c->comparison == COMPARE_LIKE && strpbrk(policy_text(c->values, v), "*?") != NULL)
                 policy_found(report, rule, s, "PCR %d may be anything that fits '%.32s'", c->pcr,
-                             value_text(c->values, v));
+                             policy_text(c->values, v));
     }
 }
 
@@ -194,8 +248,8 @@ CHECK(rule_outside_command_line)
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
 
-        for (size_t v = 0; compares(c, 12) && v < value_count(c->values); v++)
-            if (is_digits(value_text(c->values, v)) && !is_zero(value_text(c->values, v)))
+        for (size_t v = 0; compares(c, 12) && v < policy_count(c->values); v++)
+            if (is_digits(policy_text(c->values, v)) && !is_zero(policy_text(c->values, v)))
                 policy_found(report, rule, s,
                              "PCR 12 is not zero: a command line from outside is allowed");
     }
@@ -207,20 +261,40 @@ CHECK(rule_mixed_baselines)
 
     (void)p;
     for (size_t i = 0; i < s->conditions; i++)
-        several += s->condition[i].pcr >= 0 && value_count(s->condition[i].values) > 1;
+        several += s->condition[i].pcr >= 0 && policy_count(s->condition[i].values) > 1;
     if (several > 1)
         policy_found(report, rule, s, "%u PCRs have several values: any mixture of them is allowed",
                      several);
 }
 
+/* PCRs that a baseline of other tools lacks and every clean machine has are still demanded. */
+static enum mu_status add_clean_pcrs(const char *path, struct pcr_values *values,
+                                     struct mu_error *err)
+{
+    uint32_t lacks = baseline_lacks(values);
+    char names[BASELINE_NAMES_MAX];
+
+    if (lacks == 0)
+        return MU_OK;
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
+        if ((lacks & PCR_BIT(pcr)) != 0)
+            MU_TRY(baseline_clean_value(values->bank, pcr, &values->value[pcr], err));
+    values->mask |= lacks;
+    baseline_pcr_names(lacks, names);
+    log_line("%s: lacks PCR %s: the policy demands what every machine has on which no driver, "
+             "extension image or key was loaded; 'muctl baseline record' on an instance says "
+             "what yours has",
+             path, names);
+    return MU_OK;
+}
+
 enum mu_status policy_check_baseline(const char *path, unsigned fence_pcr,
                                      struct pcr_values *values, struct mu_error *err)
 {
-    char pcr7[POLICY_PCR_DIGITS + 1];
-
     if (values->bank != HASH_SHA384)
         return mu_fail(err, MU_CONFIG, "%s: KMS compares SHA-384 values, these are %s", path,
                        hash_name(values->bank));
+    MU_TRY(add_clean_pcrs(path, values, err));
     if (baseline_check_complete(values, fence_pcr, err) != MU_OK)
         return mu_context(err, "%s", path);
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
@@ -235,11 +309,6 @@ enum mu_status policy_check_baseline(const char *path, unsigned fence_pcr,
             return mu_fail(err, MU_CONFIG, "%s: PCR %u is zero: nothing was measured", path, pcr);
         }
     }
-    hex_encode((struct bytes){values->value[7].bytes, POLICY_PCR_DIGITS / 2}, pcr7);
-    if ((values->mask & PCR_BIT(4)) == 0 && strcmp(pcr7, policy_secure_boot_off) == 0)
-        return mu_fail(err, MU_CONFIG,
-                       "%s: PCR 7 says that Secure Boot is off, so any image fits: PCR 4 is needed",
-                       path);
     if (!bytes_all_zero((struct bytes){values->value[12].bytes, POLICY_PCR_DIGITS / 2}))
         log_line("%s: PCR 12 is not zero: the image gets a command line from outside", path);
     return MU_OK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_CTL_POLICY_H
-#define MU_CTL_POLICY_H
+#ifndef MU_POLICY_POLICY_H
+#define MU_POLICY_POLICY_H
 
 #include "base/json.h"
 #include "tpm/tpm.h"
@@ -9,16 +9,13 @@
 #define POLICY_MAX_BYTES 32768
 /* Hex digits of a PCR in a condition: KMS sees the SHA-384 bank only. */
 #define POLICY_PCR_DIGITS 96
-#define POLICY_FENCE_PCR 15
 
-/* PCR 7 of an instance without Secure Boot: SecureBoot = 0, empty PK, KEK, db, dbx, separator. */
-extern const char policy_secure_boot_off[POLICY_PCR_DIGITS + 1];
-
-/* Why a condition on this PCR proves nothing, or will not hold; NULL if it is worth one. */
+/* Why a condition on this PCR proves nothing, or will not hold; NULL if a condition on it makes
+ * sense. */
 const char *policy_pcr_trouble(unsigned pcr);
 
-/* MU_CONFIG unless these values can be the gate. What is worth no condition is taken out of the
- * mask, with a line in the log. */
+/* MU_CONFIG unless these values can guard the key. PCRs that are not worth a condition are taken
+ * out of the mask, and the PCRs that every clean machine has are added, with a line in the log. */
 enum mu_status policy_check_baseline(const char *path, unsigned fence_pcr,
                                      struct pcr_values *values, struct mu_error *err) MU_MUST_CHECK;
 /* One PCR that software extends and nobody resets: 8 to 15. */
@@ -42,9 +39,13 @@ struct policy_report {
     struct policy_finding finding[POLICY_FINDINGS_MAX];
 };
 
-/* Applies every rule. MU_CONFIG: not a policy at all. MU_REFUSE: there is a finding (`ret` is
- * filled). */
-enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, struct policy_report *ret,
-                           struct mu_error *err) MU_MUST_CHECK;
+/* A key policy from a file ('-': standard input), or from what 'aws kms get-key-policy' prints,
+ * which has it as a text in "Policy". MU_CONFIG: not JSON, or larger than KMS takes. */
+enum mu_status policy_load(const char *path, json_object **ret, struct mu_error *err) MU_MUST_CHECK;
+
+/* Applies every rule. without: PCRs (2, 3, 13, 14) whose absence is known and wanted. MU_CONFIG:
+ * not a policy at all. MU_REFUSE: there is a finding (`ret` is filled). */
+enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, uint32_t without,
+                           struct policy_report *ret, struct mu_error *err) MU_MUST_CHECK;
 
 #endif

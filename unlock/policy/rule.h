@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_CTL_POLICY_RULE_H
-#define MU_CTL_POLICY_RULE_H
+#ifndef MU_POLICY_RULE_H
+#define MU_POLICY_RULE_H
 
-#include "ctl/policy.h"
-#include "ctl/policy_statement.h"
+#include "policy/policy.h"
+#include "policy/statement.h"
 
 struct policy {
     struct statement *statement;
     size_t count;
     unsigned fence_pcr;
+    uint32_t without;
 };
 
-/* Which statements a rule looks at; POLICY_ONCE: it gets none and looks at all. */
+/* Which statements a rule looks at; POLICY_ONCE: the rule gets none and looks at all. */
 enum scope {
     EACH,
     EACH_ALLOW,
@@ -36,8 +37,10 @@ void policy_found(struct policy_report *report, const struct rule *rule, const s
     void name(const struct policy *p, const struct statement *s, const struct rule *rule,          \
               struct policy_report *report)
 
-/* policy_pcr_rules.c: what a condition on a PCR is worth. */
+/* pcr_rules.c: what a condition on a PCR is worth. */
 CHECK(rule_pcr4_without_12);
+CHECK(rule_firmware_drivers);
+CHECK(rule_extensions);
 CHECK(rule_no_image);
 CHECK(rule_proves_nothing);
 CHECK(rule_useless_pcr);
@@ -48,5 +51,10 @@ CHECK(rule_wildcard);
 CHECK(rule_wrong_operator);
 CHECK(rule_outside_command_line);
 CHECK(rule_mixed_baselines);
+
+/* kms_rules.c: what PutKeyPolicy accepts although KMS never applies it. */
+CHECK(rule_resource);
+CHECK(rule_deleted_principal);
+CHECK(rule_no_document);
 
 #endif

@@ -5,7 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "ctl/policy_rule.h"
+#include "base/text.h"
+#include "policy/rule.h"
 
 #define CONTEXT_KEYS "kms:EncryptionContextKeys"
 #define CONTEXT_PREFIX "kms:EncryptionContext:"
@@ -19,14 +20,6 @@ static const char *const uses[] = {
 };
 #define USES (sizeof(uses) / sizeof(uses[0]))
 
-/* The policy may come from anywhere, and this goes to a terminal. */
-static void printable(char *text)
-{
-    for (; *text != '\0'; text++)
-        if (*text < ' ' || *text > '~')
-            *text = '?';
-}
-
 void policy_found(struct policy_report *report, const struct rule *rule, const struct statement *s,
                   const char *format, ...)
 {
@@ -37,8 +30,8 @@ void policy_found(struct policy_report *report, const struct rule *rule, const s
     va_start(args, format);
     (void)vsnprintf(f.detail, sizeof(f.detail), format, args);
     va_end(args);
-    printable(f.statement);
-    printable(f.detail);
+    text_make_printable(f.statement); /* the policy may come from anywhere */
+    text_make_printable(f.detail);
     if (!rule->warning)
         report->findings++;
     if (report->count < POLICY_FINDINGS_MAX)
@@ -105,7 +98,7 @@ static CHECK(account_root)
     if (statement_names_caller(s))
         return;
     for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
-        if (principal_is_account(name))
+        if (policy_is_account(name))
             policy_found(report, rule, s, "%.64s: IAM policies of the account may grant %s", name,
                          use_of(s));
 }
@@ -118,7 +111,7 @@ static CHECK(account_administers)
     if (use_of(s) != NULL || !statement_has_action(s, "kms:PutKeyPolicy"))
         return;
     for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
-        if (principal_is_account(name))
+        if (policy_is_account(name))
             policy_found(report, rule, s,
                          "%.64s: IAM policies of the account may grant kms:PutKeyPolicy", name);
 }
@@ -178,47 +171,21 @@ static CHECK(role_administers)
         }
 }
 
-static bool has_resource(const struct statement *s, const char *resource)
+static bool is_of_this_key(const struct statement *s)
 {
-    for (size_t i = 0; i < value_count(s->resource); i++)
-        if (strcmp(value_text(s->resource, i), "*") == 0 ||
-            strcmp(value_text(s->resource, i), resource) == 0)
-            return true;
-    return false;
-}
-
-/* The Deny is about the key if it is about all that is allowed: which key that is, a policy does
- * not say. */
-static bool covers_what_is_allowed(const struct policy *p, const struct statement *deny,
-                                   const char *action)
-{
-    bool any = false;
-
-    for (size_t i = 0; i < p->count; i++) {
-        const struct statement *s = &p->statement[i];
-
-        if (!s->allow || !statement_has_action(s, action))
-            continue;
-        any = true;
-        if (s->resource == NULL)
-            return false;
-        for (size_t k = 0; k < value_count(s->resource); k++)
-            if (!has_resource(deny, value_text(s->resource, k)))
-                return false;
-    }
-    return any || has_resource(deny, "*");
+    return policy_count(s->resource) == 1 && strcmp(policy_text(s->resource, 0), "*") == 0;
 }
 
 /* A Deny that holds for everybody, the account's root included, without a document. */
-static bool denies_unattested(const struct policy *p, const struct statement *s, const char *action)
+static bool denies_unattested(const struct statement *s, const char *action)
 {
     if (s->allow || s->malformed != NULL || !statement_has_action(s, action) ||
-        !statement_any_principal(s) || !covers_what_is_allowed(p, s, action))
+        !statement_any_principal(s) || !is_of_this_key(s))
         return false;
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
-        bool null = c->comparison == COMPARE_NULL && value_count(c->values) == 1 &&
-                    strcasecmp(value_text(c->values, 0), "true") == 0;
+        bool null = c->comparison == COMPARE_NULL && policy_count(c->values) == 1 &&
+                    strcasecmp(policy_text(c->values, 0), "true") == 0;
         bool negated = c->comparison == COMPARE_NEGATED && strncmp(c->op, "ForAny", 6) != 0;
 
         if (c->pcr < 0 || (!null && !negated))
@@ -230,7 +197,7 @@ static bool denies_unattested(const struct policy *p, const struct statement *s,
 static bool denied(const struct policy *p, const char *action)
 {
     for (size_t i = 0; i < p->count; i++)
-        if (denies_unattested(p, &p->statement[i], action))
+        if (denies_unattested(&p->statement[i], action))
             return true;
     return false;
 }
@@ -286,14 +253,14 @@ static bool is_made_by(const struct condition *c)
 
 static bool says(const struct condition *c, const char *value)
 {
-    return value_count(c->values) == 1 && strcasecmp(value_text(c->values, 0), value) == 0;
+    return policy_count(c->values) == 1 && strcasecmp(policy_text(c->values, 0), value) == 0;
 }
 
 static bool lists_made_by(const struct condition *c)
 {
-    for (size_t i = 0; i < value_count(c->values); i++)
-        if (strcasecmp(value_text(c->values, i), "made-by") == 0 ||
-            strpbrk(value_text(c->values, i), "*?") != NULL)
+    for (size_t i = 0; i < policy_count(c->values); i++)
+        if (strcasecmp(policy_text(c->values, i), "made-by") == 0 ||
+            strpbrk(policy_text(c->values, i), "*?") != NULL)
             return true;
     return false;
 }
@@ -319,15 +286,15 @@ static bool denies_made_by(const struct policy *p, const char *action)
         const struct statement *s = &p->statement[i];
 
         if (!s->allow && s->malformed == NULL && statement_has_action(s, action) &&
-            statement_any_principal(s) && covers_what_is_allowed(p, s, action) &&
-            s->conditions == 1 && is_made_by(&s->condition[0]) &&
-            s->condition[0].comparison == COMPARE_NULL && says(&s->condition[0], "false"))
+            statement_any_principal(s) && is_of_this_key(s) && s->conditions == 1 &&
+            is_made_by(&s->condition[0]) && s->condition[0].comparison == COMPARE_NULL &&
+            says(&s->condition[0], "false"))
             return true;
     }
     return false;
 }
 
-/* Where instances make volumes, a ciphertext with made-by must come from GenerateDataKey alone. */
+/* If instances make volumes, a ciphertext with made-by must come from GenerateDataKey alone. */
 static CHECK(forged_volumes)
 {
     static const char *const ways[] = {"kms:Encrypt", "kms:ReEncryptTo"};
@@ -348,6 +315,9 @@ static const struct rule rules[] = {
     {"principal-missing", EACH, false, principal_missing,
      "add \"Principal\": {\"AWS\": \"<ARN of the instance's role>\"}"},
     {"principal-wildcard", EACH, false, principal_wildcard, "name each role in full"},
+    {"principal-deleted", EACH, false, rule_deleted_principal,
+     "name the role that there is now by its ARN, or take the principal out"},
+    {"resource", EACH, false, rule_resource, "write \"Resource\": \"*\""},
     {"not-element", EACH_ALLOW, false, not_element,
      "list what is meant: Action, Principal, Resource"},
     {"principal-any", EACH_ALLOW, false, principal_any,
@@ -358,6 +328,8 @@ static const struct rule rules[] = {
      "take the action out, or compare PCR 4, 12 and the fence as 'muctl policy kms' does"},
     {"pcr4-without-pcr12", EACH_RELEASE, false, rule_pcr4_without_12,
      "add PCR 12 = 96 zeros to the same StringEquals"},
+    {"firmware-drivers", EACH_RELEASE, false, rule_firmware_drivers,
+     "add PCR 2 and 3 of the image's baseline ('muctl policy kms' does), or say --without-pcr"},
     {"no-image-pcr", EACH_RELEASE, false, rule_no_image,
      "add PCR 4 and 12 of the image's baseline"},
     {"pcr-proves-nothing", EACH_RELEASE, false, rule_proves_nothing,
@@ -383,6 +355,10 @@ static const struct rule rules[] = {
      "add a Deny for Principal \"*\" with {\"Null\": {<NitroTPMPCR4>: \"true\"}}, nothing else in "
      "it"},
     {"incomplete-null-deny", POLICY_ONCE, true, null_deny_others, "add the action to that Deny"},
+    {"no-document", EACH_ALLOW, true, rule_no_document,
+     "take the action out; kms:Decrypt, GenerateDataKey, GenerateDataKeyPair and "
+     "DeriveSharedSecret "
+     "take a document"},
     {"no-administrator", POLICY_ONCE, true, no_administrator,
      "allow an administrators' role kms:PutKeyPolicy, and deny it to nobody"},
     {"account-root-administers", EACH_ALLOW, true, account_administers,
@@ -391,6 +367,8 @@ static const struct rule rules[] = {
      "compare kms:EncryptionContext:volume-uuid, or demand that it is there"},
     {"outside-command-line", EACH_RELEASE, true, rule_outside_command_line,
      "use 96 zeros unless the image is meant to get its command line from outside"},
+    {"extensions", EACH_RELEASE, true, rule_extensions,
+     "add PCR 13 and 14 = 96 zeros ('muctl policy kms' does)"},
     {"mixed-baselines", EACH_RELEASE, true, rule_mixed_baselines,
      "write one statement for each baseline, as 'muctl policy kms' does"},
 };
@@ -448,11 +426,11 @@ static enum mu_status check_document(json_object *policy, struct mu_error *err)
     return MU_OK;
 }
 
-enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, struct policy_report *ret,
-                           struct mu_error *err)
+enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, uint32_t without,
+                           struct policy_report *ret, struct mu_error *err)
 {
     MU_CLEANUP(free_statements) struct statement *statements = NULL;
-    struct policy p = {.fence_pcr = fence_pcr};
+    struct policy p = {.fence_pcr = fence_pcr, .without = without};
     json_object *list = NULL;
     bool array;
 
@@ -460,7 +438,7 @@ enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, struct polic
     if (!json_object_object_get_ex(policy, "Statement", &list) || list == NULL)
         return mu_fail(err, MU_CONFIG, "key policy: \"Statement\" is missing");
     array = json_object_is_type(list, json_type_array);
-    p.count = value_count(list);
+    p.count = policy_count(list);
     if (p.count == 0 || p.count > STATEMENTS_MAX)
         return mu_fail(err, MU_CONFIG, "key policy: 1 to %d statements are possible, not %zu",
                        STATEMENTS_MAX, p.count);

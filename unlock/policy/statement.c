@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "ctl/policy_statement.h"
+#include "policy/statement.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,14 +42,14 @@ static const struct {
     {"DateGreaterThanEquals", COMPARE_OTHER},
 };
 
-size_t value_count(json_object *values)
+size_t policy_count(json_object *values)
 {
     if (values == NULL)
         return 0;
     return json_object_is_type(values, json_type_array) ? json_object_array_length(values) : 1;
 }
 
-const char *value_text(json_object *values, size_t index)
+const char *policy_text(json_object *values, size_t index)
 {
     json_object *value = json_object_is_type(values, json_type_array)
                              ? json_object_array_get_idx(values, index)
@@ -61,7 +61,7 @@ const char *value_text(json_object *values, size_t index)
 
 static bool all_of_type(json_object *values, bool scalars)
 {
-    for (size_t i = 0; i < value_count(values); i++) {
+    for (size_t i = 0; i < policy_count(values); i++) {
         json_object *value = json_object_is_type(values, json_type_array)
                                  ? json_object_array_get_idx(values, i)
                                  : values;
@@ -72,7 +72,7 @@ static bool all_of_type(json_object *values, bool scalars)
         if (type != json_type_string && !(scalars && scalar))
             return false;
     }
-    return value_count(values) > 0;
+    return policy_count(values) > 0;
 }
 
 /* * and ?, any case; going back to the last * is enough. */
@@ -105,8 +105,8 @@ bool statement_has_action(const struct statement *s, const char *action)
     json_object *patterns = s->action != NULL ? s->action : s->not_action;
     bool found = false;
 
-    for (size_t i = 0; i < value_count(patterns); i++)
-        found |= glob(value_text(patterns, i), action);
+    for (size_t i = 0; i < policy_count(patterns); i++)
+        found |= glob(policy_text(patterns, i), action);
     return found != (s->action == NULL && s->not_action != NULL);
 }
 
@@ -116,7 +116,7 @@ const char *statement_principal(const struct statement *s, size_t index)
 
     if (json_object_is_type(names, json_type_object))
         names = json_object_object_get(names, "AWS");
-    return index < value_count(names) ? value_text(names, index) : NULL;
+    return index < policy_count(names) ? policy_text(names, index) : NULL;
 }
 
 bool statement_any_principal(const struct statement *s)
@@ -137,16 +137,16 @@ bool statement_names_caller(const struct statement *s)
                      (c->comparison == COMPARE_EQUAL || c->comparison == COMPARE_LIKE ||
                       c->comparison == COMPARE_ARN);
 
-        for (size_t v = 0; v < value_count(c->values); v++)
-            named = named && strpbrk(value_text(c->values, v), "*?$") == NULL &&
-                    !principal_is_account(value_text(c->values, v));
+        for (size_t v = 0; v < policy_count(c->values); v++)
+            named = named && strpbrk(policy_text(c->values, v), "*?$") == NULL &&
+                    !policy_is_account(policy_text(c->values, v));
         if (named)
             return true;
     }
     return false;
 }
 
-bool principal_is_account(const char *principal)
+bool policy_is_account(const char *principal)
 {
     size_t len = strlen(principal);
 
@@ -171,7 +171,7 @@ bool statement_demands(const struct statement *s, const char *key)
         const struct condition *c = &s->condition[i];
 
         if (c->comparison == COMPARE_NULL && strcasecmp(c->key, key) == 0 &&
-            value_count(c->values) == 1 && strcasecmp(value_text(c->values, 0), "false") == 0)
+            policy_count(c->values) == 1 && strcasecmp(policy_text(c->values, 0), "false") == 0)
             return true;
     }
     return false;
@@ -278,8 +278,8 @@ static void check_principal(json_object *principal, struct statement *s)
 /* "kms:Decrypt", or "*": a name alone means nothing, and KMS refuses it. */
 static bool are_actions(json_object *actions)
 {
-    for (size_t i = 0; i < value_count(actions); i++) {
-        const char *action = value_text(actions, i);
+    for (size_t i = 0; i < policy_count(actions); i++) {
+        const char *action = policy_text(actions, i);
 
         if (strcmp(action, "*") != 0 && strchr(action, ':') == NULL)
             return false;
@@ -324,7 +324,7 @@ void statement_read(json_object *object, size_t index, struct statement *ret)
         return;
     }
     if (json_object_object_get_ex(object, "Sid", &sid))
-        (void)snprintf(s.label, sizeof(s.label), "%s", value_text(sid, 0));
+        (void)snprintf(s.label, sizeof(s.label), "%s", policy_text(sid, 0));
     s.action = json_object_object_get(object, "Action");
     s.not_action = json_object_object_get(object, "NotAction");
     s.principal = json_object_object_get(object, "Principal");
@@ -334,7 +334,7 @@ void statement_read(json_object *object, size_t index, struct statement *ret)
     check_members(object, &s);
     if (s.principal != NULL)
         check_principal(s.principal, &s);
-    effect = value_text(json_object_object_get(object, "Effect"), 0);
+    effect = policy_text(json_object_object_get(object, "Effect"), 0);
     s.allow = strcmp(effect, "Allow") == 0;
     if (!s.allow && strcmp(effect, "Deny") != 0)
         s.malformed = "Effect is neither Allow nor Deny";

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_CTL_POLICY_STATEMENT_H
-#define MU_CTL_POLICY_STATEMENT_H
+#ifndef MU_POLICY_STATEMENT_H
+#define MU_POLICY_STATEMENT_H
 
 #include "base/json.h"
 
@@ -41,14 +41,14 @@ struct statement {
     const char *malformed; /* what KMS would not accept, or NULL */
 };
 
-/* Never fails: what cannot be read is named in `malformed`. Borrows from the object. */
+/* Never fails: `malformed` names what cannot be read. Borrows from the object. */
 void statement_read(json_object *object, size_t index, struct statement *ret);
 
 /* A value, or an array of values, as text; booleans and numbers become text as in IAM. */
-size_t value_count(json_object *values);
-const char *value_text(json_object *values, size_t index);
+size_t policy_count(json_object *values);
+const char *policy_text(json_object *values, size_t index);
 
-/* Whether the statement is about this action ("kms:Decrypt"): * and ?, any case, NotAction. */
+/* True if the statement is about this action ("kms:Decrypt"): * and ?, any case, NotAction. */
 bool statement_has_action(const struct statement *s, const char *action);
 /* Walks the AWS principals; "*" alone is one as well. NULL at the end. */
 const char *statement_principal(const struct statement *s, size_t index);
@@ -56,7 +56,7 @@ bool statement_any_principal(const struct statement *s);
 /* A condition holds for callers that it names in full: aws:PrincipalArn. */
 bool statement_names_caller(const struct statement *s);
 /* "arn:...:root" or an account's number: IAM policies of that account decide. */
-bool principal_is_account(const char *principal);
+bool policy_is_account(const char *principal);
 /* Mask of the NitroTPM PCRs that a condition compares. */
 uint32_t statement_pcrs(const struct statement *s);
 /* The statement demands that the key is there: {"Null": {key: "false"}}. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,21 +7,25 @@
 #include <openssl/x509.h>
 
 #include "attest/nsm.h"
+#include "base/defaults.h"
 #include "base/log.h"
+#include "base/retry.h"
+#include "base/task.h"
 #include "base/trace.h"
+#include "net/http.h"
+#include "net/imds.h"
 #include "release/cms.h"
-#include "release/http.h"
-#include "release/imds.h"
 #include "release/kms_client.h"
 #include "release/provider.h"
-#include "release/task.h"
 #include "tpm/fence.h"
 
 #define RSA_BITS 2048
-/* In the encryption context of a key that an instance had made, and of no other: nobody who may
- * Encrypt for enrolment can make such a ciphertext (docs/key-policy.md). */
+/* In the encryption context of a key that an instance had made, and of no other: the right to
+ * Encrypt for enrolment does not allow such a ciphertext (docs/guide/key-policy.md). */
 #define MADE_BY "made-by"
 #define INSTANCE "instance"
+#define CONTEXT_VALUE_MAX 256
+#define LINKS_MAX 8
 #define SPKI_SIZE 294 /* an RSA-2048 SubjectPublicKeyInfo, what KMS wants as recipient */
 
 /* The connection to one region's KMS. */
@@ -30,29 +35,47 @@ struct link {
     struct task connect;
 };
 
+/* The members of "aws-kms" in a record. */
+struct record_data {
+    const char *key_arn;
+    const char *ciphertext;
+    json_object *encryption_context;
+};
+
+struct provider_volume {
+    struct provider_volume *next;
+    struct provider_session *session;
+    json_object *json; /* what `data` borrows from */
+    struct record_data data;
+    struct link *link;
+};
+
 struct provider_session {
-    const struct config *config;
+    struct provider_options options;
     struct deadline deadline;
     atomic_bool stop;
     struct task make_key;
     EVP_PKEY *key;
     struct task get_credentials;
     struct aws_credentials credentials;
-    struct link link[CONFIG_VOLUMES_MAX];
+    struct link link[LINKS_MAX];
     size_t links;
+    struct provider_volume *volumes;
     struct buffer document;
 };
+
+static enum mu_status generate_key(EVP_PKEY **ret, struct mu_error *err)
+{
+    *ret = EVP_RSA_gen(RSA_BITS);
+    return *ret != NULL ? MU_OK : mu_fail(err, MU_INTERNAL, "cannot make an RSA key");
+}
 
 static void *make_key(void *argument)
 {
     struct provider_session *session = argument;
     struct task *task = &session->make_key;
-    uint64_t start = now_us();
 
-    session->key = EVP_RSA_gen(RSA_BITS);
-    if (session->key == NULL)
-        task->status = mu_fail(&task->error, MU_INTERNAL, "cannot make an RSA key");
-    trace_step("rsa-key", start);
+    task->status = MU_STEP("rsa-key", generate_key(&session->key, &task->error));
     return NULL;
 }
 
@@ -60,11 +83,10 @@ static void *get_credentials(void *argument)
 {
     struct provider_session *session = argument;
     struct task *task = &session->get_credentials;
-    uint64_t start = now_us();
 
-    task->status = aws_credentials_from_imds(session->config->imds, session->deadline,
-                                             &session->credentials, &task->error);
-    trace_step("instance-credentials", start);
+    task->status = MU_STEP("instance-credentials",
+                           aws_credentials_from_imds(session->options.aws.imds, session->deadline,
+                                                     &session->credentials, &task->error));
     return NULL;
 }
 
@@ -73,10 +95,8 @@ static void *connect_kms(void *argument)
 {
     struct link *link = argument;
     struct mu_error ignored;
-    uint64_t start = now_us();
 
-    if (kms_connect(link->kms, &ignored) == MU_OK)
-        trace_step("kms-connect", start);
+    (void)MU_STEP("kms-connect", kms_connect(link->kms, &ignored));
     return NULL;
 }
 
@@ -94,6 +114,11 @@ static void session_finish(struct provider_session **session)
         (void)task_wait(&s->link[i].connect, &ignored);
         kms_close(&s->link[i].kms);
     }
+    for (struct provider_volume *volume = s->volumes, *next; volume != NULL; volume = next) {
+        next = volume->next;
+        json_free(&volume->json);
+        free(volume);
+    }
     EVP_PKEY_free(s->key);
     aws_credentials_free(&s->credentials);
     buffer_free(&s->document);
@@ -101,37 +126,69 @@ static void session_finish(struct provider_session **session)
     *session = NULL;
 }
 
-static enum mu_status session_start(const struct config *config, struct deadline deadline,
-                                    struct provider_session **ret, struct mu_error *err)
+static enum mu_status session_start(const struct provider_options *options,
+                                    struct deadline deadline, struct provider_session **ret,
+                                    struct mu_error *err)
 {
     MU_CLEANUP(session_finish) struct provider_session *session = calloc(1, sizeof(*session));
 
     if (session == NULL)
         return mu_oom(err);
-    session->config = config;
-    session->deadline = (struct deadline){deadline.at_us, &session->stop};
+    session->options = *options;
+    session->deadline = deadline;
+    session->deadline.part = &session->stop;
     MU_TRY(task_start(&session->make_key, make_key, session, err));
     MU_TRY(task_start(&session->get_credentials, get_credentials, session, err));
-    *ret = session;
-    session = NULL;
+    *ret = MU_TAKE(session);
     return MU_OK;
 }
 
-/* The members of "aws-kms" in a record. */
-struct record_data {
-    const char *key_arn;
-    const char *ciphertext;
-    json_object *encryption_context;
-};
-
-static enum mu_status context_is(json_object *context, const char *name, const char *value,
-                                 struct mu_error *err)
+static bool add_instance_context(json_object *context, const struct record *record)
 {
-    const char *found;
+    const struct volume_geometry *geometry = &record->geometry;
+    char text[80];
 
-    MU_TRY(json_string(context, name, 256, MU_REFUSE, &found, err));
-    if (strcmp(found, value) != 0)
-        return mu_fail(err, MU_REFUSE, "encryption context: %s is not this volume's", name);
+    (void)snprintf(text, sizeof(text), "offset=%llu,sector=%llu,size=%llu",
+                   (unsigned long long)geometry->data_offset,
+                   (unsigned long long)geometry->sector_size,
+                   (unsigned long long)geometry->device_size);
+    return json_add_text(context, "volume-name", record->volume_name) &&
+           json_add_text(context, "volume-geometry", text) &&
+           json_add_text(context, MADE_BY, INSTANCE);
+}
+
+enum mu_status aws_kms_context(const struct record *record, json_object **ret, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *context = json_object_new_object();
+    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
+
+    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
+    if (!json_add_text(context, "volume-uuid", record->volume_uuid) ||
+        !json_add_text(context, "volume-identity", identity) ||
+        (record->by_instance && !add_instance_context(context, record)))
+        return mu_oom(err);
+    *ret = MU_TAKE(context);
+    return MU_OK;
+}
+
+/* Compared whole: missing members, different members and additional ones are refused. */
+static enum mu_status check_context(const struct record *record, json_object *found,
+                                    struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *expected = NULL;
+
+    MU_TRY(aws_kms_context(record, &expected, err));
+    json_object_object_foreach(expected, name, value)
+    {
+        const char *text;
+
+        MU_TRY(json_string(found, name, CONTEXT_VALUE_MAX, MU_REFUSE, &text, err));
+        if (strcmp(text, json_object_get_string(value)) != 0)
+            return mu_fail(err, MU_REFUSE, "encryption context: %s is not this volume's", name);
+    }
+    if (json_object_object_length(found) != json_object_object_length(expected))
+        return mu_fail(err, MU_REFUSE, "record: encryption_context has %d members, not %d",
+                       json_object_object_length(found), json_object_object_length(expected));
     return MU_OK;
 }
 
@@ -139,24 +196,15 @@ static enum mu_status parse_data(const struct record *record, struct record_data
                                  struct mu_error *err)
 {
     static const char *const members[] = {"key_arn", "ciphertext", "encryption_context", NULL};
-    const char *const context[] = {"volume-uuid", "volume-identity",
-                                   record->by_instance ? MADE_BY : NULL, NULL};
-    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
     json_object *data = record->provider_data;
 
-    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
     MU_TRY(json_only(data, "record: aws-kms", members, MU_REFUSE, err));
     MU_TRY(json_string(data, "key_arn", 2048, MU_REFUSE, &ret->key_arn, err));
     MU_TRY(json_string(data, "ciphertext", (size_t)4 * (KMS_CIPHERTEXT_MAX / 3), MU_REFUSE,
                        &ret->ciphertext, err));
     MU_TRY(json_member(data, "encryption_context", json_type_object, MU_REFUSE,
                        &ret->encryption_context, err));
-    MU_TRY(
-        json_only(ret->encryption_context, "record: encryption_context", context, MU_REFUSE, err));
-    MU_TRY(context_is(ret->encryption_context, "volume-uuid", record->volume_uuid, err));
-    if (record->by_instance)
-        MU_TRY(context_is(ret->encryption_context, MADE_BY, INSTANCE, err));
-    return context_is(ret->encryption_context, "volume-identity", identity, err);
+    return check_context(record, ret->encryption_context, err);
 }
 
 static struct link *find_link(struct provider_session *session, const char *region)
@@ -178,24 +226,31 @@ static enum mu_status link_to(struct provider_session *session, const char *key_
     *ret = find_link(session, region);
     if (*ret != NULL)
         return MU_OK;
-    if (session->links == CONFIG_VOLUMES_MAX)
-        return mu_fail(err, MU_CONFIG, "more than %d regions", CONFIG_VOLUMES_MAX);
+    if (session->links == LINKS_MAX)
+        return mu_fail(err, MU_CONFIG, "more than %d regions", LINKS_MAX);
     link = &session->link[session->links];
     (void)snprintf(link->region, sizeof(link->region), "%s", region);
-    MU_TRY(kms_open(session->config, key_arn, session->deadline, &link->kms, err));
+    MU_TRY(kms_open(&session->options.aws, key_arn, session->deadline, &link->kms, err));
     session->links++;
     *ret = link;
     return task_start(&link->connect, connect_kms, link, err);
 }
 
-static enum mu_status session_prepare(struct provider_session *session, const struct record *record,
-                                      struct mu_error *err)
+static enum mu_status session_volume(struct provider_session *session, const struct record *record,
+                                     struct provider_volume **ret, struct mu_error *err)
 {
-    struct record_data data;
-    struct link *unused;
+    struct provider_volume *volume = calloc(1, sizeof(*volume));
 
-    MU_TRY(parse_data(record, &data, err));
-    return link_to(session, data.key_arn, &unused, err);
+    if (volume == NULL)
+        return mu_oom(err);
+    volume->next = session->volumes;
+    session->volumes = volume;
+    volume->session = session;
+    volume->json = json_object_get(record->provider_data);
+    MU_TRY(parse_data(record, &volume->data, err));
+    MU_TRY(link_to(session, volume->data.key_arn, &volume->link, err));
+    *ret = volume;
+    return MU_OK;
 }
 
 static enum mu_status public_key(EVP_PKEY *key, uint8_t ret[static SPKI_SIZE], struct mu_error *err)
@@ -203,16 +258,23 @@ static enum mu_status public_key(EVP_PKEY *key, uint8_t ret[static SPKI_SIZE], s
     uint8_t *end = ret;
 
     if (i2d_PUBKEY(key, NULL) != SPKI_SIZE || i2d_PUBKEY(key, &end) != SPKI_SIZE)
-        return mu_fail(err, MU_INTERNAL, "an RSA public key that has not %d bytes", SPKI_SIZE);
+        return mu_fail(err, MU_INTERNAL, "an RSA public key does not have %d bytes", SPKI_SIZE);
     return MU_OK;
 }
 
-/* A document holds SHA-384 alone: a fence in other banks would keep nobody out. */
+/* A document holds SHA-384 alone: a fence in other banks alone would have no effect. */
 static enum mu_status get_document(struct provider_session *session, struct tpm *tpm,
                                    const struct nsm_fields *fields, struct mu_error *err)
 {
-    MU_TRY(fence_require_bank(tpm, session->config->fence_pcr, HASH_SHA384, err));
-    return nsm_attest(tpm, fields, &session->document, err);
+    struct retry retry = {.policy = &retry_machine, .deadline = session->deadline};
+    enum mu_status status;
+
+    do {
+        status = fence_require_bank(tpm, session->options.fence_pcr, HASH_SHA384, err);
+        if (status == MU_OK)
+            status = nsm_attest(tpm, fields, &session->document, err);
+    } while (retry_after(&retry, status));
+    return status;
 }
 
 static enum mu_status session_attest(struct provider_session *session, struct tpm *tpm,
@@ -220,125 +282,97 @@ static enum mu_status session_attest(struct provider_session *session, struct tp
 {
     uint8_t spki[SPKI_SIZE];
     struct nsm_fields fields = {.public_key = {spki, sizeof(spki)}};
-    uint64_t start;
 
     MU_TRY(task_wait(&session->make_key, err));
     MU_TRY(public_key(session->key, spki, err));
-    start = now_us();
-    for (unsigned attempt = 0;; attempt++) {
-        enum mu_status status = get_document(session, tpm, &fields, err);
-
-        if (status == MU_OK)
-            break;
-        if (status != MU_RETRY || !backoff_sleep(attempt, 50, 2000, session->deadline))
-            return status;
-    }
-    trace_step("document", start);
+    MU_TRY(MU_STEP("document", get_document(session, tpm, &fields, err)));
     log_line("attestation document obtained");
     return MU_OK;
 }
 
-/* Credentials that have expired are fetched anew: IMDS may go on handing them out for a while. */
+/* Expired credentials are fetched again: IMDS may go on handing them out for a while. */
 static enum mu_status ask_kms(struct provider_session *session, struct kms *kms,
                               const struct kms_decrypt_request *request,
                               struct buffer *ret_ciphertext, struct buffer *ret_wrapped,
                               struct mu_error *err)
 {
-    for (unsigned attempt = 0;; attempt++) {
+    struct retry retry = {.policy = &retry_service, .deadline = session->deadline};
+
+    for (;;) {
         enum mu_status status =
             request->ciphertext != NULL
                 ? kms_decrypt(kms, &session->credentials, request, ret_wrapped, err)
                 : kms_generate(kms, &session->credentials, request, ret_ciphertext, ret_wrapped,
                                err);
 
-        if (!kms_credentials_expired(kms) || !backoff_sleep(attempt, 50, 5000, session->deadline))
+        if (!kms_credentials_expired(kms) || !retry_pause(&retry))
             return status;
         aws_credentials_free(&session->credentials);
-        MU_TRY(aws_credentials_from_imds(session->config->imds, session->deadline,
+        MU_TRY(aws_credentials_from_imds(session->options.aws.imds, session->deadline,
                                          &session->credentials, err));
     }
 }
 
-/* A key for the request's key and context: decrypted, or generated where it has no ciphertext. */
-static enum mu_status get_key(struct provider_session *session, struct kms_decrypt_request *request,
-                              struct buffer *ret_ciphertext, struct secret *ret_key,
-                              struct mu_error *err)
+/* A key for the request's key and context: decrypted, or generated if the request has no
+ * ciphertext. */
+static enum mu_status get_key(struct provider_session *session, struct link *link,
+                              struct kms_decrypt_request *request, struct buffer *ret_ciphertext,
+                              struct secret *ret_key, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer wrapped = {0};
-    struct link *link;
-    uint64_t start;
 
     if (session->document.len == 0)
         return mu_fail(err, MU_INTERNAL, "no attestation document was made");
     request->document = buffer_view(&session->document);
-    MU_TRY(link_to(session, request->key_arn, &link, err));
     MU_TRY(task_wait(&session->get_credentials, err));
     MU_TRY(task_wait(&link->connect, err));
-    start = now_us();
-    MU_TRY(ask_kms(session, link->kms, request, ret_ciphertext, &wrapped, err));
-    trace_step(request->ciphertext != NULL ? "kms-decrypt" : "kms-generate", start);
+    MU_TRY(MU_STEP(request->ciphertext != NULL ? "kms-decrypt" : "kms-generate",
+                   ask_kms(session, link->kms, request, ret_ciphertext, &wrapped, err)));
     return cms_decrypt(buffer_view(&wrapped), session->key, RELEASE_KEY_SIZE, ret_key, err);
 }
 
-static enum mu_status session_release(struct provider_session *session, const struct record *record,
-                                      struct secret *ret_key, struct mu_error *err)
+static enum mu_status volume_release(struct provider_volume *volume, struct tpm *tpm,
+                                     struct secret *ret_key, struct mu_error *err)
 {
-    struct kms_decrypt_request request = {0};
-    struct record_data data;
+    struct kms_decrypt_request request = {.key_arn = volume->data.key_arn,
+                                          .ciphertext = volume->data.ciphertext,
+                                          .encryption_context = volume->data.encryption_context};
 
-    MU_TRY(parse_data(record, &data, err));
-    request.key_arn = data.key_arn;
-    request.ciphertext = data.ciphertext;
-    request.encryption_context = data.encryption_context;
-    return get_key(session, &request, NULL, ret_key, err);
+    (void)tpm;
+    return get_key(volume->session, volume->link, &request, NULL, ret_key, err);
 }
 
-static enum mu_status instance_context(const struct record *record, json_object **ret,
-                                       struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *context = json_object_new_object();
-    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
-
-    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
-    if (!json_add_text(context, "volume-uuid", record->volume_uuid) ||
-        !json_add_text(context, "volume-identity", identity) ||
-        !json_add_text(context, MADE_BY, INSTANCE))
-        return mu_oom(err);
-    *ret = context;
-    context = NULL;
-    return MU_OK;
-}
-
-static enum mu_status session_generate(struct provider_session *session, const char *key_arn,
-                                       struct record *record, struct secret *ret_key,
-                                       struct mu_error *err)
+static enum mu_status session_provision(struct provider_session *session, const char *key_arn,
+                                        struct record *record, struct secret *ret_key,
+                                        struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *context = NULL;
     MU_CLEANUP(json_free) json_object *data = json_object_new_object();
     MU_CLEANUP(buffer_free) struct buffer ciphertext = {0};
     MU_CLEANUP(string_free) char *ciphertext64 = NULL;
     struct kms_decrypt_request request = {.key_arn = key_arn};
+    struct link *link;
 
-    MU_TRY(instance_context(record, &context, err));
+    MU_TRY(link_to(session, key_arn, &link, err));
+    MU_TRY(aws_kms_context(record, &context, err));
     request.encryption_context = context;
-    MU_TRY(get_key(session, &request, &ciphertext, ret_key, err));
+    MU_TRY(get_key(session, link, &request, &ciphertext, ret_key, err));
     MU_TRY(base64_encode(buffer_view(&ciphertext), &ciphertext64, err));
     if (!json_add_text(data, "key_arn", key_arn) ||
         !json_add_text(data, "ciphertext", ciphertext64) ||
         !json_add(data, "encryption_context", json_object_get(context)))
         return mu_oom(err);
     (void)snprintf(record->provider, sizeof(record->provider), "%s", provider_aws_kms.name);
-    record->provider_data = data;
-    data = NULL;
+    record->provider_data = MU_TAKE(data);
     return MU_OK;
 }
 
 const struct provider provider_aws_kms = {
-    .name = "aws-kms",
+    .name = PROVIDER_AWS_KMS,
     .start = session_start,
-    .prepare = session_prepare,
+    .volume = session_volume,
     .attest = session_attest,
-    .release = session_release,
-    .generate = session_generate,
+    .release = volume_release,
+    .provision = session_provision,
     .finish = session_finish,
 };

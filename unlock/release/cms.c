@@ -42,7 +42,7 @@ static enum mu_status undecryptable(struct mu_error *err)
 }
 
 /* Not d2i_CMS_bio: of an indefinite length it reads ahead, past the end of the message. */
-static enum mu_status parse(struct bytes ber, CMS_ContentInfo **ret, struct mu_error *err)
+static enum mu_status cms_parse(struct bytes ber, CMS_ContentInfo **ret, struct mu_error *err)
 {
     const uint8_t *pos = ber.data;
 
@@ -100,8 +100,8 @@ static enum mu_status check_recipient(CMS_ContentInfo *cms, CMS_RecipientInfo **
     return MU_OK;
 }
 
-/* CMS_decrypt would take any cipher, and goes on with a random key where the RSA decryption fails.
- */
+/* CMS_decrypt would accept any cipher, and goes on with a random key if the RSA decryption
+ * fails. */
 static bool read_content(CMS_ContentInfo *cms, size_t size, struct secret *content)
 {
     MU_CLEANUP(bio_free) BIO *out = CMS_dataInit(cms, NULL);
@@ -128,7 +128,7 @@ enum mu_status cms_decrypt(struct bytes ber, EVP_PKEY *key, size_t size, struct 
     (void)clear_errors_last;
     if (size > CONTENT_MAX)
         return mu_fail(err, MU_INTERNAL, "a released key has at most %d bytes", CONTENT_MAX);
-    MU_TRY(parse(ber, &cms, err));
+    MU_TRY(cms_parse(ber, &cms, err));
     MU_TRY(check_recipient(cms, &recipient, err));
     MU_TRY(secret_alloc(&content, CONTENT_MAX + 1, err));
     if (EVP_PKEY_up_ref(key) != 1)
@@ -140,7 +140,6 @@ enum mu_status cms_decrypt(struct bytes ber, EVP_PKEY *key, size_t size, struct 
     if (CMS_RecipientInfo_decrypt(cms, recipient) != 1 || !read_content(cms, size, &content))
         return undecryptable(err);
     content.len = size;
-    *ret = content;
-    content = (struct secret){0};
+    *ret = MU_TAKE(content);
     return MU_OK;
 }

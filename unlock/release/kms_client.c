@@ -6,7 +6,8 @@
 
 #include <openssl/crypto.h>
 
-#include "release/http.h"
+#include "base/retry.h"
+#include "net/http.h"
 #include "release/kms_client.h"
 
 #define CONTENT_TYPE "application/x-amz-json-1.1"
@@ -26,8 +27,8 @@ struct kms {
     bool credentials_expired;
 };
 
-enum mu_status kms_open(const struct config *config, const char *key_arn, struct deadline deadline,
-                        struct kms **ret, struct mu_error *err)
+enum mu_status kms_open(const struct aws_options *options, const char *key_arn,
+                        struct deadline deadline, struct kms **ret, struct mu_error *err)
 {
     MU_CLEANUP(kms_close) struct kms *kms = calloc(1, sizeof(*kms));
     char region[64], partition[32];
@@ -35,14 +36,13 @@ enum mu_status kms_open(const struct config *config, const char *key_arn, struct
     if (kms == NULL)
         return mu_oom(err);
     MU_TRY(kms_parse_key_arn(key_arn, region, partition, err));
-    MU_TRY(kms_endpoint(config, region, partition, kms->url, err));
+    MU_TRY(kms_endpoint(options, region, partition, kms->url, err));
     (void)snprintf(kms->scope, sizeof(kms->scope), "aws:amz:%s:kms", region);
     kms->deadline = deadline;
-    if (config->ca_file == NULL)
+    if (options->ca_file == NULL)
         return mu_fail(err, MU_CONFIG, "ca_file is not set");
-    MU_TRY(http_open(config->ca_file, &kms->http, err));
-    *ret = kms;
-    kms = NULL;
+    MU_TRY(http_open(options->ca_file, &kms->http, err));
+    *ret = MU_TAKE(kms);
     return MU_OK;
 }
 
@@ -71,24 +71,19 @@ enum mu_status kms_connect(struct kms *kms, struct mu_error *err)
         .deadline = kms->deadline,
     };
     struct http_response response;
+    struct retry retry = {.policy = &retry_service, .deadline = kms->deadline, .unanswered = true};
+    enum mu_status status;
 
     (void)snprintf(url, sizeof(url), "%sping", kms->url);
-    for (unsigned attempt = 0;; attempt++) {
-        enum mu_status status = http_perform(kms->http, &request, &response, err);
-
-        if (status != MU_RETRY ||
-            !backoff_sleep(attempt, 20, HTTP_NO_ANSWER_PAUSE_MS, kms->deadline))
-            return status;
-    }
+    do
+        status = http_perform(kms->http, &request, &response, err);
+    while (retry_after(&retry, status));
+    return status;
 }
 
-static struct bytes text_view(const char *text)
-{
-    return (struct bytes){(const uint8_t *)text, strlen(text)};
-}
-
-/* curl signs with its own clock, or with the time of this header where it is given. Only given
- * where the clock is wrong, since curl 7.88 then sends it twice, which no server accepts. */
+/* curl signs with its own clock, or with the time in this header if it is given. It is given only
+ * if the clock is wrong, because curl 7.88 sends a given header twice, which no server
+ * accepts. */
 static struct bytes amz_date(time_t offset, char text[static 17])
 {
     time_t now = time(NULL) + offset;
@@ -152,10 +147,11 @@ static enum mu_status call_once(struct kms *kms, const char *target,
     kms->credentials_expired = false;
     MU_TRY(send_once(kms, target, credentials, body, &response, err));
     if (response.status == 200) {
-        if (!content_type_ok(response.content_type))
+        status = json_parse(response.body, "KMS's answer", MU_REFUSE, ret, err);
+        if (status == MU_REFUSE && !content_type_ok(response.content_type))
             return mu_fail(err, MU_REFUSE, "%s: the answer's content type is '%s', not %s",
                            kms->url, response.content_type, CONTENT_TYPE);
-        return json_parse(response.body, "KMS's answer", MU_REFUSE, ret, err);
+        return status;
     }
     status = kms_explain(response.status, response.body, &failure, err);
     kms->credentials_expired = failure.credentials_expired;
@@ -168,19 +164,13 @@ static enum mu_status call(struct kms *kms, const char *target,
                            const struct aws_credentials *credentials, struct bytes body,
                            json_object **ret, struct mu_error *err)
 {
-    for (unsigned attempt = 0;; attempt++) {
-        enum mu_status status = call_once(kms, target, credentials, body, ret, err);
+    struct retry retry = {.policy = &retry_service, .deadline = kms->deadline, .tell = err};
+    enum mu_status status;
 
-        if (status != MU_RETRY || kms->credentials_expired ||
-            !backoff_sleep(attempt, 50, 5000, kms->deadline))
-            return status;
-    }
-}
-
-static const char *text_of(json_object *object)
-{
-    return json_object_to_json_string_ext(object,
-                                          JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    do
+        status = call_once(kms, target, credentials, body, ret, err);
+    while (!kms->credentials_expired && retry_after(&retry, status));
+    return status;
 }
 
 enum mu_status kms_decrypt_body(const struct kms_decrypt_request *request, char **ret,
@@ -201,7 +191,7 @@ enum mu_status kms_decrypt_body(const struct kms_decrypt_request *request, char 
         !json_add_text(recipient, "KeyEncryptionAlgorithm", "RSAES_OAEP_SHA_256") ||
         !json_add_text(recipient, "AttestationDocument", document))
         return mu_oom(err);
-    text = text_of(body);
+    text = json_text(body);
     *ret = text != NULL ? strdup(text) : NULL;
     return *ret != NULL ? MU_OK : mu_oom(err);
 }
@@ -217,20 +207,6 @@ static enum mu_status check_key(json_object *answer, const char *key_arn, struct
     return MU_OK;
 }
 
-static enum mu_status blob(json_object *answer, const char *name, size_t max, struct buffer *ret,
-                           struct mu_error *err)
-{
-    const char *text;
-    enum mu_status status;
-
-    MU_TRY(json_string(answer, name, 4 * (max / 3 + 1), MU_REFUSE, &text, err));
-    status = base64_decode(text, max, ret, err);
-    if (status == MU_CONFIG)
-        return mu_fail(err, MU_REFUSE, "KMS's answer: %s is not base64 of at most %zu bytes", name,
-                       max);
-    return status;
-}
-
 enum mu_status kms_decrypt_answer(json_object *answer, const char *key_arn,
                                   struct buffer *ret_wrapped, struct mu_error *err)
 {
@@ -240,7 +216,7 @@ enum mu_status kms_decrypt_answer(json_object *answer, const char *key_arn,
     if (json_object_object_get_ex(answer, "Plaintext", &plaintext) && plaintext != NULL)
         return mu_fail(err, MU_REFUSE,
                        "KMS answered with a plaintext: the key was not bound to this machine");
-    return blob(answer, "CiphertextForRecipient", WRAPPED_MAX, ret_wrapped, err);
+    return json_base64(answer, "CiphertextForRecipient", WRAPPED_MAX, MU_REFUSE, ret_wrapped, err);
 }
 
 enum mu_status kms_decrypt(struct kms *kms, const struct aws_credentials *credentials,
@@ -266,7 +242,8 @@ enum mu_status kms_generate(struct kms *kms, const struct aws_credentials *crede
     MU_TRY(kms_decrypt_body(request, &body, err));
     MU_TRY(call(kms, "TrentService.GenerateDataKey", credentials, text_view(body), &answer, err));
     MU_TRY(kms_decrypt_answer(answer, request->key_arn, ret_wrapped, err));
-    return blob(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, ret_ciphertext, err);
+    return json_base64(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, MU_REFUSE, ret_ciphertext,
+                       err);
 }
 
 static void wiped_string_free(char **text)
@@ -288,7 +265,7 @@ static enum mu_status encrypt_body(const char *key_arn, json_object *encryption_
 
     if (rest == NULL || !json_add_text(rest, "KeyId", key_arn) ||
         !json_add(rest, "EncryptionContext", json_object_get(encryption_context)) ||
-        (text = text_of(rest)) == NULL)
+        (text = json_text(rest)) == NULL)
         return mu_oom(err);
     MU_TRY(base64_encode(plaintext, &encoded, err));
     MU_TRY(secret_alloc(ret, strlen(encoded) + strlen(text) + 32, err));
@@ -297,10 +274,11 @@ static enum mu_status encrypt_body(const char *key_arn, json_object *encryption_
     return MU_OK;
 }
 
-enum mu_status kms_encrypt(const struct config *config, const struct aws_credentials *credentials,
-                           const char *key_arn, json_object *encryption_context,
-                           struct bytes plaintext, struct deadline deadline,
-                           struct buffer *ret_ciphertext, struct mu_error *err)
+enum mu_status kms_encrypt(const struct aws_options *options,
+                           const struct aws_credentials *credentials, const char *key_arn,
+                           json_object *encryption_context, struct bytes plaintext,
+                           struct deadline deadline, struct buffer *ret_ciphertext,
+                           struct mu_error *err)
 {
     MU_CLEANUP(kms_close) struct kms *kms = NULL;
     MU_CLEANUP(secret_free) struct secret body = {0};
@@ -308,9 +286,10 @@ enum mu_status kms_encrypt(const struct config *config, const struct aws_credent
 
     if (plaintext.len == 0 || plaintext.len > PLAINTEXT_MAX)
         return mu_fail(err, MU_INTERNAL, "KMS encrypts 1 to %d bytes", PLAINTEXT_MAX);
-    MU_TRY(kms_open(config, key_arn, deadline, &kms, err));
+    MU_TRY(kms_open(options, key_arn, deadline, &kms, err));
     MU_TRY(encrypt_body(key_arn, encryption_context, plaintext, &body, err));
     MU_TRY(call(kms, "TrentService.Encrypt", credentials, secret_view(&body), &answer, err));
     MU_TRY(check_key(answer, key_arn, err));
-    return blob(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, ret_ciphertext, err);
+    return json_base64(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, MU_REFUSE, ret_ciphertext,
+                       err);
 }

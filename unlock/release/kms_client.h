@@ -7,36 +7,39 @@
 #define KMS_URL_MAX 256
 #define KMS_CIPHERTEXT_MAX 6144 /* AWS KMS API, Decrypt, CiphertextBlob */
 
-/* https://host/ for the key's region and partition, or config's own (https alone; MU_CONFIG). */
-enum mu_status kms_endpoint(const struct config *config, const char *region, const char *partition,
-                            char ret_url[static KMS_URL_MAX], struct mu_error *err) MU_MUST_CHECK;
+/* https://host/ for the key's region and partition, or the URL in the options (MU_CONFIG unless it
+ * is https). */
+enum mu_status kms_endpoint(const struct aws_options *options, const char *region,
+                            const char *partition, char ret_url[static KMS_URL_MAX],
+                            struct mu_error *err) MU_MUST_CHECK;
 
-/* One connection to the KMS of one region. Everything is retried until the deadline. config is
+/* One connection to the KMS of one region. Everything is retried until the deadline. options are
  * borrowed. */
 struct kms;
-enum mu_status kms_open(const struct config *config, const char *key_arn, struct deadline deadline,
-                        struct kms **ret, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status kms_open(const struct aws_options *options, const char *key_arn,
+                        struct deadline deadline, struct kms **ret,
+                        struct mu_error *err) MU_MUST_CHECK;
 void kms_close(struct kms **kms);
 /* Looks the name up and connects, so that the next call finds an open connection. */
 enum mu_status kms_connect(struct kms *kms, struct mu_error *err) MU_MUST_CHECK;
 
 struct kms_decrypt_request {
     const char *key_arn;
-    const char *ciphertext; /* base64; NULL: of a key to be generated */
+    const char *ciphertext; /* base64; NULL: a key is to be generated */
     json_object *encryption_context;
     struct bytes document; /* attestation document with the RSA public key to encrypt to */
 };
-/* Decrypt with a recipient (AWS KMS API); what comes back is CiphertextForRecipient. An answer for
- * another key, or one with a plaintext, is MU_REFUSE. */
+/* Decrypt with a recipient (AWS KMS API); returns CiphertextForRecipient. An answer for another
+ * key, or one with a plaintext, is MU_REFUSE. */
 enum mu_status kms_decrypt(struct kms *kms, const struct aws_credentials *credentials,
                            const struct kms_decrypt_request *request, struct buffer *ret_wrapped,
                            struct mu_error *err) MU_MUST_CHECK;
-/* GenerateDataKey of 32 bytes with a recipient, `request` being without a ciphertext. */
+/* GenerateDataKey of 32 bytes with a recipient; `request` has no ciphertext. */
 enum mu_status kms_generate(struct kms *kms, const struct aws_credentials *credentials,
                             const struct kms_decrypt_request *request,
                             struct buffer *ret_ciphertext, struct buffer *ret_wrapped,
                             struct mu_error *err) MU_MUST_CHECK;
-/* True if the last call failed for that reason: new ones may help. */
+/* True if the last call failed because the credentials had expired: new ones may help. */
 bool kms_credentials_expired(const struct kms *kms);
 
 /* Internal, for tests: bodies and answers. */

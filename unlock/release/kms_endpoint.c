@@ -2,23 +2,23 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "release/http.h"
+#include "net/http.h"
 #include "release/kms_client.h"
 
-/* AWS SDK partitions.json. */
+/* AWS SDK partitions.json (botocore 1.44.8). */
 static const struct partition {
     const char *name;
     const char *suffix;
-    const char *dual_stack_suffix; /* NULL: none */
+    const char *dual_stack_suffix;
 } partitions[] = {
     {"aws", "amazonaws.com", "api.aws"},
     {"aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
     {"aws-us-gov", "amazonaws.com", "api.aws"},
-    {"aws-eusc", "amazonaws.eu", NULL},
-    {"aws-iso", "c2s.ic.gov", NULL},
-    {"aws-iso-b", "sc2s.sgov.gov", NULL},
-    {"aws-iso-e", "cloud.adc-e.uk", NULL},
-    {"aws-iso-f", "csp.hci.ic.gov", NULL},
+    {"aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu"},
+    {"aws-iso", "c2s.ic.gov", "api.aws.ic.gov"},
+    {"aws-iso-b", "sc2s.sgov.gov", "api.aws.scloud"},
+    {"aws-iso-e", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"},
+    {"aws-iso-f", "csp.hci.ic.gov", "api.aws.hci.ic.gov"},
 };
 
 enum kms_arn_field { ARN, PARTITION, SERVICE, REGION, ACCOUNT, RESOURCE, ARN_FIELDS };
@@ -99,25 +99,22 @@ static enum mu_status configured(const char *url, char ret_url[static KMS_URL_MA
     return MU_OK;
 }
 
-enum mu_status kms_endpoint(const struct config *config, const char *region, const char *partition,
-                            char ret_url[static KMS_URL_MAX], struct mu_error *err)
+enum mu_status kms_endpoint(const struct aws_options *options, const char *region,
+                            const char *partition, char ret_url[static KMS_URL_MAX],
+                            struct mu_error *err)
 {
     const char *suffix = NULL;
 
-    if (config->kms_endpoint != NULL)
-        return configured(config->kms_endpoint, ret_url, err);
-    for (size_t i = 0; i < sizeof(partitions) / sizeof(partitions[0]); i++) {
-        if (strcmp(partition, partitions[i].name) != 0)
-            continue;
-        suffix = config->dual_stack ? partitions[i].dual_stack_suffix : partitions[i].suffix;
-        if (suffix == NULL)
-            return mu_fail(err, MU_CONFIG, "partition %s has no dual-stack endpoints", partition);
-    }
+    if (options->kms_endpoint != NULL)
+        return configured(options->kms_endpoint, ret_url, err);
+    for (size_t i = 0; i < sizeof(partitions) / sizeof(partitions[0]); i++)
+        if (strcmp(partition, partitions[i].name) == 0)
+            suffix = options->dual_stack ? partitions[i].dual_stack_suffix : partitions[i].suffix;
     if (suffix == NULL)
         return mu_fail(err, MU_CONFIG,
                        "partition '%s' is not known: set kms_endpoint in the configuration",
                        partition);
-    (void)snprintf(ret_url, KMS_URL_MAX, "https://kms%s.%s.%s/", config->fips ? "-fips" : "",
+    (void)snprintf(ret_url, KMS_URL_MAX, "https://kms%s.%s.%s/", options->fips ? "-fips" : "",
                    region, suffix);
     return MU_OK;
 }

@@ -2,40 +2,46 @@
 #ifndef MU_RELEASE_PROVIDER_H
 #define MU_RELEASE_PROVIDER_H
 
-#include "base/config.h"
-#include "base/secret.h"
-#include "tpm/tpm.h"
-#include "volume/record.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/options.h"
 
 #define RELEASE_KEY_SIZE 32
 
-/* A way to get a volume's key released. One session serves all volumes of a boot. */
+struct record;
+struct secret;
+struct tpm;
+
+/* A way to get a volume's key released. One session serves all volumes of a boot; what it knows of
+ * a volume lives as long as the session. */
 struct provider_session;
+struct provider_volume;
 
 struct provider {
     const char *name; /* as in the enrolment record */
 
-    /* Begins what depends on nothing but the configuration and the time: key pair, credentials.
-     * Does not wait. */
-    enum mu_status (*start)(const struct config *config, struct deadline deadline,
+    /* Begins what depends on nothing but the options and the time: key pair, credentials. Does not
+     * wait. */
+    enum mu_status (*start)(const struct provider_options *options, struct deadline deadline,
                             struct provider_session **ret, struct mu_error *err);
-    /* Begins what needs the (verified) record: name lookup, TLS connection. Does not wait, may be
-     * called once a volume. */
-    enum mu_status (*prepare)(struct provider_session *session, const struct record *record,
-                              struct mu_error *err);
-    /* Proves the boot chain; may use the TPM and wait. Called once, after the measurements matched.
-     */
+    /* Reads the provider's data in a (verified) record and begins the work that needs them: name
+     * lookup, TLS connection. Does not wait. */
+    enum mu_status (*volume)(struct provider_session *session, const struct record *record,
+                             struct provider_volume **ret, struct mu_error *err);
+    /* Proves the boot chain before any record is known; may wait. Called once, after the
+     * measurements matched. NULL: that is part of release. */
     enum mu_status (*attest)(struct provider_session *session, struct tpm *tpm,
                              struct mu_error *err);
     /* Waits for what was begun, until the deadline, and returns the volume's key: RELEASE_KEY_SIZE
-     * bytes. */
-    enum mu_status (*release)(struct provider_session *session, const struct record *record,
+     * bytes. After attest. */
+    enum mu_status (*release)(struct provider_volume *volume, struct tpm *tpm,
                               struct secret *ret_key, struct mu_error *err);
-    /* The same for a volume that is being made: has a key made and kept under key_arn for the
-     * volume that the record describes, and fills in its provider and provider_data. NULL: this
+    /* The same for a volume that is being provisioned: has a key made and kept under key_arn for
+     * the volume that the record describes, and fills in its provider and provider_data. NULL: this
      * provider cannot. */
-    enum mu_status (*generate)(struct provider_session *session, const char *key_arn,
-                               struct record *record, struct secret *ret_key, struct mu_error *err);
+    enum mu_status (*provision)(struct provider_session *session, const char *key_arn,
+                                struct record *record, struct secret *ret_key,
+                                struct mu_error *err);
     /* Stops everything, waits for its threads, wipes. NULL is fine. */
     void (*finish)(struct provider_session **session);
 };

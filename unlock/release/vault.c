@@ -10,247 +10,225 @@
 #include <openssl/x509.h>
 
 #include "attest/nsm.h"
-#include "attest/token.h"
 #include "base/log.h"
+#include "base/retry.h"
+#include "base/task.h"
 #include "base/trace.h"
+#include "jose/token.h"
+#include "net/imds.h"
 #include "release/provider.h"
-#include "release/task.h"
 #include "release/vault_client.h"
+#include "release/verifier_client.h"
 #include "tpm/fence.h"
+#include "volume/record.h"
 
 #define CURVE "P-384"
 #define SPKI_MAX 256
-/* What is obtained is used for half of the time that it is good for. */
+/* Tokens are used for half of the time that they are valid. */
 #define LIFE_USED 2
 #define REVOKE_MS 3000
 
-/* The way to one volume's key: its verifier, its Vault, and what was obtained so far. */
-struct link {
+/* What leads to one volume's key: its verifier, its Vault, and what was obtained so far. */
+struct provider_volume {
+    struct provider_volume *next;
     const struct provider_session *session;
-    char volume_uuid[UUID_TEXT_SIZE];
     struct vault_record record;
     json_object *data; /* what `record` borrows from */
     struct service *verifier, *vault;
-    struct task begin; /* uses the link alone until it is waited for */
+    struct task begin; /* owns the volume until it is waited for */
     struct buffer nonce;
     uint64_t nonce_until_us;
+    bool wants_identity;    /* the verifier does */
+    struct buffer identity; /* the instance identity document; does not change during a boot */
     struct secret jwt;
     uint64_t jwt_until_us;
-    bool waits_for_answer; /* nobody answered the last time */
+    struct retry retry;
 };
 
 struct provider_session {
-    const struct config *config;
+    struct provider_options options;
     struct deadline deadline;
     atomic_bool stop;
     EVP_PKEY *key;
-    struct tpm *tpm;
-    struct link link[CONFIG_VOLUMES_MAX];
-    size_t links;
+    struct provider_volume *volumes;
 };
 
 static uint64_t until_us(int64_t seconds)
 {
-    return now_us() + (uint64_t)seconds * 1000000 / LIFE_USED;
+    return clock_now_us() + (uint64_t)seconds * 1000000 / LIFE_USED;
 }
 
-/* True if another attempt should be made after this one. */
-static bool again(struct link *link, enum mu_status status, unsigned attempt)
-{
-    return status == MU_RETRY &&
-           backoff_sleep(attempt, link->waits_for_answer ? 20 : 50,
-                         link->waits_for_answer ? HTTP_NO_ANSWER_PAUSE_MS : 5000,
-                         link->session->deadline);
-}
-
-static enum mu_status have_nonce(struct link *link, struct mu_error *err)
+static enum mu_status have_nonce(struct provider_volume *volume, struct mu_error *err)
 {
     int64_t seconds;
-    uint64_t start = now_us();
 
-    if (link->nonce.data != NULL && start < link->nonce_until_us)
+    if (volume->nonce.data != NULL && clock_now_us() < volume->nonce_until_us)
         return MU_OK;
-    buffer_free(&link->nonce);
-    link->waits_for_answer = true;
-    MU_TRY(verifier_challenge(link->verifier, &link->nonce, &seconds, err));
-    link->waits_for_answer = false;
-    link->nonce_until_us = until_us(seconds);
-    trace_step("challenge", start);
+    buffer_free(&volume->nonce);
+    volume->retry.unanswered = true;
+    MU_TRY(MU_STEP("challenge", verifier_challenge(volume->verifier, &volume->nonce, &seconds,
+                                                   &volume->wants_identity, err)));
+    volume->retry.unanswered = false;
+    volume->nonce_until_us = until_us(seconds);
     return MU_OK;
+}
+
+/* The instance's account: an image does not show it, and AWS's root is one for all accounts. */
+static enum mu_status have_identity(struct provider_volume *volume, struct mu_error *err)
+{
+    const struct provider_session *session = volume->session;
+
+    if (!volume->wants_identity || volume->identity.data != NULL)
+        return MU_OK;
+    return MU_STEP("identity", imds_identity(session->options.aws.imds, session->deadline,
+                                             &volume->identity, err));
 }
 
 /* Only to save time later: what fails here fails again in release, and is reported then. */
 static void *begin(void *argument)
 {
-    struct link *link = argument;
+    struct provider_volume *volume = argument;
     struct http_request health = {.method = "GET", .total_ms = REVOKE_MS};
     struct http_response ignored;
     struct mu_error error;
-    unsigned attempt = 0;
 
-    while (again(link, have_nonce(link, &error), attempt))
-        attempt++;
-    if (link->nonce.data != NULL)
-        (void)(service_call(link->vault, &health, "/v1/sys/health", &ignored, &error) == MU_OK);
+    while (retry_after(&volume->retry, have_nonce(volume, &error)))
+        ;
+    if (volume->nonce.data == NULL)
+        return NULL;
+    (void)(service_call(volume->vault, &health, "/v1/sys/health", &ignored, &error) == MU_OK);
+    (void)(have_identity(volume, &error) == MU_OK);
     return NULL;
 }
 
-static void link_free(struct link *link)
+static void volume_free(struct provider_volume *volume)
 {
-    service_close(&link->verifier);
-    service_close(&link->vault);
-    json_free(&link->data);
-    buffer_free(&link->nonce);
-    secret_free(&link->jwt);
+    struct mu_error ignored;
+
+    (void)task_wait(&volume->begin, &ignored);
+    service_close(&volume->verifier);
+    service_close(&volume->vault);
+    json_free(&volume->data);
+    buffer_free(&volume->nonce);
+    buffer_free(&volume->identity);
+    secret_free(&volume->jwt);
+    free(volume);
 }
 
 static void session_finish(struct provider_session **session)
 {
     struct provider_session *s = *session;
-    struct mu_error ignored;
 
     if (s == NULL)
         return;
     atomic_store(&s->stop, true);
-    for (size_t i = 0; i < s->links; i++) {
-        (void)task_wait(&s->link[i].begin, &ignored);
-        link_free(&s->link[i]);
+    for (struct provider_volume *volume = s->volumes, *next; volume != NULL; volume = next) {
+        next = volume->next;
+        volume_free(volume);
     }
     EVP_PKEY_free(s->key);
     free(s);
     *session = NULL;
 }
 
-static enum mu_status session_start(const struct config *config, struct deadline deadline,
-                                    struct provider_session **ret, struct mu_error *err)
+static enum mu_status session_start(const struct provider_options *options,
+                                    struct deadline deadline, struct provider_session **ret,
+                                    struct mu_error *err)
 {
     MU_CLEANUP(session_finish) struct provider_session *session = calloc(1, sizeof(*session));
 
     if (session == NULL)
         return mu_oom(err);
-    session->config = config;
-    session->deadline = (struct deadline){deadline.at_us, &session->stop};
+    session->options = *options;
+    session->deadline = deadline;
+    session->deadline.part = &session->stop;
     session->key = EVP_EC_gen(CURVE);
     if (session->key == NULL)
         return mu_fail(err, MU_INTERNAL, "cannot make an EC key");
-    *ret = session;
-    session = NULL;
+    *ret = MU_TAKE(session);
     return MU_OK;
 }
 
-static struct link *find_link(struct provider_session *session, const struct record *record)
+static enum mu_status session_volume(struct provider_session *session, const struct record *record,
+                                     struct provider_volume **ret, struct mu_error *err)
 {
-    for (size_t i = 0; i < session->links; i++) {
-        if (strcmp(session->link[i].volume_uuid, record->volume_uuid) == 0)
-            return &session->link[i];
-    }
-    return NULL;
-}
-
-static enum mu_status open_link(struct provider_session *session, const struct record *record,
-                                struct link *link, struct mu_error *err)
-{
-    const struct config *config = session->config;
+    const struct vault_options *options = &session->options.vault;
+    struct provider_volume *volume;
 
     if (record->by_instance)
-        return mu_fail(err, MU_REFUSE, "record: an instance makes none for the provider vault");
-    link->session = session;
-    (void)snprintf(link->volume_uuid, sizeof(link->volume_uuid), "%s", record->volume_uuid);
-    link->data = json_object_get(record->provider_data);
-    MU_TRY(vault_parse_record(link->data, &link->record, err));
-    MU_TRY(service_open("verifier", link->record.verifier, config->verifier_ca_file,
-                        session->deadline, &link->verifier, err));
-    return service_open("Vault", link->record.address, config->vault_ca_file, session->deadline,
-                        &link->vault, err);
+        return mu_fail(err, MU_REFUSE,
+                       "record: an instance cannot make one for the provider vault");
+    volume = calloc(1, sizeof(*volume));
+    if (volume == NULL)
+        return mu_oom(err);
+    volume->next = session->volumes;
+    session->volumes = volume;
+    volume->session = session;
+    volume->retry = (struct retry){.policy = &retry_service, .deadline = session->deadline};
+    volume->data = json_object_get(record->provider_data);
+    MU_TRY(vault_parse_record(volume->data, &volume->record, err));
+    MU_TRY(service_open("verifier", volume->record.verifier, options->verifier_ca_file,
+                        session->deadline, &volume->verifier, err));
+    MU_TRY(service_open("Vault", volume->record.address, options->ca_file, session->deadline,
+                        &volume->vault, err));
+    MU_TRY(task_start(&volume->begin, begin, volume, err));
+    *ret = volume;
+    return MU_OK;
 }
 
-static enum mu_status prepare_link(struct provider_session *session, const struct record *record,
-                                   struct link **ret, struct mu_error *err)
-{
-    struct link *link = &session->link[session->links];
-    enum mu_status status;
-
-    *ret = find_link(session, record);
-    if (*ret != NULL)
-        return MU_OK;
-    if (session->links == CONFIG_VOLUMES_MAX)
-        return mu_fail(err, MU_CONFIG, "more than %d volumes", CONFIG_VOLUMES_MAX);
-    status = open_link(session, record, link, err);
-    if (status != MU_OK) {
-        link_free(link);
-        return status;
-    }
-    session->links++;
-    *ret = link;
-    return task_start(&link->begin, begin, link, err);
-}
-
-static enum mu_status session_prepare(struct provider_session *session, const struct record *record,
-                                      struct mu_error *err)
-{
-    struct link *unused;
-
-    return prepare_link(session, record, &unused, err);
-}
-
-/* Who has to be convinced stands in the record, which is not read yet: the document is made in
- * release. A document holds SHA-384 alone: a fence in other banks would keep nobody out. */
-static enum mu_status session_attest(struct provider_session *session, struct tpm *tpm,
-                                     struct mu_error *err)
-{
-    session->tpm = tpm;
-    for (unsigned attempt = 0;; attempt++) {
-        enum mu_status status =
-            fence_require_bank(tpm, session->config->fence_pcr, HASH_SHA384, err);
-
-        if (status != MU_RETRY || !backoff_sleep(attempt, 50, 2000, session->deadline))
-            return status;
-    }
-}
-
-static enum mu_status get_document(struct link *link, struct buffer *ret, struct mu_error *err)
+/* A document holds SHA-384 alone: a fence in other banks alone would have no effect. */
+static enum mu_status get_document(struct provider_volume *volume, struct tpm *tpm,
+                                   struct buffer *ret, struct mu_error *err)
 {
     uint8_t spki[SPKI_MAX];
     uint8_t *end = spki;
-    int len = i2d_PUBKEY(link->session->key, NULL);
-    uint64_t start = now_us();
+    int len = i2d_PUBKEY(volume->session->key, NULL);
 
-    if (len <= 0 || len > SPKI_MAX || i2d_PUBKEY(link->session->key, &end) != len)
+    if (len <= 0 || len > SPKI_MAX || i2d_PUBKEY(volume->session->key, &end) != len)
         return mu_fail(err, MU_INTERNAL, "the public key cannot be encoded");
 
-    struct nsm_fields fields = {.nonce = buffer_view(&link->nonce),
+    struct nsm_fields fields = {.nonce = buffer_view(&volume->nonce),
                                 .public_key = {spki, (size_t)len}};
 
-    MU_TRY(nsm_attest(link->session->tpm, &fields, ret, err));
-    trace_step("document", start);
+    MU_TRY(fence_require_bank(tpm, volume->session->options.fence_pcr, HASH_SHA384, err));
+    return MU_STEP("document", nsm_attest(tpm, &fields, ret, err));
+}
+
+/* A nonce is used once. */
+static enum mu_status ask_verifier(struct provider_volume *volume, struct bytes document,
+                                   struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *answer = NULL;
+    const char *token;
+    int64_t seconds;
+    bool stale = false;
+    enum mu_status status = verifier_attest(volume->verifier, document,
+                                            buffer_view(&volume->identity), &answer, &stale, err);
+
+    volume->retry.unanswered = !service_answered(volume->verifier);
+    if (status != MU_RETRY || stale)
+        buffer_free(&volume->nonce);
+    MU_TRY(status);
+    MU_TRY(verifier_token(answer, &token, &seconds, err));
+    MU_TRY(token_decrypt(token, volume->session->key, &volume->jwt, err));
+    volume->jwt_until_us = until_us(seconds);
     return MU_OK;
 }
 
-/* The verifier's token for this boot. A nonce serves once. */
-static enum mu_status have_jwt(struct link *link, struct mu_error *err)
+/* The verifier's token for this boot. */
+static enum mu_status have_jwt(struct provider_volume *volume, struct tpm *tpm,
+                               struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer document = {0};
-    MU_CLEANUP(string_free) char *token = NULL;
-    int64_t seconds;
-    bool stale = false;
-    enum mu_status status;
-    uint64_t start;
 
-    if (link->jwt.data != NULL && now_us() < link->jwt_until_us)
+    if (volume->jwt.data != NULL && clock_now_us() < volume->jwt_until_us)
         return MU_OK;
-    secret_free(&link->jwt);
-    MU_TRY(have_nonce(link, err));
-    MU_TRY(get_document(link, &document, err));
-    start = now_us();
-    status = verifier_attest(link->verifier, buffer_view(&document), &token, &seconds, &stale, err);
-    link->waits_for_answer = !service_answered(link->verifier);
-    if (status != MU_RETRY || stale)
-        buffer_free(&link->nonce);
-    MU_TRY(status);
-    MU_TRY(token_decrypt(token, link->session->key, &link->jwt, err));
-    link->jwt_until_us = until_us(seconds);
-    trace_step("verifier", start);
-    log_line("attestation accepted by %s", link->record.verifier);
+    secret_free(&volume->jwt);
+    MU_TRY(have_nonce(volume, err));
+    MU_TRY(have_identity(volume, err));
+    MU_TRY(get_document(volume, tpm, &document, err));
+    MU_TRY(MU_STEP("verifier", ask_verifier(volume, buffer_view(&document), err)));
+    log_line("attestation accepted by %s", volume->record.verifier);
     return MU_OK;
 }
 
@@ -259,10 +237,10 @@ static bool printed(int len, size_t size)
     return len >= 0 && (size_t)len < size;
 }
 
-static enum mu_status read_kv(struct link *link, struct vault_request request, json_object **ret,
-                              struct mu_error *err)
+static enum mu_status read_kv(struct provider_volume *volume, struct vault_request request,
+                              json_object **ret, struct mu_error *err)
 {
-    const struct vault_record *r = &link->record;
+    const struct vault_record *r = &volume->record;
     char path[VAULT_PATH_MAX];
 
     if (!printed(snprintf(path, sizeof(path), "%s/data/%s", r->mount, r->path), sizeof(path)))
@@ -270,13 +248,13 @@ static enum mu_status read_kv(struct link *link, struct vault_request request, j
     request.method = "GET";
     request.path = path;
     request.version = r->version;
-    return vault_call_wrapped(link->vault, &request, ret, err);
+    return vault_call_wrapped(volume->vault, &request, ret, err);
 }
 
-static enum mu_status decrypt_transit(struct link *link, struct vault_request request,
+static enum mu_status decrypt_transit(struct provider_volume *volume, struct vault_request request,
                                       json_object **ret, struct mu_error *err)
 {
-    const struct vault_record *r = &link->record;
+    const struct vault_record *r = &volume->record;
     MU_CLEANUP(string_free) char *body = NULL;
     char path[VAULT_PATH_MAX];
     bool context = r->context != NULL;
@@ -291,88 +269,81 @@ static enum mu_status decrypt_transit(struct link *link, struct vault_request re
     }
     request.method = "POST";
     request.path = path;
-    request.body = (struct bytes){(const uint8_t *)body, strlen(body)};
-    return vault_call_wrapped(link->vault, &request, ret, err);
+    request.body = text_view(body);
+    return vault_call_wrapped(volume->vault, &request, ret, err);
 }
 
 /* Best effort: a token that is not revoked ends by itself. */
-static void revoke(struct link *link, const struct secret *token)
+static void revoke(struct provider_volume *volume, const struct secret *token)
 {
     MU_CLEANUP(json_wipe) json_object *answer = NULL;
     struct vault_request request = {.method = "POST",
                                     .path = "auth/token/revoke-self",
-                                    .scope = link->record.scope,
+                                    .scope = volume->record.scope,
                                     .token = secret_view(token),
                                     .total_ms = REVOKE_MS};
     struct mu_error error;
 
-    if (vault_call(link->vault, &request, &answer, &error) != MU_OK)
+    if (MU_STEP("vault-revoke", vault_call(volume->vault, &request, &answer, &error)) != MU_OK)
         log_line("the token is not revoked, it will expire: %s", error.text);
 }
 
-static enum mu_status read_key(struct link *link, const struct secret *token,
+static enum mu_status read_key(struct provider_volume *volume, const struct secret *token,
                                struct secret *ret_key, struct mu_error *err)
 {
-    const struct vault_record *r = &link->record;
+    const struct vault_record *r = &volume->record;
     MU_CLEANUP(json_wipe) json_object *answer = NULL;
     struct vault_request request = {
         .scope = r->scope, .token = secret_view(token), .wrap_ttl = r->wrap_ttl};
-    uint64_t start = now_us();
 
-    MU_TRY(r->kv ? read_kv(link, request, &answer, err)
-                 : decrypt_transit(link, request, &answer, err));
-    trace_step("vault-read", start);
+    MU_TRY(MU_STEP("vault-read", r->kv ? read_kv(volume, request, &answer, err)
+                                       : decrypt_transit(volume, request, &answer, err)));
     return vault_key(answer, r->kv, r->kv ? r->field : "plaintext", RELEASE_KEY_SIZE, ret_key, err);
 }
 
-static enum mu_status from_vault(struct link *link, struct secret *ret_key, struct mu_error *err)
+static enum mu_status from_vault(struct provider_volume *volume, struct secret *ret_key,
+                                 struct mu_error *err)
 {
-    const struct vault_record *r = &link->record;
+    const struct vault_record *r = &volume->record;
     MU_CLEANUP(secret_free) struct secret token = {0};
     enum mu_status status;
-    uint64_t start = now_us();
 
-    MU_TRY(vault_login(link->vault, r->scope, r->auth_mount, r->role, &link->jwt, &token, err));
-    trace_step("vault-login", start);
-    status = read_key(link, &token, ret_key, err);
-    start = now_us();
-    revoke(link, &token);
-    trace_step("vault-revoke", start);
+    MU_TRY(MU_STEP("vault-login", vault_login(volume->vault, r->scope, r->auth_mount, r->role,
+                                              &volume->jwt, &token, err)));
+    status = read_key(volume, &token, ret_key, err);
+    revoke(volume, &token);
     return status;
 }
 
-static enum mu_status release_once(struct link *link, struct secret *ret_key, struct mu_error *err)
+static enum mu_status release_once(struct provider_volume *volume, struct tpm *tpm,
+                                   struct secret *ret_key, struct mu_error *err)
 {
     enum mu_status status;
 
-    MU_TRY(have_jwt(link, err));
-    status = from_vault(link, ret_key, err);
-    link->waits_for_answer = !service_answered(link->vault);
+    MU_TRY(have_jwt(volume, tpm, err));
+    status = from_vault(volume, ret_key, err);
+    volume->retry.unanswered = !service_answered(volume->vault);
     return status;
 }
 
-static enum mu_status session_release(struct provider_session *session, const struct record *record,
-                                      struct secret *ret_key, struct mu_error *err)
+static enum mu_status volume_release(struct provider_volume *volume, struct tpm *tpm,
+                                     struct secret *ret_key, struct mu_error *err)
 {
-    struct link *link;
     enum mu_status status;
-    unsigned attempt = 0;
 
-    if (session->tpm == NULL)
-        return mu_fail(err, MU_INTERNAL, "nothing was attested");
-    MU_TRY(prepare_link(session, record, &link, err));
-    MU_TRY(task_wait(&link->begin, err));
+    MU_TRY(task_wait(&volume->begin, err));
+    volume->retry.attempt = 0;
     do
-        status = release_once(link, ret_key, err);
-    while (again(link, status, attempt++));
+        status = release_once(volume, tpm, ret_key, err);
+    while (retry_after(&volume->retry, status));
     return status;
 }
 
+/* The record names the verifier to convince, so the document is made in release. */
 const struct provider provider_vault = {
     .name = "vault",
     .start = session_start,
-    .prepare = session_prepare,
-    .attest = session_attest,
-    .release = session_release,
+    .volume = session_volume,
+    .release = volume_release,
     .finish = session_finish,
 };

@@ -22,7 +22,7 @@ struct vault_record {
     const char *context; /* NULL: none */
 };
 
-/* Borrows from data. MU_REFUSE if it is malformed. */
+/* Borrows from data. MU_REFUSE if the data are malformed. */
 enum mu_status vault_parse_record(json_object *data, struct vault_record *ret,
                                   struct mu_error *err) MU_MUST_CHECK;
 

@@ -12,11 +12,6 @@
 #define MESSAGE_MAX 400
 #define WRAPPING_MAX 1024
 
-static struct bytes text_view(const char *text)
-{
-    return (struct bytes){(const uint8_t *)text, text != NULL ? strlen(text) : 0};
-}
-
 bool vault_path_ok(const char *path)
 {
     static const char allowed[] =
@@ -43,7 +38,7 @@ static const struct {
 } meanings[] = {
     {400, MU_REFUSE, NULL},
     {403, MU_REFUSE, "no policy of this token allows this"},
-    {404, MU_CONFIG, "nothing is there: compare mount, path and namespace with the server's"},
+    {404, MU_CONFIG, "not found: compare mount, path and namespace with the server's"},
     {405, MU_CONFIG, "this mount does not know the request: is it of the type it should be?"},
     {412, MU_RETRY, NULL},
     {429, MU_RETRY, NULL},
@@ -136,10 +131,10 @@ static enum mu_status check_creation_path(json_object *from, const char *path, s
 
     MU_TRY(json_string(from, "creation_path", VAULT_PATH_MAX, MU_REFUSE, &found, err));
     if (strcmp(found, path) != 0)
-        return mu_fail(err, MU_REFUSE,
-                       "the wrapping token was made for %.200s, not for %.200s: somebody has put "
-                       "another in its place",
-                       found, path);
+        return mu_fail(
+            err, MU_REFUSE,
+            "the wrapping token was made for %.200s, not for %.200s: somebody replaced it", found,
+            path);
     return MU_OK;
 }
 
@@ -173,7 +168,7 @@ static enum mu_status unwrap(struct service *vault, const struct vault_request *
     if (status == MU_OK)
         status = vault_call(vault, &request, ret, err);
     if (status == MU_REFUSE)
-        return mu_context(err, "the wrapped answer cannot be had (did somebody else unwrap it? "
+        return mu_context(err, "the wrapped answer is not available (did somebody else unwrap it? "
                                "Vault's audit log says who)");
     return status;
 }
@@ -192,8 +187,7 @@ enum mu_status vault_call_wrapped(struct service *vault, const struct vault_requ
         json_wipe(&answer);
         MU_TRY(unwrap(vault, request, &token, &answer, err));
     }
-    *ret = answer;
-    answer = NULL;
+    *ret = MU_TAKE(answer);
     return MU_OK;
 }
 
@@ -244,9 +238,9 @@ static enum mu_status decode(const char *base64, size_t size, struct secret *ret
                              struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer plain = {0};
-    enum mu_status status = base64_decode(base64, size, &plain, err);
+    enum mu_status status = base64_decode(base64, size, MU_REFUSE, &plain, err);
 
-    if (status == MU_CONFIG || (status == MU_OK && plain.len != size))
+    if (status == MU_REFUSE || (status == MU_OK && plain.len != size))
         status =
             mu_fail(err, MU_REFUSE, "Vault's answer is not a key of %zu bytes in base64", size);
     if (status == MU_OK)

@@ -15,7 +15,7 @@ static enum mu_status path_member(json_object *object, const char *name, const c
 
     MU_TRY(json_string(object, name, NAME_MAX_LENGTH, MU_REFUSE, &text, err));
     if (!vault_path_ok(text))
-        return mu_fail(err, MU_REFUSE, "\"%s\" holds something else than A-Z a-z 0-9 - _ . ~ /",
+        return mu_fail(err, MU_REFUSE, "\"%s\" has characters other than A-Z a-z 0-9 - _ . ~ /",
                        name);
     *ret = text;
     return MU_OK;
@@ -59,8 +59,7 @@ static enum mu_status plain_text(json_object *object, const char *name, size_t m
     const char *text = NULL;
 
     MU_TRY(json_string(object, name, max, MU_REFUSE, &text, err));
-    if (!http_token_ok((struct bytes){(const uint8_t *)text, strlen(text)}, 1, max) ||
-        strpbrk(text, "\"\\") != NULL)
+    if (!http_token_ok(text_view(text), 1, max) || strpbrk(text, "\"\\") != NULL)
         return mu_fail(err, MU_REFUSE, "\"%s\" is not plain text", name);
     *ret = text;
     return MU_OK;
@@ -86,12 +85,13 @@ static enum mu_status parse_source(json_object *data, struct vault_record *ret,
     bool kv = has(data, "kv");
 
     if (kv == has(data, "transit"))
-        return mu_fail(err, MU_REFUSE, "exactly one of \"kv\" and \"transit\" must be there");
+        return mu_fail(err, MU_REFUSE, "exactly one of \"kv\" and \"transit\" is needed");
     MU_TRY(json_member(data, kv ? "kv" : "transit", json_type_object, MU_REFUSE, &source, err));
     return kv ? parse_kv(source, ret, err) : parse_transit(source, ret, err);
 }
 
-static enum mu_status parse(json_object *data, struct vault_record *ret, struct mu_error *err)
+static enum mu_status vault_record_parse(json_object *data, struct vault_record *ret,
+                                         struct mu_error *err)
 {
     static const char *const members[] = {"verifier", "address", "namespace", "auth_mount", "role",
                                           "kv",       "transit", "wrap_ttl",  NULL};
@@ -113,7 +113,7 @@ enum mu_status vault_parse_record(json_object *data, struct vault_record *ret, s
 {
     struct vault_record record = {0};
 
-    if (parse(data, &record, err) != MU_OK)
+    if (vault_record_parse(data, &record, err) != MU_OK)
         return mu_context(err, "record: vault");
     *ret = record;
     return MU_OK;

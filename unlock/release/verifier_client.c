@@ -1,118 +1,117 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "release/verifier_client.h"
+
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "attest/nsm.h"
-#include "attest/token.h"
-#include "release/vault_client.h"
+#include "jose/token.h"
 
 #define EXPIRES_MAX 86400
 #define DETAIL_MAX 400
 
-static const char *text_member(json_object *object, const char *name)
+/* Why: docs/develop/decisions/release.md. */
+static enum mu_status class_of(long http_status, const char *error, bool stale)
 {
-    json_object *member = NULL;
-
-    return json_object_object_get_ex(object, name, &member) &&
-                   json_object_is_type(member, json_type_string)
-               ? json_object_get_string(member)
-               : "";
-}
-
-static enum mu_status class_of(long http_status)
-{
-    if (http_status == 429 || http_status >= 500)
+    if (http_status == 429 || http_status >= 500 || stale)
         return MU_RETRY;
-    return http_status == 404 || http_status == 405 || http_status == 413 ? MU_CONFIG : MU_REFUSE;
+    return http_status == 403 && strcmp(error, "refused") == 0 ? MU_REFUSE : MU_CONFIG;
 }
 
 /* An answer other than 200: {"error": a word, "detail": a sentence}. */
-static enum mu_status explain(long http_status, struct bytes body, bool *ret_stale,
+static enum mu_status explain(long http_status, json_object *answer, bool *ret_stale,
                               struct mu_error *err)
 {
-    MU_CLEANUP(json_free) json_object *object = NULL;
+    const char *error = json_text_of(answer, "error"), *detail = json_text_of(answer, "detail");
     const char *hint = "";
-    const char *error, *detail;
-    struct mu_error ignored;
+    enum mu_status class;
 
-    if (json_parse(body, "verifier", MU_REFUSE, &object, &ignored) != MU_OK ||
-        !json_object_is_type(object, json_type_object))
-        json_free(&object);
-    error = object != NULL ? text_member(object, "error") : "";
-    detail = object != NULL ? text_member(object, "detail") : "";
     *ret_stale = http_status == 400 && strcmp(error, "nonce") == 0;
-    if (http_status == 403)
-        hint = "; its baselines do not know this boot";
-    else if (http_status == 404)
-        hint = "; is there a 'muctl verifier' at this address?";
-    return mu_fail(err, *ret_stale ? MU_RETRY : class_of(http_status),
-                   "the verifier answered HTTP %ld %.64s%s%.*s%s", http_status, error,
+    class = class_of(http_status, error, *ret_stale);
+    if (class == MU_REFUSE)
+        hint = "; none of its baselines matches this boot, or it serves other accounts";
+    else if (class == MU_CONFIG && error[0] == '\0')
+        hint = "; is there a 'mu-verifier serve' at this address?";
+    return mu_fail(err, class, "the verifier answered HTTP %ld %.64s%s%.*s%s", http_status, error,
                    detail[0] != '\0' ? ": " : "", DETAIL_MAX, detail, hint);
 }
 
-static enum mu_status post(struct service *verifier, const char *path, struct bytes body,
+static enum mu_status post(struct service *verifier, const char *path, const char *body,
                            json_object **ret, bool *ret_stale, struct mu_error *err)
 {
-    static const char json[] = "application/json";
     struct http_request request = {
         .method = "POST",
-        .header = {{"Content-Type", {(const uint8_t *)json, sizeof(json) - 1}}},
-        .body = body,
+        .header = {{"Content-Type", text_view("application/json")}},
+        .body = text_view(body),
     };
     struct http_response response;
+    enum mu_status status;
 
+    *ret = NULL;
     *ret_stale = false;
     MU_TRY(service_call(verifier, &request, path, &response, err));
-    if (response.status != 200)
-        return explain(response.status, response.body, ret_stale, err);
-    return json_parse(response.body, "the verifier's answer", MU_REFUSE, ret, err);
+    status = json_parse(response.body, "the verifier's answer", MU_CONFIG, ret, err);
+    if (status == MU_OK && !json_object_is_type(*ret, json_type_object)) {
+        json_free(ret);
+        status = mu_fail(err, MU_CONFIG, "the verifier's answer is not a JSON object");
+    }
+    return response.status == 200 ? status : explain(response.status, *ret, ret_stale, err);
 }
 
 enum mu_status verifier_challenge(struct service *verifier, struct buffer *ret_nonce,
-                                  int64_t *ret_seconds, struct mu_error *err)
+                                  int64_t *ret_seconds, bool *ret_identity, struct mu_error *err)
 {
-    static const char body[] = "{}";
     MU_CLEANUP(json_free) json_object *answer = NULL;
     MU_CLEANUP(buffer_free) struct buffer nonce = {0};
     const char *hex = NULL;
     int64_t seconds;
     bool stale;
 
-    MU_TRY(post(verifier, "/v1/challenge", (struct bytes){(const uint8_t *)body, sizeof(body) - 1},
-                &answer, &stale, err));
-    MU_TRY(json_integer(answer, "expires_in", 1, EXPIRES_MAX, MU_REFUSE, &seconds, err));
-    MU_TRY(json_string(answer, "nonce", (size_t)2 * NSM_FIELD_MAX, MU_REFUSE, &hex, err));
+    MU_TRY(post(verifier, "/v1/challenge", "{}", &answer, &stale, err));
+    MU_TRY(json_string(answer, "nonce", (size_t)2 * NSM_FIELD_MAX, MU_CONFIG, &hex, err));
     MU_TRY(buffer_alloc(&nonce, strlen(hex) / 2, err));
     if (!hex_decode(hex, nonce.data, nonce.len))
-        return mu_fail(err, MU_REFUSE, "the verifier's nonce is not hex");
+        return mu_fail(err, MU_CONFIG, "the verifier's nonce is not hex");
+    MU_TRY(json_integer(answer, "expires_in", 1, EXPIRES_MAX, MU_CONFIG, &seconds, err));
     *ret_seconds = seconds;
-    *ret_nonce = nonce;
-    nonce = (struct buffer){0};
+    *ret_identity = json_text_of(answer, "identity")[0] != '\0';
+    *ret_nonce = MU_TAKE(nonce);
     return MU_OK;
 }
 
-enum mu_status verifier_attest(struct service *verifier, struct bytes document, char **ret_token,
-                               int64_t *ret_seconds, bool *ret_stale, struct mu_error *err)
+/* base64 needs no escape. */
+static enum mu_status attest_body(struct bytes document, struct bytes identity, char **ret,
+                                  struct mu_error *err)
 {
-    MU_CLEANUP(string_free) char *base64 = NULL;
-    MU_CLEANUP(string_free) char *body = NULL;
-    MU_CLEANUP(json_free) json_object *answer = NULL;
-    const char *token = NULL;
-    int64_t seconds;
-    int len;
+    MU_CLEANUP(string_free) char *text = NULL;
+    MU_CLEANUP(string_free) char *who = NULL;
+    bool shown = identity.len > 0;
 
-    MU_TRY(base64_encode(document, &base64, err));
-    len = asprintf(&body, "{\"document\":\"%s\"}", base64);
-    if (len < 0) {
-        body = NULL;
-        return mu_oom(err);
-    }
-    MU_TRY(post(verifier, "/v1/attest", (struct bytes){(uint8_t *)body, (size_t)len}, &answer,
-                ret_stale, err));
-    MU_TRY(json_integer(answer, "expires_in", 1, EXPIRES_MAX, MU_REFUSE, &seconds, err));
-    MU_TRY(json_string(answer, "token", TOKEN_MAX, MU_REFUSE, &token, err));
-    *ret_token = strdup(token);
-    *ret_seconds = seconds;
-    return *ret_token != NULL ? MU_OK : mu_oom(err);
+    MU_TRY(base64_encode(document, &text, err));
+    if (shown)
+        MU_TRY(base64_encode(identity, &who, err));
+    if (asprintf(ret, "{\"document\":\"%s\"%s%s%s}", text, shown ? ",\"identity\":\"" : "",
+                 shown ? who : "", shown ? "\"" : "") >= 0)
+        return MU_OK;
+    *ret = NULL;
+    return mu_oom(err);
+}
+
+enum mu_status verifier_attest(struct service *verifier, struct bytes document,
+                               struct bytes identity, json_object **ret_answer, bool *ret_stale,
+                               struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *body = NULL;
+
+    *ret_answer = NULL;
+    *ret_stale = false;
+    MU_TRY(attest_body(document, identity, &body, err));
+    return post(verifier, "/v1/attest", body, ret_answer, ret_stale, err);
+}
+
+enum mu_status verifier_token(json_object *answer, const char **ret_token, int64_t *ret_seconds,
+                              struct mu_error *err)
+{
+    MU_TRY(json_integer(answer, "expires_in", 1, EXPIRES_MAX, MU_CONFIG, ret_seconds, err));
+    return json_string(answer, "token", TOKEN_MAX, MU_CONFIG, ret_token, err);
 }

@@ -10,67 +10,11 @@
 #include <openssl/pem.h>
 
 #include "base/file.h"
-#include "ctl/ctl.h"
-#include "verifier/material.h"
-#include "verifier/service.h"
+#include "jose/jwk.h"
+#include "relying/relying.h"
+#include "verifier/challenge.h"
 
 #define PEM_MAX 4096
-
-static const char help[] =
-    "Serves relying parties other than KMS by HTTPS: gives nonces, verifies attestation documents\n"
-    "against baselines, and issues signed tokens that only the instance can open. HUP reloads.\n"
-    "\n"
-    "  --config FILE    default: " SETTINGS_DEFAULT_PATH "\n"
-    "  --check          read the configuration and all that it names, and say whether it will do\n"
-    "\n"
-    "'muctl verifier init' makes its keys.\n"
-    "Example: muctl verifier --config verifier.conf --check\n";
-
-static const char init_help[] =
-    "Makes in DIR what a verifier needs of its own: challenge.key, 32 random bytes, which all\n"
-    "verifiers of a fleet share, and signing.key, a P-384 key in PEM, for its tokens. Prints the\n"
-    "sections of the configuration for them. Files that are there are left alone: exit code 4.\n"
-    "\n"
-    "Example: muctl verifier init /etc/measured-unlock/verifier\n";
-
-/* ---- muctl verifier ---- */
-
-static enum mu_status check(const char *path, struct mu_error *err)
-{
-    MU_CLEANUP(material_free) struct material *material = NULL;
-    struct timespec now = {0};
-
-    MU_TRY(material_load(path, &material, err));
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    MU_TRY(material_check(material, now.tv_sec, err));
-    (void)printf("%s: %zu baselines, %zu signing keys, %zu challenge keys\n", path,
-                 material->golden.count, material->signing_keys, material->challenge.count);
-    return MU_OK;
-}
-
-static enum mu_status run(int argc, char **argv, struct mu_error *err)
-{
-    const char *path = SETTINGS_DEFAULT_PATH;
-    bool only_check = false;
-    const struct ctl_option options[] = {
-        {"config", 'c', .text = &path},
-        {"check", 0, .flag = &only_check},
-        {0},
-    };
-
-    MU_TRY(ctl_options(argc, argv, options, 0, 0, err));
-    return only_check ? check(path, err) : service_run(path, err);
-}
-
-const struct verb verb_verifier = {
-    .name = "verifier",
-    .synopsis = "[--config FILE] [--check]",
-    .summary = "verify instances by HTTPS, and issue tokens to them",
-    .help = help,
-    .run = run,
-};
-
-/* ---- muctl verifier init ---- */
 
 static void bio_free(BIO **bio)
 {
@@ -88,7 +32,7 @@ static enum mu_status new_path(const char *folder, const char *name, char **ret,
         return mu_oom(err);
     }
     if (lstat(*ret, &st) == 0)
-        return mu_fail(err, MU_CONFIG, "%s is there already, and is left alone", *ret);
+        return mu_fail(err, MU_CONFIG, "%s exists already, and is not changed", *ret);
     return MU_OK;
 }
 
@@ -118,14 +62,21 @@ static enum mu_status write_signing_key(const char *path, struct mu_error *err)
     return file_write(path, secret_view(&pem), 0600, err);
 }
 
-static enum mu_status run_init(int argc, char **argv, struct mu_error *err)
+static const char help[] =
+    "Makes in DIR what a verifier needs of its own: challenge.key, 32 random bytes, which all\n"
+    "verifiers of a fleet share, and signing.key, a P-384 key in PEM, for its tokens. Prints the\n"
+    "sections of the configuration for them. Existing files are not changed: exit code 4.\n"
+    "\n"
+    "Example: mu-verifier init /etc/measured-unlock/verifier\n";
+
+static enum mu_status init_run(int argc, char **argv, struct mu_error *err)
 {
-    static const struct ctl_option options[] = {{0}};
+    static const struct cli_option options[] = {{0}};
     MU_CLEANUP(string_free) char *folder = NULL;
     MU_CLEANUP(string_free) char *challenge = NULL;
     MU_CLEANUP(string_free) char *signing = NULL;
 
-    MU_TRY(ctl_options(argc, argv, options, 1, 1, err));
+    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
     if (mkdir(argv[optind], 0700) != 0 && errno != EEXIST)
         return mu_fail(err, MU_CONFIG, "%s: %s", argv[optind], strerror(errno));
     folder = realpath(argv[optind], NULL);
@@ -140,10 +91,10 @@ static enum mu_status run_init(int argc, char **argv, struct mu_error *err)
     return MU_OK;
 }
 
-const struct verb verb_verifier_init = {
-    .name = "verifier init",
+const struct verb verb_init = {
+    .name = "init",
     .synopsis = "DIR",
     .summary = "make the keys of a verifier",
-    .help = init_help,
-    .run = run_init,
+    .help = help,
+    .run = init_run,
 };

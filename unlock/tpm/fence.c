@@ -3,10 +3,12 @@
 
 #include <string.h>
 
+#include "base/config.h"
 #include "tpm/internal.h"
 
 #define REASON_MAX 1024u
 #define ENSURE_ATTEMPTS 3u
+#define FENCE_PCRS (PCR_BIT(FENCE_LAST + 1) - PCR_BIT(FENCE_FIRST))
 
 /* The fence PCR in every bank that has it. */
 struct fence {
@@ -159,4 +161,27 @@ enum mu_status fence_ensure(struct tpm *tpm, unsigned pcr, const char *reason, s
     for (unsigned i = 0; i < ENSURE_ATTEMPTS && status != MU_OK; i++)
         status = ensure_once(tpm, pcr, item, err);
     return status;
+}
+
+enum mu_status fence_ensure_all(struct tpm *tpm, const char *reason, struct mu_error *err)
+{
+    enum mu_status first = MU_OK;
+    uint32_t allocated = 0;
+    struct tpm_banks banks;
+
+    MU_TRY(tpm_banks(tpm, &banks, err));
+    for (size_t i = 0; i < banks.count; i++)
+        allocated |= banks.bank[i].mask;
+    if ((allocated & FENCE_PCRS) == 0)
+        return mu_fail(err, MU_CONFIG, "TPM: no PCR that can be the fence is allocated");
+    for (unsigned pcr = FENCE_FIRST; pcr <= FENCE_LAST; pcr++) {
+        struct mu_error this_error = {0};
+
+        if ((allocated & PCR_BIT(pcr)) == 0 ||
+            fence_ensure(tpm, pcr, reason, &this_error) == MU_OK || first != MU_OK)
+            continue;
+        first = this_error.status;
+        *err = this_error;
+    }
+    return first;
 }

@@ -8,6 +8,7 @@
 #include <tss2/tss2_mu.h>
 
 #include "base/cbor.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "tpm/internal.h"
@@ -31,17 +32,10 @@ struct area {
     size_t chunk;
 };
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
-}
-
-/* Two of us on one resource manager: each would take the other's area for a leftover. */
+/* Two such programs on one resource manager: each would take the other's area for a leftover. */
 static enum mu_status lock_device(const struct tpm *tpm, int *ret_fd, struct mu_error *err)
 {
-    MU_CLEANUP(close_fd) int fd = -1;
+    MU_CLEANUP(fd_close) int fd = -1;
 
     if (tpm->managed_path == NULL)
         return MU_OK;
@@ -51,7 +45,7 @@ static enum mu_status lock_device(const struct tpm *tpm, int *ret_fd, struct mu_
     while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return mu_fail(err, MU_INTERNAL, "%s: lock: %s", tpm->managed_path, strerror(errno));
-        if (!pause_ms(LOCK_STEP_MS, tpm->deadline))
+        if (!clock_pause_ms(LOCK_STEP_MS, tpm->deadline))
             return mu_fail(err, MU_RETRY, "%s: another program holds an attestation for too long",
                            tpm->managed_path);
     }
@@ -122,33 +116,21 @@ static enum mu_status list_slots(struct tpm *tpm, uint64_t *ret_used, struct mu_
 
 static TSS2_RC undefine(struct tpm *tpm, ESYS_TR nv)
 {
-    unsigned attempt = 0;
-    TSS2_RC rc;
+    TSS2_RC rc = TPM_CALL(tpm, Esys_NV_UndefineSpace(tpm->esys, ESYS_TR_RH_OWNER, nv,
+                                                     ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE));
 
-    do
-        rc = Esys_NV_UndefineSpace(tpm->esys, ESYS_TR_RH_OWNER, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                                   ESYS_TR_NONE);
-    while (tpm_again(tpm, rc, &attempt));
     return rc;
 }
 
 static enum mu_status read_public(struct tpm *tpm, uint32_t index, ESYS_TR *ret_nv,
                                   TPM2B_NV_PUBLIC **ret_public, struct mu_error *err)
 {
-    unsigned attempt = 0;
-    TSS2_RC rc;
+    TSS2_RC rc = tpm_nv_find(tpm, index, ret_nv);
 
-    do
-        rc = Esys_TR_FromTPMPublic(tpm->esys, index, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                   ret_nv);
-    while (tpm_again(tpm, rc, &attempt));
     if (rc != TSS2_RC_SUCCESS)
         return tpm_fail(err, rc, "look at an NV index");
-    attempt = 0;
-    do
-        rc = Esys_NV_ReadPublic(tpm->esys, *ret_nv, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                ret_public, NULL);
-    while (tpm_again(tpm, rc, &attempt));
+    rc = TPM_CALL(tpm, Esys_NV_ReadPublic(tpm->esys, *ret_nv, ESYS_TR_NONE, ESYS_TR_NONE,
+                                          ESYS_TR_NONE, ret_public, NULL));
     if (rc == TSS2_RC_SUCCESS)
         return MU_OK;
     (void)Esys_TR_Close(tpm->esys, ret_nv);
@@ -205,14 +187,10 @@ static enum mu_status remove_leftovers(struct tpm *tpm, uint64_t *ret_used, stru
 static TSS2_RC undefine_surely(struct area *area)
 {
     TSS2_RC rc = undefine(area->tpm, area->nv);
-    unsigned attempt = 0;
 
     if (rc == TSS2_RC_SUCCESS)
         return rc;
-    do
-        rc = Esys_TR_FromTPMPublic(area->tpm->esys, area->index, ESYS_TR_NONE, ESYS_TR_NONE,
-                                   ESYS_TR_NONE, &area->nv);
-    while (tpm_again(area->tpm, rc, &attempt));
+    rc = tpm_nv_find(area->tpm, area->index, &area->nv);
     return rc == TSS2_RC_SUCCESS ? undefine(area->tpm, area->nv) : rc;
 }
 
@@ -227,14 +205,12 @@ static void area_remove(struct area *area)
 static TSS2_RC define_at(struct area *area, const TPM2B_NV_PUBLIC *public)
 {
     TPM2B_AUTH auth = {.size = AUTH_SIZE};
-    unsigned attempt = 0;
     TSS2_RC rc;
 
     memcpy(auth.buffer, area->auth.data, AUTH_SIZE);
-    do
-        rc = Esys_NV_DefineSpace(area->tpm->esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                                 ESYS_TR_NONE, &auth, public, &area->nv);
-    while (tpm_again(area->tpm, rc, &attempt));
+    rc = TPM_CALL(area->tpm,
+                  Esys_NV_DefineSpace(area->tpm->esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD,
+                                      ESYS_TR_NONE, ESYS_TR_NONE, &auth, public, &area->nv));
     explicit_bzero(&auth, sizeof(auth));
     return rc;
 }
@@ -291,14 +267,12 @@ static enum mu_status area_write(struct area *area, struct bytes from, struct mu
     for (size_t done = 0; done < from.len;) {
         size_t len = from.len - done < area->chunk ? from.len - done : area->chunk;
         TPM2B_MAX_NV_BUFFER part = {.size = (UINT16)len};
-        unsigned attempt = 0;
         TSS2_RC rc;
 
         memcpy(part.buffer, from.data + done, len);
-        do
-            rc = Esys_NV_Write(area->tpm->esys, area->nv, area->nv, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                               ESYS_TR_NONE, &part, (UINT16)done);
-        while (tpm_again(area->tpm, rc, &attempt));
+        rc =
+            TPM_CALL(area->tpm, Esys_NV_Write(area->tpm->esys, area->nv, area->nv, ESYS_TR_PASSWORD,
+                                              ESYS_TR_NONE, ESYS_TR_NONE, &part, (UINT16)done));
         if (rc != TSS2_RC_SUCCESS)
             return tpm_fail(err, rc, "write the attestation request");
         done += len;
@@ -310,14 +284,12 @@ static enum mu_status area_read(struct area *area, size_t offset, uint8_t *to, s
                                 struct mu_error *err)
 {
     TPM2B_MAX_NV_BUFFER *part = NULL;
-    unsigned attempt = 0;
     TSS2_RC rc;
     bool whole;
 
-    do
-        rc = Esys_NV_Read(area->tpm->esys, area->nv, area->nv, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                          ESYS_TR_NONE, (UINT16)len, (UINT16)offset, &part);
-    while (tpm_again(area->tpm, rc, &attempt));
+    rc = TPM_CALL(area->tpm,
+                  Esys_NV_Read(area->tpm->esys, area->nv, area->nv, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                               ESYS_TR_NONE, (UINT16)len, (UINT16)offset, &part));
     if (rc != TSS2_RC_SUCCESS)
         return tpm_fail(err, rc, "read the attestation answer");
     whole = part->size == len;
@@ -329,8 +301,8 @@ static enum mu_status area_read(struct area *area, size_t offset, uint8_t *to, s
     return MU_OK;
 }
 
-/* The length of the CBOR item at the start; 0 if it is not complete, or none. Nothing is allocated
- * by what the answer says of itself. */
+/* The length of the CBOR item at the start; 0 if the item is incomplete or invalid. The answer's
+ * own lengths never decide how much is allocated. */
 static size_t item_length(struct bytes b)
 {
     struct reader r = reader_of(b);
@@ -353,8 +325,7 @@ static enum mu_status area_answer(struct area *area, struct buffer *ret, struct 
         all.len = item_length((struct bytes){all.data, have});
         if (all.len == 0)
             continue;
-        *ret = all;
-        all = (struct buffer){0};
+        *ret = MU_TAKE(all);
         return MU_OK;
     }
     return mu_fail(err, MU_REFUSE, "TPM: the attestation answer is not CBOR of at most %u bytes",
@@ -393,7 +364,7 @@ static enum mu_status send_request(struct area *area, TSS2_RC *ret_rc, struct mu
 static enum mu_status request_once(struct tpm *tpm, struct bytes request, TSS2_RC *ret_rc,
                                    struct buffer *ret, struct mu_error *err)
 {
-    MU_CLEANUP(close_fd) int lock = -1;
+    MU_CLEANUP(fd_close) int lock = -1;
     MU_CLEANUP(area_remove) struct area area = {.tpm = tpm, .nv = ESYS_TR_NONE};
 
     MU_TRY(lock_device(tpm, &lock, err));

@@ -184,16 +184,13 @@ enum mu_status tpm_pcr_event(struct tpm *tpm, unsigned pcr, struct bytes data, s
 {
     TPM2B_EVENT event = {.size = (UINT16)data.len};
     TPML_DIGEST_VALUES *digests = NULL;
-    unsigned attempt = 0;
     TSS2_RC rc;
 
     if (pcr >= PCR_COUNT || data.len == 0 || data.len > EVENT_MAX)
         return mu_fail(err, MU_INTERNAL, "PCR %u cannot be extended with %zu bytes", pcr, data.len);
     memcpy(event.buffer, data.data, data.len);
-    do
-        rc = Esys_PCR_Event(tpm->esys, ESYS_TR_PCR0 + pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                            ESYS_TR_NONE, &event, &digests);
-    while (tpm_again(tpm, rc, &attempt));
+    rc = TPM_CALL(tpm, Esys_PCR_Event(tpm->esys, ESYS_TR_PCR0 + pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                      ESYS_TR_NONE, &event, &digests));
     if (rc != TSS2_RC_SUCCESS)
         return tpm_fail(err, rc, "extend a PCR");
     Esys_Free(digests);

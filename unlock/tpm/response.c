@@ -3,10 +3,6 @@
 
 #include "tpm/internal.h"
 
-#define FIRST_PAUSE_MS 10u
-#define LONGEST_PAUSE_MS 1000u
-#define ATTEMPTS_MAX 16u
-
 /* What a code means for the caller, and what a person can do about it. */
 static const struct {
     TSS2_RC rc;
@@ -23,7 +19,7 @@ static const struct {
     {TPM2_RC_SESSION_MEMORY, MU_RETRY, "other programs fill the TPM's memory"},
     {TPM2_RC_MEMORY, MU_RETRY, "other programs fill the TPM's memory"},
     {TPM2_RC_LOCKOUT, MU_RETRY,
-     "too many wrong authorisations, so that the TPM takes none for a while (dictionary-attack "
+     "too many wrong authorisations, so the TPM accepts none for a while (dictionary-attack "
      "lockout): wait, or reset it with tpm2_dictionarylockout -c"},
     {TPM2_RC_AUTH_FAIL, MU_REFUSE, "wrong authorisation value"},
     {TPM2_RC_BAD_AUTH, MU_REFUSE, "wrong authorisation value"},
@@ -48,7 +44,7 @@ static const struct {
     {TPM2_RC_COMMAND_CODE, MU_CONFIG, "this TPM does not know the command"},
     {TPM2_RC_HIERARCHY, MU_CONFIG, "the hierarchy is disabled"},
     {TPM2_RC_NV_SPACE, MU_CONFIG,
-     "the TPM's NV memory is full: remove indexes nobody needs with tpm2_nvundefine"},
+     "the TPM's NV memory is full: remove unused indexes with tpm2_nvundefine"},
     {TPM2_RC_NV_SIZE, MU_CONFIG, "this TPM has no NV index of that size"},
 };
 #define MEANINGS (sizeof(meanings) / sizeof(meanings[0]))
@@ -64,7 +60,14 @@ TSS2_RC tpm_rc_base(TSS2_RC rc)
     return (code & TPM2_RC_FMT1) != 0 ? code & 0xbfu : code;
 }
 
-bool tpm_again(struct tpm *tpm, TSS2_RC rc, unsigned *attempt)
+struct retry tpm_retry(const struct tpm *tpm)
+{
+    static const struct retry_policy policy = {.first_ms = 10, .longest_ms = 1000, .attempts = 16};
+
+    return (struct retry){.policy = &policy, .deadline = tpm->deadline};
+}
+
+bool tpm_again(struct tpm *tpm, TSS2_RC rc, struct retry *retry)
 {
     /* ESYS takes no further command after a failure that did not come from the TPM. */
     if (rc != TSS2_RC_SUCCESS && tpm_rc_base(rc) == 0)
@@ -74,8 +77,7 @@ bool tpm_again(struct tpm *tpm, TSS2_RC rc, unsigned *attempt)
     case TPM2_RC_YIELDED:
     case TPM2_RC_TESTING:
     case TPM2_RC_NV_RATE:
-        return *attempt < ATTEMPTS_MAX &&
-               backoff_sleep((*attempt)++, FIRST_PAUSE_MS, LONGEST_PAUSE_MS, tpm->deadline);
+        return retry_pause(retry);
     default:
         return false;
     }

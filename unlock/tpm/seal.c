@@ -9,7 +9,8 @@
 
 #include "tpm/internal.h"
 
-/* Not kept in the TPM, and one that systemd's or another's storage key does not collide with. */
+/* This key is not kept in the TPM, and does not collide with systemd's or another program's storage
+ * key. */
 static const TPM2B_PUBLIC storage_key = {
     .publicArea = {
         .type = TPM2_ALG_ECC,
@@ -36,25 +37,15 @@ static void visit_end(struct visit *visit)
     ESYS_TR *const handles[] = {&visit->session, &visit->object, &visit->authority, &visit->parent};
 
     for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++) {
-        unsigned attempt = 0;
-        TSS2_RC rc = TSS2_RC_SUCCESS;
+        TSS2_RC rc;
 
-        do
-            if (*handles[i] != ESYS_TR_NONE && visit->tpm->esys != NULL)
-                rc = Esys_FlushContext(visit->tpm->esys, *handles[i]);
-        while (tpm_again(visit->tpm, rc, &attempt));
+        if (*handles[i] == ESYS_TR_NONE || visit->tpm->esys == NULL)
+            continue;
+        rc = TPM_CALL(visit->tpm, Esys_FlushContext(visit->tpm->esys, *handles[i]));
         /* The transport failed, now or before: on a new connection nothing of this is known. */
         if (rc != TSS2_RC_SUCCESS && tpm_rc_base(rc) == 0)
             return;
     }
-}
-
-static void esys_free(void *memory)
-{
-    void **pointer = memory;
-
-    Esys_Free(*pointer);
-    *pointer = NULL;
 }
 
 /* TPM2_FlushContext (Part 3, 28.4) of what ESYS knows nothing of. */
@@ -73,7 +64,7 @@ static void flush(struct tpm *tpm, uint32_t handle)
         tpm->lost = true;
 }
 
-/* The resource manager flushes what a lost connection had loaded; without it nobody does, and two
+/* The resource manager flushes what a lost connection had loaded. Without it nothing does, and two
  * of three places for objects stay taken. */
 static void flush_lost(struct tpm *tpm)
 {
@@ -101,23 +92,20 @@ static struct visit visit_begin(struct tpm *tpm)
 }
 
 /* A code that has no meaning of its own: the TPM was handed something that it did not make. */
-static enum mu_status fail(struct mu_error *err, TSS2_RC rc, const char *what)
+static enum mu_status seal_fail(struct mu_error *err, TSS2_RC rc, const char *what)
 {
     if (tpm_fail(err, rc, what) == MU_INTERNAL && tpm_rc_base(rc) != 0)
         err->status = MU_REFUSE;
     return err->status;
 }
 
-/* Sends it again while the TPM asks for that; any other failure is one of `what`. */
+/* TPM_CALL(); a failure is one of `what`. */
 #define TPM_TRY(tpm, err, what, call)                                                              \
     do {                                                                                           \
-        unsigned attempt_ = 0;                                                                     \
-        TSS2_RC rc_;                                                                               \
-        do                                                                                         \
-            rc_ = (call);                                                                          \
-        while (tpm_again((tpm), rc_, &attempt_));                                                  \
+        TSS2_RC rc_ = TPM_CALL(tpm, call);                                                         \
+                                                                                                   \
         if (rc_ != TSS2_RC_SUCCESS)                                                                \
-            return fail((err), rc_, (what));                                                       \
+            return seal_fail((err), rc_, (what));                                                  \
     } while (0)
 
 static enum mu_status check_parent(struct visit *visit, struct buffer *name, bool sealing,
@@ -151,20 +139,17 @@ static enum mu_status enter(struct visit *visit, TPM2_SE type, TPMA_SESSION attr
         .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
     struct tpm *tpm = visit->tpm;
     enum mu_status status;
-    unsigned attempt = 0;
-    TSS2_RC rc;
+    TSS2_RC rc = TPM_CALL(tpm, Esys_CreatePrimary(tpm->esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD,
+                                                  ESYS_TR_NONE, ESYS_TR_NONE, &no_auth,
+                                                  &storage_key, &no_data, &no_pcrs, &visit->parent,
+                                                  NULL, NULL, NULL, NULL));
 
-    do
-        rc = Esys_CreatePrimary(tpm->esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                                ESYS_TR_NONE, &no_auth, &storage_key, &no_data, &no_pcrs,
-                                &visit->parent, NULL, NULL, NULL, NULL);
-    while (tpm_again(tpm, rc, &attempt));
     if (tpm_rc_base(rc) == TPM2_RC_BAD_AUTH)
         return mu_fail(err, MU_CONFIG,
-                       "TPM: the owner hierarchy has a password: take it away (tpm2_changeauth -c "
+                       "TPM: the owner hierarchy has a password: remove it (tpm2_changeauth -c "
                        "owner)");
     if (rc != TSS2_RC_SUCCESS)
-        return fail(err, rc, "derive the storage key");
+        return seal_fail(err, rc, "derive the storage key");
     status = check_parent(visit, parent_name, type == TPM2_SE_HMAC, err);
     MU_TRY(status);
     TPM_TRY(tpm, err, "start a session",
@@ -212,19 +197,17 @@ static enum mu_status create(struct visit *visit, struct bytes secret, const str
                        .authPolicy.size = 32,
                        .parameters.keyedHashDetail.scheme.scheme = TPM2_ALG_NULL}};
     TPM2B_SENSITIVE_CREATE sensitive = {.sensitive.data.size = (UINT16)secret.len};
-    unsigned attempt = 0;
     TSS2_RC rc;
 
     memcpy(template.publicArea.authPolicy.buffer, policy->bytes, 32);
     memcpy(sensitive.sensitive.data.buffer, secret.data, secret.len);
-    do
-        rc = Esys_Create(visit->tpm->esys, visit->parent, visit->session, ESYS_TR_NONE,
-                         ESYS_TR_NONE, &sensitive, &template, &no_data, &no_pcrs, &private_area,
-                         &public_area, NULL, NULL, NULL);
-    while (tpm_again(visit->tpm, rc, &attempt));
+    rc = TPM_CALL(visit->tpm,
+                  Esys_Create(visit->tpm->esys, visit->parent, visit->session, ESYS_TR_NONE,
+                              ESYS_TR_NONE, &sensitive, &template, &no_data, &no_pcrs,
+                              &private_area, &public_area, NULL, NULL, NULL));
     OPENSSL_cleanse(&sensitive, sizeof(sensitive));
     if (rc != TSS2_RC_SUCCESS)
-        return fail(err, rc, "seal");
+        return seal_fail(err, rc, "seal");
     return keep(public_area, private_area, ret, err);
 }
 
@@ -240,14 +223,14 @@ enum mu_status tpm_seal(struct tpm *tpm, struct bytes secret, const struct seal_
     MU_TRY(seal_policy_digest(policy, &digest, err));
     MU_TRY(enter(&visit, TPM2_SE_HMAC, TPMA_SESSION_DECRYPT, &sealed.parent, err));
     MU_TRY(create(&visit, secret, &digest, &sealed, err));
-    *ret = sealed;
-    sealed = (struct sealed){0};
+    *ret = MU_TAKE(sealed);
     return MU_OK;
 }
 
 /* ---- unsealing ---- */
 
-static enum mu_status load(struct visit *visit, const struct sealed *sealed, struct mu_error *err)
+static enum mu_status seal_load(struct visit *visit, const struct sealed *sealed,
+                                struct mu_error *err)
 {
     TPM2B_PRIVATE private_area = {0};
     TPM2B_PUBLIC public_area = {0};
@@ -307,6 +290,47 @@ static enum mu_status policy_pcr(struct visit *visit, const struct pcr_values *s
     return MU_OK;
 }
 
+static enum mu_status fail_counter(TSS2_RC rc, const struct seal_counter *counter,
+                                   struct mu_error *err)
+{
+    switch (tpm_rc_base(rc)) {
+    case TPM2_RC_POLICY:
+        return mu_fail(err, MU_REFUSE,
+                       "TPM: its counter 0x%08x has gone past %llu: this record was taken out of "
+                       "use ('muctl revoke')",
+                       counter->index, (unsigned long long)counter->limit);
+    case TPM2_RC_HANDLE:
+    case TPM2_RC_NV_UNINITIALIZED:
+        return mu_fail(err, MU_REFUSE,
+                       "TPM: its counter 0x%08x is gone, and no record that names it opens any "
+                       "more: unlock with the recovery passphrase and enroll again",
+                       counter->index);
+    default:
+        return seal_fail(err, rc, "compare the counter");
+    }
+}
+
+/* Part 3, 23.9: the TPM compares, and takes the index's Name into the policy. */
+static enum mu_status policy_counter(struct visit *visit, const struct seal_counter *counter,
+                                     struct mu_error *err)
+{
+    ESYS_CONTEXT *esys = visit->tpm->esys;
+    ESYS_TR nv = ESYS_TR_NONE;
+    TPM2B_OPERAND limit = {.size = 8};
+    struct writer w = writer_into(limit.buffer, sizeof(limit.buffer));
+    TSS2_RC rc;
+
+    writer_be64(&w, counter->limit);
+    rc = tpm_nv_find(visit->tpm, counter->index, &nv);
+    if (rc == TSS2_RC_SUCCESS)
+        rc = TPM_CALL(visit->tpm,
+                      Esys_PolicyNV(esys, nv, nv, visit->session, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                    ESYS_TR_NONE, &limit, 0, TPM2_EO_UNSIGNED_LE));
+    if (nv != ESYS_TR_NONE && visit->tpm->esys == esys)
+        (void)Esys_TR_Close(esys, &nv);
+    return rc == TSS2_RC_SUCCESS ? MU_OK : fail_counter(rc, counter, err);
+}
+
 static enum mu_status policy_or(struct visit *visit, const struct seal_policy *policy,
                                 struct mu_error *err)
 {
@@ -315,7 +339,7 @@ static enum mu_status policy_or(struct visit *visit, const struct seal_policy *p
     for (size_t i = 0; i < policy->states; i++) {
         struct digest digest;
 
-        MU_TRY(seal_state_digest(&policy->state[i], &digest, err));
+        MU_TRY(seal_state_digest(&policy->state[i], &policy->counter, &digest, err));
         list.digests[i].size = 32;
         memcpy(list.digests[i].buffer, digest.bytes, 32);
     }
@@ -345,19 +369,23 @@ static enum mu_status parse_approval(const struct seal_policy *policy, size_t st
 static enum mu_status policy_authorize(struct visit *visit, const struct seal_policy *policy,
                                        size_t state, struct mu_error *err)
 {
-    static const TPM2B_NONCE no_reference;
     MU_CLEANUP(esys_free) TPMT_TK_VERIFIED *ticket = NULL;
     MU_CLEANUP(esys_free) TPM2B_NAME *name = NULL;
     struct tpm *tpm = visit->tpm;
     TPM2B_PUBLIC key = {0};
     TPMT_SIGNATURE signature = {0};
     TPM2B_DIGEST approved = {.size = 32}, hash = {.size = 32};
+    TPM2B_NONCE reference = {0};
+    uint8_t approval[SEAL_APPROVAL_MAX];
     struct digest digest;
+    size_t len;
 
     MU_TRY(parse_approval(policy, state, &key, &signature, err));
-    MU_TRY(seal_state_digest(&policy->state[state], &digest, err));
-    memcpy(approved.buffer, digest.bytes, 32);
-    MU_TRY(hash_bytes(HASH_SHA256, (struct bytes){approved.buffer, 32}, &digest, err));
+    MU_TRY(seal_approval(policy, state, approval, &len, err));
+    memcpy(approved.buffer, approval, 32);
+    reference.size = (UINT16)(len - 32);
+    memcpy(reference.buffer, approval + 32, len - 32);
+    MU_TRY(hash_bytes(HASH_SHA256, (struct bytes){approval, len}, &digest, err));
     memcpy(hash.buffer, digest.bytes, 32);
     TPM_TRY(tpm, err, "load the policy's authority (does this TPM know its curve?)",
             Esys_LoadExternal(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, NULL, &key,
@@ -369,7 +397,7 @@ static enum mu_status policy_authorize(struct visit *visit, const struct seal_po
                                  ESYS_TR_NONE, &hash, &signature, &ticket));
     TPM_TRY(tpm, err, "take the signed policy",
             Esys_PolicyAuthorize(tpm->esys, visit->session, ESYS_TR_NONE, ESYS_TR_NONE,
-                                 ESYS_TR_NONE, &approved, &no_reference, name, ticket));
+                                 ESYS_TR_NONE, &approved, &reference, name, ticket));
     return MU_OK;
 }
 
@@ -379,10 +407,12 @@ static enum mu_status satisfy(struct visit *visit, const struct seal_policy *pol
     size_t state;
 
     MU_TRY(choose_state(visit->tpm, policy, &state, err));
-    /* In no state at all: Unseal shall say so, not this program. */
+    /* If the TPM is in none of the states, Unseal shall say so, not this program. */
     if (state == policy->states)
         return policy_pcr(visit, &policy->state[0], err);
     MU_TRY(policy_pcr(visit, &policy->state[state], err));
+    if (policy->counter.index != 0)
+        MU_TRY(policy_counter(visit, &policy->counter, err));
     if (policy->authority.data != NULL)
         return policy_authorize(visit, policy, state, err);
     return policy->states > 1 ? policy_or(visit, policy, err) : MU_OK;
@@ -397,8 +427,7 @@ static enum mu_status take_secret(const TPM2B_SENSITIVE_DATA *data, struct secre
         return mu_fail(err, MU_REFUSE, "TPM: unsealed %u bytes", data->size);
     MU_TRY(secret_alloc(&secret, data->size, err));
     memcpy(secret.data, data->buffer, data->size);
-    *ret = secret;
-    secret = (struct secret){0};
+    *ret = MU_TAKE(secret);
     return MU_OK;
 }
 
@@ -440,7 +469,7 @@ enum mu_status tpm_unseal(struct tpm *tpm, const struct sealed *sealed,
         return mu_fail(err, MU_CONFIG, "a policy has 1 to %d states, not %zu", SEAL_STATES_MAX,
                        policy->states);
     MU_TRY(enter(&visit, TPM2_SE_POLICY, TPMA_SESSION_ENCRYPT, &parent, err));
-    MU_TRY(load(&visit, sealed, err));
+    MU_TRY(seal_load(&visit, sealed, err));
     MU_TRY(satisfy(&visit, policy, err));
     return unseal(&visit, ret, err);
 }

@@ -9,6 +9,7 @@
 
 #include <tss2/tss2_mu.h>
 
+#include "tpm/counter.h"
 #include "tpm/internal.h"
 
 #define POLICY_DIGEST_SIZE 32u
@@ -33,16 +34,23 @@ void sealed_free(struct sealed *sealed)
 
 /* ---- digests ---- */
 
-/* Part 3, 23.2.3: what each policy command begins with, in a new session: a digest of zeros and the
- * command code. */
+/* Part 3, 23.2.3: what each policy command begins with: the digest so far, which is zeros in a new
+ * session, and the command code. */
+static struct writer begin_after(const uint8_t before[static POLICY_DIGEST_SIZE], uint8_t *to,
+                                 size_t cap, uint32_t command)
+{
+    struct writer w = writer_into(to, cap);
+
+    writer_bytes(&w, (struct bytes){before, POLICY_DIGEST_SIZE});
+    writer_be32(&w, command);
+    return w;
+}
+
 static struct writer begin(uint8_t *to, size_t cap, uint32_t command)
 {
     static const uint8_t zeros[POLICY_DIGEST_SIZE];
-    struct writer w = writer_into(to, cap);
 
-    writer_bytes(&w, (struct bytes){zeros, sizeof(zeros)});
-    writer_be32(&w, command);
-    return w;
+    return begin_after(zeros, to, cap, command);
 }
 
 static enum mu_status finish(const struct writer *w, struct digest *ret, struct mu_error *err)
@@ -64,8 +72,37 @@ static enum mu_status values_digest(const struct pcr_values *state, struct diges
     return finish(&w, ret, err);
 }
 
-enum mu_status seal_state_digest(const struct pcr_values *state, struct digest *ret,
-                                 struct mu_error *err)
+/* Part 3, 23.9: the arguments are hashed first. */
+static enum mu_status add_counter(const struct seal_counter *counter, struct digest *digest,
+                                  struct mu_error *err)
+{
+    uint8_t hashed[HASHED_MAX];
+    uint8_t name[SEAL_NAME_SIZE];
+    struct writer w = writer_into(hashed, sizeof(hashed));
+    struct digest arguments;
+    size_t len;
+
+    writer_be64(&w, counter->limit);
+    writer_be16(&w, 0); /* offset */
+    writer_be16(&w, TPM2_EO_UNSIGNED_LE);
+    MU_TRY(finish(&w, &arguments, err));
+    MU_TRY(seal_policy_ref(counter, name, &len, err));
+    w = begin_after(digest->bytes, hashed, sizeof(hashed), TPM2_CC_PolicyNV);
+    writer_bytes(&w, (struct bytes){arguments.bytes, POLICY_DIGEST_SIZE});
+    writer_bytes(&w, (struct bytes){name, len});
+    return finish(&w, digest, err);
+}
+
+enum mu_status seal_policy_ref(const struct seal_counter *counter,
+                               uint8_t ret[static SEAL_NAME_SIZE], size_t *ret_len,
+                               struct mu_error *err)
+{
+    *ret_len = counter->index != 0 ? SEAL_NAME_SIZE : 0;
+    return counter->index != 0 ? tpm_counter_name(counter->index, ret, err) : MU_OK;
+}
+
+enum mu_status seal_state_digest(const struct pcr_values *state, const struct seal_counter *counter,
+                                 struct digest *ret, struct mu_error *err)
 {
     uint8_t hashed[HASHED_MAX];
     struct writer w = begin(hashed, sizeof(hashed), TPM2_CC_PolicyPCR);
@@ -78,16 +115,19 @@ enum mu_status seal_state_digest(const struct pcr_values *state, struct digest *
     for (unsigned i = 0; i < PCR_COUNT / 8; i++)
         writer_u8(&w, (uint8_t)(state->mask >> (8 * i)));
     writer_bytes(&w, (struct bytes){values.bytes, POLICY_DIGEST_SIZE});
-    return finish(&w, ret, err);
+    MU_TRY(finish(&w, ret, err));
+    return counter->index != 0 ? add_counter(counter, ret, err) : MU_OK;
 }
 
-static enum mu_status authority_digest(struct bytes authority, struct digest *ret,
+static enum mu_status authority_digest(const struct seal_policy *policy, struct digest *ret,
                                        struct mu_error *err)
 {
     uint8_t hashed[HASHED_MAX];
+    uint8_t reference[SEAL_NAME_SIZE];
     struct writer w = begin(hashed, sizeof(hashed), TPM2_CC_PolicyAuthorize);
-    struct reader r = reader_of(authority);
+    struct reader r = reader_of(buffer_view(&policy->authority));
     struct digest name;
+    size_t len;
 
     /* The Name is nameAlg || H(TPMT_PUBLIC), which a TPM2B_PUBLIC holds behind its size. */
     (void)reader_be16(&r);
@@ -95,8 +135,12 @@ static enum mu_status authority_digest(struct bytes authority, struct digest *re
     writer_be16(&w, HASH_SHA256);
     writer_bytes(&w, (struct bytes){name.bytes, POLICY_DIGEST_SIZE});
     MU_TRY(finish(&w, ret, err));
-    /* Once more, for the policyRef, which is empty. */
-    return hash_bytes(HASH_SHA256, (struct bytes){ret->bytes, POLICY_DIGEST_SIZE}, ret, err);
+    /* Once more, for the policyRef. */
+    MU_TRY(seal_policy_ref(&policy->counter, reference, &len, err));
+    w = writer_into(hashed, sizeof(hashed));
+    writer_bytes(&w, (struct bytes){ret->bytes, POLICY_DIGEST_SIZE});
+    writer_bytes(&w, (struct bytes){reference, len});
+    return finish(&w, ret, err);
 }
 
 enum mu_status seal_policy_digest(const struct seal_policy *policy, struct digest *ret,
@@ -109,9 +153,9 @@ enum mu_status seal_policy_digest(const struct seal_policy *policy, struct diges
         return mu_fail(err, MU_CONFIG, "a policy has 1 to %d states, not %zu", SEAL_STATES_MAX,
                        policy->states);
     if (policy->authority.data != NULL)
-        return authority_digest(buffer_view(&policy->authority), ret, err);
+        return authority_digest(policy, ret, err);
     for (size_t i = 0; i < policy->states; i++) {
-        MU_TRY(seal_state_digest(&policy->state[i], ret, err));
+        MU_TRY(seal_state_digest(&policy->state[i], &policy->counter, ret, err));
         writer_bytes(&w, (struct bytes){ret->bytes, POLICY_DIGEST_SIZE});
     }
     return policy->states == 1 ? MU_OK : finish(&w, ret, err);
@@ -186,10 +230,23 @@ static void free_ecdsa(ECDSA_SIG **signature)
     ECDSA_SIG_free(*signature);
 }
 
-/* Part 3, 23.16: over the approved policy and the (empty) policyRef, hashed with the key's nameAlg.
- */
-static enum mu_status sign_state(EVP_PKEY *key, const struct pcr_values *state, struct buffer *ret,
-                                 struct mu_error *err)
+enum mu_status seal_approval(const struct seal_policy *policy, size_t state,
+                             uint8_t ret[static SEAL_APPROVAL_MAX], size_t *ret_len,
+                             struct mu_error *err)
+{
+    struct digest approved;
+    size_t len;
+
+    MU_TRY(seal_state_digest(&policy->state[state], &policy->counter, &approved, err));
+    memcpy(ret, approved.bytes, POLICY_DIGEST_SIZE);
+    MU_TRY(seal_policy_ref(&policy->counter, ret + POLICY_DIGEST_SIZE, &len, err));
+    *ret_len = POLICY_DIGEST_SIZE + len;
+    return MU_OK;
+}
+
+/* Part 3, 23.16: over the approved policy and the policyRef, hashed with the key's nameAlg. */
+static enum mu_status sign_state(EVP_PKEY *key, const struct seal_policy *policy, size_t state,
+                                 struct buffer *ret, struct mu_error *err)
 {
     MU_CLEANUP(free_md_ctx) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     MU_CLEANUP(free_ecdsa) ECDSA_SIG *parts = NULL;
@@ -198,14 +255,15 @@ static enum mu_status sign_state(EVP_PKEY *key, const struct pcr_values *state, 
     uint8_t der[128];
     const uint8_t *pos = der;
     size_t len = sizeof(der);
-    struct digest approved;
+    uint8_t approval[SEAL_APPROVAL_MAX];
+    size_t approval_len;
     TPMI_ECC_CURVE curve;
 
     MU_TRY(curve_of(key, &curve, &ecc->signatureR.size, err));
     ecc->signatureS.size = ecc->signatureR.size;
-    MU_TRY(seal_state_digest(state, &approved, err));
+    MU_TRY(seal_approval(policy, state, approval, &approval_len, err));
     if (ctx == NULL || EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) != 1 ||
-        EVP_DigestSign(ctx, der, &len, approved.bytes, POLICY_DIGEST_SIZE) != 1 ||
+        EVP_DigestSign(ctx, der, &len, approval, approval_len) != 1 ||
         (parts = d2i_ECDSA_SIG(NULL, &pos, (long)len)) == NULL ||
         BN_bn2binpad(ECDSA_SIG_get0_r(parts), ecc->signatureR.buffer, ecc->signatureR.size) < 0 ||
         BN_bn2binpad(ECDSA_SIG_get0_s(parts), ecc->signatureS.buffer, ecc->signatureS.size) < 0)
@@ -217,6 +275,6 @@ enum mu_status seal_authorize(struct seal_policy *policy, EVP_PKEY *key, struct 
 {
     MU_TRY(authority_public(key, &policy->authority, err));
     for (size_t i = 0; i < policy->states; i++)
-        MU_TRY(sign_state(key, &policy->state[i], &policy->signature[i], err));
+        MU_TRY(sign_state(key, policy, i, &policy->signature[i], err));
     return MU_OK;
 }

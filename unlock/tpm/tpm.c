@@ -77,7 +77,7 @@ static enum mu_status attach(struct tpm *tpm, struct mu_error *err)
 
     do
         status = tpm->connect(tpm->where, &tpm->tcti, err);
-    while (status == MU_RETRY && pause_ms(STEP_MS, tpm->deadline));
+    while (status == MU_RETRY && clock_pause_ms(STEP_MS, tpm->deadline));
     MU_TRY(status);
     rc = Esys_Initialize(&tpm->esys, tpm->tcti, NULL);
     if (rc == TSS2_RC_SUCCESS)
@@ -106,8 +106,7 @@ enum mu_status tpm_open_with(tpm_connect *connect, const char *where, struct dea
     tpm->connect = connect;
     tpm->deadline = deadline;
     MU_TRY(attach(tpm, err));
-    *ret = tpm;
-    tpm = NULL;
+    *ret = MU_TAKE(tpm);
     return MU_OK;
 }
 
@@ -157,7 +156,7 @@ static enum mu_status find_device(struct deadline deadline, const char **ret, st
             *ret = TPM_DIRECT_PATH;
             return MU_OK;
         }
-    } while (pause_ms(STEP_MS, deadline));
+    } while (clock_pause_ms(STEP_MS, deadline));
     return mu_fail(err, MU_CONFIG,
                    "no TPM: neither " TPM_MANAGED_PATH " nor " TPM_DIRECT_PATH
                    " appeared; on EC2 the image must be registered with NitroTPM and UEFI, and the "
@@ -184,14 +183,27 @@ enum mu_status tpm_get_capability(struct tpm *tpm, const struct tpm_capability *
                                   TPMI_YES_NO *ret_more, TPMS_CAPABILITY_DATA **ret,
                                   struct mu_error *err)
 {
-    unsigned attempt = 0;
-    TSS2_RC rc;
+    TSS2_RC rc = TPM_CALL(tpm, Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE,
+                                                  ESYS_TR_NONE, wanted->capability, wanted->first,
+                                                  wanted->count, ret_more, ret));
 
-    do
-        rc = Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                wanted->capability, wanted->first, wanted->count, ret_more, ret);
-    while (tpm_again(tpm, rc, &attempt));
     return rc == TSS2_RC_SUCCESS ? MU_OK : tpm_fail(err, rc, wanted->what);
+}
+
+void esys_free(void *pointer)
+{
+    void **memory = pointer;
+
+    Esys_Free(*memory);
+    *memory = NULL;
+}
+
+TSS2_RC tpm_nv_find(struct tpm *tpm, uint32_t index, ESYS_TR *ret)
+{
+    TSS2_RC rc = TPM_CALL(tpm, Esys_TR_FromTPMPublic(tpm->esys, index, ESYS_TR_NONE, ESYS_TR_NONE,
+                                                     ESYS_TR_NONE, ret));
+
+    return rc;
 }
 
 enum mu_status tpm_property(struct tpm *tpm, TPM2_PT property, uint32_t *ret, struct mu_error *err)
@@ -253,10 +265,10 @@ static enum mu_status exchange(struct tpm *tpm, struct bytes command, const char
 enum mu_status tpm_transceive(struct tpm *tpm, struct bytes command, const char *what,
                               struct tpm_response *ret, struct mu_error *err)
 {
-    unsigned attempt = 0;
+    struct retry retry = tpm_retry(tpm);
 
     do
         MU_TRY(exchange(tpm, command, what, ret, err));
-    while (tpm_again(tpm, ret->rc, &attempt));
+    while (tpm_again(tpm, ret->rc, &retry));
     return MU_OK;
 }

@@ -12,10 +12,11 @@
 struct tpm;
 
 /* tcti NULL: /dev/tpmrm0, waiting for it to appear until the deadline; else "device:PATH" or
- * "swtpm:host=H,port=N". MU_RETRY while the device is not there, MU_CONFIG when there is none. */
+ * "swtpm:host=H,port=N". MU_RETRY if a given device is not there, MU_CONFIG if neither default
+ * appeared. */
 enum mu_status tpm_open(const char *tcti, struct deadline deadline, struct tpm **ret,
-                        struct mu_error *err) MU_MUST_CHECK;
-void tpm_close(struct tpm **tpm);
+                        struct mu_error *err) MU_MUST_CHECK MU_NONNULL_AT(3, 4);
+void tpm_close(struct tpm **tpm) MU_NONNULL;
 
 /* The banks that hold PCRs (TPM 2.0 Part 2, 10.9.1, TPMS_PCR_SELECTION); mask 0 is "not allocated".
  */
@@ -28,23 +29,24 @@ struct tpm_banks {
     struct tpm_bank bank[TPM_BANKS_MAX];
 };
 enum mu_status tpm_banks(struct tpm *tpm, struct tpm_banks *ret,
-                         struct mu_error *err) MU_MUST_CHECK;
+                         struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 
-/* One bank's values; value[n] is meaningful where bit n of mask is set. */
+/* One bank's values; value[n] is meaningful if bit n of mask is set. */
 struct pcr_values {
     enum hash_alg bank;
     uint32_t mask;
+    uint32_t without; /* of a baseline: what its author left out knowingly */
     struct digest value[PCR_COUNT];
 };
 
 /* Reads all of mask, in as many commands as it takes, and reads again if the update counter moved
  * in between. MU_CONFIG if the bank or one of the PCRs is not allocated. */
 enum mu_status tpm_pcr_read(struct tpm *tpm, enum hash_alg bank, uint32_t mask,
-                            struct pcr_values *ret, struct mu_error *err) MU_MUST_CHECK;
+                            struct pcr_values *ret, struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 
 /* TPM2_PCR_Event: every allocated bank is extended with its own hash of data (1..1024 bytes). */
 enum mu_status tpm_pcr_event(struct tpm *tpm, unsigned pcr, struct bytes data,
-                             struct mu_error *err) MU_MUST_CHECK;
+                             struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 
 /* NitroTPM's NSM request: writes the CBOR request to a fresh NV index, sends
  * TPM2_VENDOR_AWS_NSM_REQUEST (0x20000001), reads back one CBOR item and removes the index,
@@ -52,13 +54,15 @@ enum mu_status tpm_pcr_event(struct tpm *tpm, unsigned pcr, struct bytes data,
  * first. Falls back from /dev/tpmrm0 to /dev/tpm0 when the resource manager rejects the code.
  * MU_CONFIG: not a NitroTPM. */
 enum mu_status tpm_nsm_request(struct tpm *tpm, struct bytes request, struct buffer *ret,
-                               struct mu_error *err) MU_MUST_CHECK;
+                               struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 
-/* Is that command in TPM2_CAP_COMMANDS? Linux's resource manager passes on what is listed only. */
-enum mu_status tpm_nsm_listed(struct tpm *tpm, bool *ret, struct mu_error *err) MU_MUST_CHECK;
+/* *ret: TPM2_CAP_COMMANDS lists that command. Linux's resource manager passes on listed commands
+ * only. */
+enum mu_status tpm_nsm_listed(struct tpm *tpm, bool *ret,
+                              struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 
 /* "AMZN", "IBM ", ... (TPM2_PT_MANUFACTURER), for doctor and messages. */
 enum mu_status tpm_manufacturer(struct tpm *tpm, char ret[static 5],
-                                struct mu_error *err) MU_MUST_CHECK;
+                                struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/judge.h"
+#include "verifier/appraise.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -7,42 +7,36 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "attest/verify_json.h"
+#include "appraise/verify_json.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "verifier/issue.h"
 
 #define CERTIFICATES_MAX 65536
 /* Larger than what is accepted, so that the refusal names the rule and not the encoding. */
-#define DECODED_MAX JUDGE_BODY_MAX
+#define DECODED_MAX APPRAISE_BODY_MAX
 
 enum http { OK = 200, BAD_REQUEST = 400, FORBIDDEN = 403, INTERNAL = 500, UNAVAILABLE = 503 };
 
-void judgement_free(struct judgement *judgement)
+void appraisal_free(struct appraisal *appraisal)
 {
-    json_free(&judgement->answer);
+    json_free(&appraisal->answer);
 }
 
-/* A message may quote the request, and may have cut a character in two. */
-static void make_printable(char *text)
+static void refuse(struct appraisal *ret, unsigned status, const char *word)
 {
-    for (; *text != '\0'; text++)
-        if (*text < ' ' || *text > '~')
-            *text = '?';
-}
-
-static void refuse(struct judgement *ret, unsigned status, const char *word)
-{
-    make_printable(ret->why.text);
+    text_make_printable(ret->why.text); /* it may quote the request, and end within a character */
     ret->status = status;
     ret->error = word;
     json_free(&ret->answer);
     ret->answer = json_object_new_object();
-    if (!json_add(ret->answer, "error", json_object_new_string(word)) ||
-        !json_add(ret->answer, "detail", json_object_new_string(ret->why.text)))
+    if (!json_add_text(ret->answer, "error", word) ||
+        !json_add_text(ret->answer, "detail", ret->why.text))
         json_free(&ret->answer);
 }
 
-void judge_refuse(struct judgement *ret, unsigned status, const char *word, const char *format, ...)
+void appraise_refuse(struct appraisal *ret, unsigned status, const char *word, const char *format,
+                     ...)
 {
     va_list arguments;
 
@@ -52,8 +46,9 @@ void judge_refuse(struct judgement *ret, unsigned status, const char *word, cons
     refuse(ret, status, word);
 }
 
-/* What is not the request's fault is said in the log, not to whoever asks. */
-static void fail(struct judgement *ret, enum mu_status status, unsigned refused, const char *word)
+/* A fault that is not the request's goes to the log, not to the sender. */
+static void appraise_fail(struct appraisal *ret, enum mu_status status, unsigned refused,
+                          const char *word)
 {
     if (status == MU_REFUSE) {
         refuse(ret, refused, word);
@@ -62,20 +57,20 @@ static void fail(struct judgement *ret, enum mu_status status, unsigned refused,
     refuse(ret, status == MU_INTERNAL ? INTERNAL : UNAVAILABLE,
            status == MU_INTERNAL ? "internal" : "unavailable");
     if (ret->answer != NULL)
-        (void)json_add(ret->answer, "detail", json_object_new_string("see the verifier's log"));
+        (void)json_add_text(ret->answer, "detail", "see the verifier's log");
 }
 
-static bool answer_ok(struct judgement *ret)
+static bool answer_ok(struct appraisal *ret)
 {
     ret->status = OK;
     ret->answer = json_object_new_object();
     return ret->answer != NULL;
 }
 
-static void out_of_memory(struct judgement *ret)
+static void out_of_memory(struct appraisal *ret)
 {
     (void)mu_oom(&ret->why);
-    fail(ret, MU_INTERNAL, INTERNAL, "internal");
+    appraise_fail(ret, MU_INTERNAL, INTERNAL, "internal");
 }
 
 /* ---- challenge ---- */
@@ -87,35 +82,37 @@ static enum mu_status parse_body(struct bytes body, const char *const *members, 
 
     MU_TRY(json_parse(body, "the body", MU_REFUSE, &object, err));
     MU_TRY(json_only(object, "the body", members, MU_REFUSE, err));
-    *ret = object;
-    object = NULL;
+    *ret = MU_TAKE(object);
     return MU_OK;
 }
 
-void judge_challenge(const struct material *material, struct bytes body, uint64_t now_ms,
-                     struct judgement *ret)
+void appraise_challenge(const struct verifier *verifier, struct bytes body, uint64_t now_ms,
+                        struct appraisal *ret)
 {
     static const char *const members[] = {NULL};
     MU_CLEANUP(json_free) json_object *object = NULL;
-    unsigned lifetime = material->settings.challenge_lifetime;
+    enum identity_demand demand = verifier->settings.identity;
+    unsigned lifetime = verifier->settings.challenge_lifetime;
     uint8_t nonce[CHALLENGE_SIZE];
     char hex[2 * CHALLENGE_SIZE + 1];
     enum mu_status status = MU_OK;
 
-    *ret = (struct judgement){0};
+    *ret = (struct appraisal){0};
     if (body.len > 0 && parse_body(body, members, &object, &ret->why) != MU_OK) {
         refuse(ret, BAD_REQUEST, "malformed");
         return;
     }
     status =
-        challenge_make(&material->challenge, now_ms + 1000 * (uint64_t)lifetime, nonce, &ret->why);
+        challenge_make(&verifier->challenge, now_ms + 1000 * (uint64_t)lifetime, nonce, &ret->why);
     if (status != MU_OK) {
-        fail(ret, status, BAD_REQUEST, "malformed");
+        appraise_fail(ret, status, BAD_REQUEST, "malformed");
         return;
     }
     hex_encode((struct bytes){nonce, sizeof(nonce)}, hex);
-    if (!answer_ok(ret) || !json_add(ret->answer, "nonce", json_object_new_string(hex)) ||
-        !json_add(ret->answer, "expires_in", json_object_new_int((int)lifetime)))
+    if (!answer_ok(ret) || !json_add_text(ret->answer, "nonce", hex) ||
+        !json_add(ret->answer, "expires_in", json_object_new_int((int)lifetime)) ||
+        (demand != IDENTITY_IGNORED &&
+         !json_add_text(ret->answer, "identity", identity_demand_name(demand))))
         out_of_memory(ret);
 }
 
@@ -134,18 +131,6 @@ static void evidence_free(struct evidence *evidence)
     string_free(&evidence->certificates_path);
 }
 
-static enum mu_status decode(json_object *object, const char *name, struct buffer *ret,
-                             struct mu_error *err)
-{
-    const char *text;
-
-    MU_TRY(json_string(object, name, JUDGE_BODY_MAX, MU_REFUSE, &text, err));
-    if (base64_decode(text, DECODED_MAX, ret, err) == MU_OK)
-        return MU_OK;
-    (void)mu_context(err, "\"%s\"", name);
-    return err->status == MU_CONFIG ? MU_REFUSE : err->status;
-}
-
 static enum mu_status read_request(const struct settings *settings, struct bytes body,
                                    struct evidence *ret, struct mu_error *err)
 {
@@ -153,10 +138,10 @@ static enum mu_status read_request(const struct settings *settings, struct bytes
     MU_CLEANUP(json_free) json_object *object = NULL;
 
     MU_TRY(parse_body(body, members, &object, err));
-    MU_TRY(decode(object, "document", &ret->document, err));
+    MU_TRY(json_base64(object, "document", DECODED_MAX, MU_REFUSE, &ret->document, err));
     if (settings->identity != IDENTITY_IGNORED &&
         json_object_object_get_ex(object, "identity", NULL))
-        return decode(object, "identity", &ret->identity, err);
+        return json_base64(object, "identity", DECODED_MAX, MU_REFUSE, &ret->identity, err);
     if (settings->identity == IDENTITY_REQUIRED)
         return mu_fail(err, MU_REFUSE, "\"identity\" is missing, and this verifier demands it");
     return MU_OK;
@@ -186,14 +171,14 @@ static enum mu_status load_certificates(const char *folder, struct evidence *evi
     return MU_OK;
 }
 
-static void refuse_with_checks(struct judgement *ret, const struct verify_report *report)
+static void refuse_with_checks(struct appraisal *ret, const struct verify_report *report)
 {
     refuse(ret, FORBIDDEN, "refused");
     if (ret->answer != NULL && !verify_add_checks(ret->answer, report))
         json_free(&ret->answer);
 }
 
-/* The instance itself has said this just now, however it looks. */
+/* This comes from the instance itself, just now, whether it matches or not. */
 static bool is_genuine(const struct verify_report *report)
 {
     static const enum verify_check_id needed[] = {CHECK_IDENTITY, CHECK_ROOT, CHECK_CHAIN,
@@ -205,96 +190,112 @@ static bool is_genuine(const struct verify_report *report)
     return true;
 }
 
-/* Fills in what verify_document leaves to whoever has several baselines. */
-static enum mu_status match(const struct material *material, const struct document *document,
-                            struct verify_report *report, struct judgement *ret)
+/* An instance of an account that is not served gets that answer; it is neither stored nor
+ * announced. */
+static enum mu_status check_account(const struct settings *settings,
+                                    const struct verify_report *report, struct mu_error *err)
+{
+    const char *account =
+        report->check[CHECK_IDENTITY_INSTANCE].result == VERIFY_OK ? report->identity.account : "";
+
+    if (settings_serve(settings, account))
+        return MU_OK;
+    return mu_fail(err, MU_REFUSE, "account %s is not one that this verifier serves",
+                   account[0] != '\0' ? account : "(not known)");
+}
+
+/* Fills in the check that verify_document leaves to a caller with several baselines. */
+static enum mu_status match(const struct verifier *verifier, const struct document *document,
+                            struct verify_report *report, struct appraisal *ret)
 {
     struct verify_check *check = &report->check[CHECK_BASELINE];
     struct pcr_values found;
     enum mu_status status;
 
     verify_pcrs(document, &found);
-    status = golden_match(&material->golden, &found, &ret->golden, &ret->why);
+    status = reference_values_match(&verifier->reference, &found, &ret->reference, &ret->why);
     ret->matches = status == MU_OK;
     check->result = ret->matches ? VERIFY_OK : VERIFY_FAILED;
     if (ret->matches)
-        (void)snprintf(check->detail, sizeof(check->detail), "equal: %s", ret->golden->name);
+        (void)snprintf(check->detail, sizeof(check->detail), "equal: %s", ret->reference->name);
     else
         (void)snprintf(check->detail, sizeof(check->detail), "%.*s", (int)sizeof(check->detail) - 1,
                        ret->why.text);
     return status;
 }
 
-static bool add_facts(const struct judgement *judgement, const struct verify_report *report,
+static bool add_facts(const struct appraisal *appraisal, const struct verify_report *report,
                       json_object *answer)
 {
-    const struct golden *golden = judgement->golden;
+    const struct reference_value *reference = appraisal->reference;
 
     return json_add(answer, "ok", json_object_new_boolean(true)) &&
-           json_add(answer, "instance_id", json_object_new_string(report->instance_id)) &&
-           json_add(answer, "baseline", json_object_new_string(golden->name)) &&
-           json_add(answer, "baseline_version", json_object_new_string(golden->version)) &&
-           json_add(answer, "state", json_object_new_string(golden_state_name(golden->state)));
+           json_add_text(answer, "instance_id", report->instance_id) &&
+           json_add_text(answer, "baseline", reference->name) &&
+           json_add_text(answer, "baseline_version", reference->version) &&
+           json_add_text(answer, "state", reference_state_name(reference->state));
 }
 
-/* An answer without a public key to encrypt to has no token: it would be anybody's. */
-static void accept(const struct material *material, const struct finding *finding,
-                   struct judgement *ret)
+/* Without a public key to encrypt to there is no token in the answer: anybody could use it. */
+static void accept(const struct verifier *verifier, const struct finding *finding,
+                   struct appraisal *ret)
 {
     MU_CLEANUP(string_free) char *token = NULL;
     enum mu_status status = MU_OK;
 
     if (finding->document->public_key.data != NULL)
-        status = issue_token(material, finding, &token, &ret->why);
+        status = issue_token(verifier, finding, &token, &ret->why);
     if (status != MU_OK) {
-        fail(ret, status, BAD_REQUEST, "key");
+        appraise_fail(ret, status, BAD_REQUEST, "key");
         return;
     }
     ret->token = token != NULL;
     if (!answer_ok(ret) || !add_facts(ret, finding->report, ret->answer) ||
         (token != NULL && (!json_add(ret->answer, "expires_in",
-                                     json_object_new_int((int)material->settings.token_lifetime)) ||
-                           !json_add(ret->answer, "token", json_object_new_string(token)))))
+                                     json_object_new_int((int)verifier->settings.token_lifetime)) ||
+                           !json_add_text(ret->answer, "token", token))))
         out_of_memory(ret);
 }
 
 /* The nonce has been found to be ours; the policy repeats it so that the report says so. */
-static void judge_document(const struct material *material, const struct document *document,
-                           const struct identity_evidence *identity, uint64_t now_ms,
-                           struct judgement *ret)
+static void appraise_document(const struct verifier *verifier, const struct document *document,
+                              const struct identity_evidence *identity, uint64_t now_ms,
+                              struct appraisal *ret)
 {
     const struct verify_policy policy = {
-        .root = buffer_view(&material->root),
+        .root = buffer_view(&verifier->root),
         .at_ms = now_ms,
-        .max_age_s = material->settings.max_age,
+        .max_age_s = verifier->settings.max_age,
         .nonce = document->nonce,
         .identity = identity,
-        .cache = material->chains,
+        .cache = verifier->chains,
     };
     struct verify_report report;
     enum mu_status status = verify_document(document, &policy, &report, &ret->why);
     struct finding finding = {document, &report, NULL, now_ms};
 
     if (status != MU_OK && status != MU_REFUSE) {
-        fail(ret, status, FORBIDDEN, "refused");
+        appraise_fail(ret, status, FORBIDDEN, "refused");
         return;
     }
     ret->genuine = is_genuine(&report);
     if (ret->genuine)
         memcpy(ret->instance_id, report.instance_id, sizeof(ret->instance_id));
     if (status == MU_OK)
-        status = match(material, document, &report, ret);
+        status = check_account(&verifier->settings, &report, &ret->why);
+    if (status == MU_OK)
+        status = match(verifier, document, &report, ret);
     if (status == MU_OK) {
-        finding.golden = ret->golden;
-        accept(material, &finding, ret);
+        finding.reference = ret->reference;
+        accept(verifier, &finding, ret);
     } else if (status == MU_REFUSE) {
         refuse_with_checks(ret, &report);
     } else {
-        fail(ret, status, FORBIDDEN, "refused");
+        appraise_fail(ret, status, FORBIDDEN, "refused");
     }
 }
 
-static void refuse_unreadable(struct bytes raw, uint64_t now_ms, struct judgement *ret)
+static void refuse_unreadable(struct bytes raw, uint64_t now_ms, struct appraisal *ret)
 {
     const struct verify_policy policy = {.at_ms = now_ms};
     MU_CLEANUP(document_free) struct document none = {0};
@@ -304,21 +305,21 @@ static void refuse_unreadable(struct bytes raw, uint64_t now_ms, struct judgemen
     if (status == MU_REFUSE)
         refuse_with_checks(ret, &report);
     else
-        fail(ret, status == MU_OK ? MU_INTERNAL : status, FORBIDDEN, "refused");
+        appraise_fail(ret, status == MU_OK ? MU_INTERNAL : status, FORBIDDEN, "refused");
 }
 
-void judge_attest(const struct material *material, struct bytes body, uint64_t now_ms,
-                  struct judgement *ret)
+void appraise_attest(const struct verifier *verifier, struct bytes body, uint64_t now_ms,
+                     struct appraisal *ret)
 {
     MU_CLEANUP(evidence_free) struct evidence evidence = {0};
     MU_CLEANUP(document_free) struct document document = {0};
     struct identity_evidence identity = {0};
     enum mu_status status;
 
-    *ret = (struct judgement){0};
-    status = read_request(&material->settings, body, &evidence, &ret->why);
+    *ret = (struct appraisal){0};
+    status = read_request(&verifier->settings, body, &evidence, &ret->why);
     if (status != MU_OK) {
-        fail(ret, status, BAD_REQUEST, "malformed");
+        appraise_fail(ret, status, BAD_REQUEST, "malformed");
         return;
     }
     status = document_parse(buffer_view(&evidence.document), &document, &ret->why);
@@ -326,17 +327,17 @@ void judge_attest(const struct material *material, struct bytes body, uint64_t n
         refuse_unreadable(buffer_view(&evidence.document), now_ms, ret);
         return;
     }
-    status = challenge_check(&material->challenge, now_ms, document.nonce, &ret->why);
+    status = challenge_check(&verifier->challenge, now_ms, document.nonce, &ret->why);
     if (status != MU_OK) {
-        fail(ret, status, BAD_REQUEST, "nonce");
+        appraise_fail(ret, status, BAD_REQUEST, "nonce");
         return;
     }
     if (evidence.identity.data != NULL)
-        status = load_certificates(material->settings.region_certificates, &evidence, &identity,
+        status = load_certificates(verifier->settings.region_certificates, &evidence, &identity,
                                    &ret->why);
     if (status != MU_OK)
-        fail(ret, status, FORBIDDEN, "refused");
+        appraise_fail(ret, status, FORBIDDEN, "refused");
     else
-        judge_document(material, &document, evidence.identity.data != NULL ? &identity : NULL,
-                       now_ms, ret);
+        appraise_document(verifier, &document, evidence.identity.data != NULL ? &identity : NULL,
+                          now_ms, ret);
 }

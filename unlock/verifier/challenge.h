@@ -4,9 +4,9 @@
 
 #include "base/secret.h"
 
-/* Nonces that nobody has to remember: any verifier with one of the keys knows its own again.
- * version (1 byte, 1), expiry (8, big-endian, milliseconds since 1970), random (16),
- * HMAC-SHA-256 over all that (32). */
+/* Nonces that need not be remembered: any verifier with one of the keys recognises them. version (1
+ * byte, 1), expiry (8, big-endian, milliseconds since 1970), random (16), HMAC-SHA-256 over all
+ * that (32). */
 #define CHALLENGE_SIZE 57
 #define CHALLENGE_KEY_SIZE 32
 #define CHALLENGE_KEYS_MAX 8

@@ -7,7 +7,7 @@
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 
-#include "attest/token.h"
+#include "appraise/jws.h"
 
 #define ID_SIZE 16
 
@@ -39,7 +39,7 @@ static bool add_pcrs(json_object *claims, const struct document *document)
     return true;
 }
 
-/* Who the instance is, where that was asked for and holds. */
+/* The instance's identity, if it was asked for and is valid. */
 static bool add_identity(json_object *claims, const struct verify_report *report)
 {
     const struct identity_facts *facts = &report->identity;
@@ -65,7 +65,7 @@ static enum mu_status add_id(json_object *claims, struct mu_error *err)
 static enum mu_status make_claims(const struct settings *settings, const struct finding *finding,
                                   json_object *claims, struct mu_error *err)
 {
-    const struct golden *golden = finding->golden;
+    const struct reference_value *reference = finding->reference;
     uint64_t until = finding->at_ms + 1000 * (uint64_t)settings->token_lifetime;
 
     MU_TRY(add_id(claims, err));
@@ -73,9 +73,9 @@ static enum mu_status make_claims(const struct settings *settings, const struct 
         !json_add_text(claims, "aud", settings->audience) ||
         !json_add_text(claims, "sub", finding->report->instance_id) ||
         !add_time(claims, "iat", finding->at_ms) || !add_time(claims, "nbf", finding->at_ms) ||
-        !add_time(claims, "exp", until) || !json_add_text(claims, "baseline", golden->name) ||
-        !json_add_text(claims, "baseline_version", golden->version) ||
-        !json_add_text(claims, "state", golden_state_name(golden->state)) ||
+        !add_time(claims, "exp", until) || !json_add_text(claims, "baseline", reference->name) ||
+        !json_add_text(claims, "baseline_version", reference->version) ||
+        !json_add_text(claims, "state", reference_state_name(reference->state)) ||
         !add_pcrs(claims, finding->document) || !add_identity(claims, finding->report))
         return mu_oom(err);
     return MU_OK;
@@ -89,12 +89,11 @@ static enum mu_status read_key(struct bytes der, EVP_PKEY **ret, struct mu_error
     if (key == NULL || pos != der.data + der.len)
         return mu_fail(err, MU_REFUSE,
                        "the document's public key is not a SubjectPublicKeyInfo in DER");
-    *ret = key;
-    key = NULL;
+    *ret = MU_TAKE(key);
     return MU_OK;
 }
 
-enum mu_status issue_token(const struct material *material, const struct finding *finding,
+enum mu_status issue_token(const struct verifier *verifier, const struct finding *finding,
                            char **ret, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *claims = json_object_new_object();
@@ -102,7 +101,7 @@ enum mu_status issue_token(const struct material *material, const struct finding
     MU_CLEANUP(string_free) char *inner = NULL;
 
     MU_TRY(read_key(finding->document->public_key, &to, err));
-    MU_TRY(make_claims(&material->settings, finding, claims, err));
-    MU_TRY(token_sign(material->signing_key[0], claims, &inner, err));
+    MU_TRY(make_claims(&verifier->settings, finding, claims, err));
+    MU_TRY(token_sign(verifier->signing_key[0], claims, &inner, err));
     return token_encrypt(inner, to, ret, err);
 }

@@ -5,18 +5,19 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/socket.h>
+
+#include "verifier/source.h"
 
 #define LIMITER_SETS 1024
 #define LIMITER_WAYS 4
 
-/* How many requests of one address (IPv6: of one /64) are answered: a bucket for each of the last
- * few thousand addresses. Whoever is forgotten begins with a full one. */
+/* How many requests of one source are answered: a bucket for each of the last few thousand sources.
+ * A source that was dropped begins again with a full bucket. */
 struct limiter {
     pthread_mutex_t lock;
     uint64_t seed;
     struct limiter_bucket {
-        uint8_t address[16];
+        struct source source;
         uint64_t at_us; /* 0: free */
         double tokens;
     } bucket[LIMITER_SETS][LIMITER_WAYS];

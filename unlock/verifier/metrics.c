@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleet/prometheus.h"
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const uint64_t bounds_us[METRICS_BUCKETS] = {
@@ -60,21 +62,16 @@ void metrics_count_attestation(struct metrics *metrics, const char *result, cons
     (void)pthread_mutex_unlock(&metrics->lock);
 }
 
-static void head(FILE *to, const char *name, const char *type, const char *help)
-{
-    (void)fprintf(to, "# HELP measured_unlock_%s %s\n# TYPE measured_unlock_%s %s\n", name, help,
-                  name, type);
-}
-
 static void write_counters(FILE *to, const struct metrics *metrics)
 {
-    head(to, "verifier_requests_total", "counter", "Requests answered, by path and HTTP status.");
+    prometheus_head(to, "verifier_requests_total", "counter",
+                    "Requests answered, by path and HTTP status.");
     for (size_t i = 0; i < COUNT(metrics->request) && metrics->request[i].path != NULL; i++)
         (void)fprintf(
             to, "measured_unlock_verifier_requests_total{path=\"%s\",status=\"%u\"} %" PRIu64 "\n",
             metrics->request[i].path, metrics->request[i].status, metrics->request[i].count);
-    head(to, "verifier_attestations_total", "counter",
-         "Attestations judged, by result and the baseline that matched.");
+    prometheus_head(to, "verifier_attestations_total", "counter",
+                    "Attestations judged, by result and the baseline that matched.");
     for (size_t i = 0; i < METRICS_RESULTS && metrics->result[i].result != NULL; i++)
         (void)fprintf(to,
                       "measured_unlock_verifier_attestations_total{result=\"%s\",baseline=\"%s\"} "
@@ -87,7 +84,8 @@ static void write_histogram(FILE *to, const struct metrics *metrics)
 {
     uint64_t below = 0;
 
-    head(to, "verifier_attestation_seconds", "histogram", "Time to judge an attestation.");
+    prometheus_head(to, "verifier_attestation_seconds", "histogram",
+                    "Time to judge an attestation.");
     for (size_t i = 0; i < METRICS_BUCKETS; i++) {
         below += metrics->bucket[i];
         (void)fprintf(
@@ -104,14 +102,12 @@ static void write_histogram(FILE *to, const struct metrics *metrics)
 
 static void write_state(FILE *to, const struct metrics_state *state)
 {
-    head(to, "verifier_certificate_expiry_seconds", "gauge",
-         "When the TLS certificate expires, in seconds since 1970.");
-    (void)fprintf(to, "measured_unlock_verifier_certificate_expiry_seconds %" PRId64 "\n",
-                  state->certificate_until);
-    head(to, "verifier_healthy", "gauge", "1 if keys, baselines and certificate are usable.");
-    (void)fprintf(to, "measured_unlock_verifier_healthy %d\n", state->healthy);
-    head(to, "verifier_connections", "gauge", "Open connections.");
-    (void)fprintf(to, "measured_unlock_verifier_connections %u\n", state->connections);
+    prometheus_value(to, "verifier_certificate_expiry_seconds", "gauge",
+                     "When the TLS certificate expires, in seconds since 1970.",
+                     (double)state->certificate_until);
+    prometheus_value(to, "verifier_healthy", "gauge",
+                     "1 if keys, baselines and certificate are usable.", state->healthy);
+    prometheus_value(to, "verifier_connections", "gauge", "Open connections.", state->connections);
 }
 
 enum mu_status metrics_text(struct metrics *metrics, const struct metrics_state *state, char **ret,

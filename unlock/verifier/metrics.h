@@ -30,7 +30,7 @@ struct metrics {
     uint64_t bucket[METRICS_BUCKETS + 1], sum_us;
 };
 
-/* What is as it is now. */
+/* Values of the present moment, beside the counters. */
 struct metrics_state {
     int64_t certificate_until; /* seconds since 1970 */
     bool healthy;

@@ -1,61 +1,65 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/golden.h"
+#include "verifier/reference.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "measure/baseline.h"
 
-static enum mu_status load_one(const struct baseline_settings *settings, struct golden *ret,
-                               struct mu_error *err)
+enum mu_status reference_baseline_load(const char *path, unsigned fence_pcr, struct pcr_values *ret,
+                                       struct mu_error *err)
 {
-    *ret = (struct golden){
-        .name = settings->name, .version = settings->version, .state = settings->state};
-    MU_TRY(baseline_load(settings->file, &ret->values, err));
-    if (ret->values.bank != HASH_SHA384)
-        return mu_fail(err, MU_CONFIG, "%s: a document has sha384 PCRs, this baseline has %s",
-                       settings->file, hash_name(ret->values.bank));
-    if (baseline_check_complete(&ret->values, PCR_COUNT, err) != MU_OK)
-        return mu_context(err, "%s", settings->file);
+    MU_TRY(baseline_load(path, ret, err));
+    if (ret->bank != HASH_SHA384)
+        return mu_fail(err, MU_CONFIG, "%s: a document has sha384 PCRs, this baseline has %s", path,
+                       hash_name(ret->bank));
+    if (baseline_check_complete(ret, fence_pcr, err) != MU_OK)
+        return mu_context(err, "%s", path);
     return MU_OK;
 }
 
-enum mu_status golden_load(const struct settings *settings, struct golden_set *ret,
-                           struct mu_error *err)
+enum mu_status reference_values_load(const struct settings *settings, struct reference_values *ret,
+                                     struct mu_error *err)
 {
     ret->fence_pcr = settings->fence_pcr;
     ret->count = 0;
     for (size_t i = 0; i < settings->baselines; i++) {
-        MU_TRY(load_one(&settings->baseline[i], &ret->item[i], err));
+        const struct baseline_settings *baseline = &settings->baseline[i];
+        struct reference_value *item = &ret->item[i];
+
+        *item = (struct reference_value){
+            .name = baseline->name, .version = baseline->version, .state = baseline->state};
+        MU_TRY(reference_baseline_load(baseline->file, PCR_COUNT, &item->values, err));
         ret->count++;
     }
     return MU_OK;
 }
 
-/* NULL if the fence is as the state has it. */
-static const char *fence_fault(const struct golden *golden, const struct pcr_values *found,
-                               unsigned pcr)
+/* NULL if the fence PCR fits the state. */
+static const char *fence_fault(const struct reference_value *reference,
+                               const struct pcr_values *found, unsigned pcr)
 {
     struct bytes value = {found->value[pcr].bytes, hash_size(found->bank)};
 
     if ((found->mask & PCR_BIT(pcr)) == 0)
         return "is not in the document";
-    if (golden->state == STATE_BOOT && !bytes_all_zero(value))
-        return "is closed already, and this is the state before it is";
-    if (golden->state == STATE_RUNNING && (golden->values.mask & PCR_BIT(pcr)) == 0 &&
+    if (reference->state == STATE_BOOT && !bytes_all_zero(value))
+        return "is closed already, but must be open in state boot";
+    if (reference->state == STATE_RUNNING && (reference->values.mask & PCR_BIT(pcr)) == 0 &&
         bytes_all_zero(value))
-        return "was never closed, and in this state it is";
+        return "was never closed, but must be closed in state running";
     return NULL;
 }
 
 /* How many PCRs differ, and in words which. */
-static enum mu_status compare(const struct golden_set *set, const struct golden *golden,
+static enum mu_status compare(const struct reference_values *set,
+                              const struct reference_value *reference,
                               const struct pcr_values *found, int *ret_count, struct mu_error *err)
 {
-    const char *fault = fence_fault(golden, found, set->fence_pcr);
+    const char *fault = fence_fault(reference, found, set->fence_pcr);
     char text[sizeof(err->text)] = "";
     uint32_t differ = 0;
-    enum mu_status status = baseline_compare(&golden->values, found, &differ, err);
+    enum mu_status status = baseline_compare(&reference->values, found, &differ, err);
     size_t len;
 
     if (status != MU_OK && status != MU_REFUSE)
@@ -72,10 +76,11 @@ static enum mu_status compare(const struct golden_set *set, const struct golden 
     return mu_fail(err, MU_REFUSE, "%s", text);
 }
 
-enum mu_status golden_match(const struct golden_set *set, const struct pcr_values *found,
-                            const struct golden **ret, struct mu_error *err)
+enum mu_status reference_values_match(const struct reference_values *set,
+                                      const struct pcr_values *found,
+                                      const struct reference_value **ret, struct mu_error *err)
 {
-    const struct golden *closest = NULL;
+    const struct reference_value *closest = NULL;
     struct mu_error why = {0};
     int least = 0;
 
@@ -102,5 +107,5 @@ enum mu_status golden_match(const struct golden_set *set, const struct pcr_value
         return mu_fail(err, MU_CONFIG, "there is no baseline");
     *ret = closest;
     return mu_fail(err, MU_REFUSE, "no baseline matches; closest is %s (%s): %.500s", closest->name,
-                   golden_state_name(closest->state), why.text);
+                   reference_state_name(closest->state), why.text);
 }

@@ -4,13 +4,13 @@
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
 
 #include "base/clock.h"
-#include "verifier/answer.h"
+#include "base/time.h"
+#include "verifier/routes.h"
 
 #define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 #define CONNECTION_MEMORY 16384 /* of a request's line and header, among others */
@@ -18,7 +18,7 @@
 
 /* One request while it arrives. */
 struct request {
-    const struct endpoint *endpoint;
+    const struct route *route;
     struct buffer body; /* allocated as large as it may get */
     bool too_large;
     uint64_t start_us;
@@ -35,7 +35,7 @@ static void request_free(struct request **request)
 
 static uint64_t request_deadline(const struct server *server)
 {
-    return now_us() + 1000000 * (uint64_t)server->material->settings.timeout;
+    return clock_now_us() + 1000000 * (uint64_t)server->verifier->settings.timeout;
 }
 
 static const struct sockaddr *sender(struct MHD_Connection *connection)
@@ -55,10 +55,10 @@ static void sender_text(struct MHD_Connection *connection, char to[static ADDRES
 
 /* ---- answering ---- */
 
-static enum MHD_Result queue(struct MHD_Connection *connection, const struct endpoint *endpoint,
-                             const struct judgement *judgement)
+static enum MHD_Result queue(struct MHD_Connection *connection, const struct route *route,
+                             const struct appraisal *appraisal)
 {
-    const char *text = answer_text(judgement);
+    const char *text = route_text(appraisal);
     enum MHD_Result result = MHD_NO;
     struct MHD_Response *response;
 
@@ -68,25 +68,25 @@ static enum MHD_Result queue(struct MHD_Connection *connection, const struct end
     if (response == NULL)
         return MHD_NO;
     if (MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
-                                judgement->error != NULL ? "application/json"
-                                                         : endpoint->content_type) == MHD_YES &&
+                                appraisal->error != NULL ? "application/json"
+                                                         : route->content_type) == MHD_YES &&
         MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") == MHD_YES &&
-        (judgement->status != MHD_HTTP_METHOD_NOT_ALLOWED ||
-         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, endpoint->method) == MHD_YES))
-        result = MHD_queue_response(connection, judgement->status, response);
+        (appraisal->status != MHD_HTTP_METHOD_NOT_ALLOWED ||
+         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, route->method) == MHD_YES))
+        result = MHD_queue_response(connection, appraisal->status, response);
     MHD_destroy_response(response);
     return result;
 }
 
 static enum MHD_Result finish(const struct server *server, struct MHD_Connection *connection,
-                              const struct request *request, struct judgement *judgement)
+                              const struct request *request, struct appraisal *appraisal)
 {
     char address[ADDRESS_SIZE];
-    enum MHD_Result result = queue(connection, request->endpoint, judgement);
+    enum MHD_Result result = queue(connection, request->route, appraisal);
 
     sender_text(connection, address);
-    answer_note(server, request->endpoint, judgement, address, now_us() - request->start_us);
-    judgement_free(judgement);
+    route_note(server, request->route, appraisal, address, clock_now_us() - request->start_us);
+    appraisal_free(appraisal);
     return result;
 }
 
@@ -101,31 +101,31 @@ static bool announces_too_much(struct MHD_Connection *connection)
     const char *length =
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
 
-    return length != NULL && strtoull(length, NULL, 10) > JUDGE_BODY_MAX;
+    return length != NULL && strtoull(length, NULL, 10) > APPRAISE_BODY_MAX;
 }
 
-static void refuse_large(struct judgement *ret)
+static void refuse_large(struct appraisal *ret)
 {
-    judge_refuse(ret, MHD_HTTP_CONTENT_TOO_LARGE, "large", "the body is larger than %d bytes",
-                 JUDGE_BODY_MAX);
+    appraise_refuse(ret, MHD_HTTP_CONTENT_TOO_LARGE, "large", "the body is larger than %d bytes",
+                    APPRAISE_BODY_MAX);
 }
 
 /* What can be refused before the body is there. */
 static bool refuse_early(const struct server *server, struct MHD_Connection *connection,
-                         const struct endpoint *endpoint, const char *method, struct judgement *ret)
+                         const struct route *route, const char *method, struct appraisal *ret)
 {
-    const struct settings *settings = &server->material->settings;
+    const struct settings *settings = &server->verifier->settings;
 
     if (!limiter_take(&server->shared->limiter, sender(connection), settings->requests_per_second,
-                      settings->burst, now_us()))
-        judge_refuse(ret, MHD_HTTP_TOO_MANY_REQUESTS, "rate",
-                     "more than %u requests a second from this address",
-                     settings->requests_per_second);
-    else if (endpoint->path == NULL)
-        endpoint->answer(server, (struct bytes){0}, ret);
-    else if (!method_fits(endpoint->method, method))
-        judge_refuse(ret, MHD_HTTP_METHOD_NOT_ALLOWED, "method", "only %s is answered here",
-                     endpoint->method);
+                      settings->burst, clock_now_us()))
+        appraise_refuse(ret, MHD_HTTP_TOO_MANY_REQUESTS, "rate",
+                        "more than %u requests a second from this address",
+                        settings->requests_per_second);
+    else if (route->path == NULL)
+        route->answer(server, (struct bytes){0}, ret);
+    else if (!method_fits(route->method, method))
+        appraise_refuse(ret, MHD_HTTP_METHOD_NOT_ALLOWED, "method", "only %s is answered here",
+                        route->method);
     else if (announces_too_much(connection))
         refuse_large(ret);
     return ret->status != 0;
@@ -135,28 +135,30 @@ static enum MHD_Result begin(const struct server *server, struct MHD_Connection 
                              const char *path, const char *method, struct request **ret)
 {
     struct request *request = calloc(1, sizeof(*request));
-    struct judgement judgement = {0};
+    struct appraisal appraisal = {0};
 
     if (request == NULL)
         return MHD_NO;
     *ret = request;
-    request->endpoint = answer_endpoint(path);
-    request->start_us = now_us();
-    if (refuse_early(server, connection, request->endpoint, method, &judgement))
-        return finish(server, connection, request, &judgement);
+    request->route = route_find(path);
+    request->start_us = clock_now_us();
+    if (refuse_early(server, connection, request->route, method, &appraisal))
+        return finish(server, connection, request, &appraisal);
     return MHD_YES;
 }
 
-/* What is too much is passed over, and refused at its end: libmicrohttpd answers no earlier. */
+/* A body that is too large is skipped, and refused at its end: libmicrohttpd does not answer
+ * earlier. */
 static enum MHD_Result take_body(struct request *request, const char *data, size_t len)
 {
     struct mu_error err = {0};
     size_t had = request->body.len;
 
-    request->too_large = request->too_large || len > JUDGE_BODY_MAX - had;
+    request->too_large = request->too_large || len > APPRAISE_BODY_MAX - had;
     if (request->too_large)
         return MHD_YES;
-    if (request->body.data == NULL && buffer_alloc(&request->body, JUDGE_BODY_MAX, &err) != MU_OK)
+    if (request->body.data == NULL &&
+        buffer_alloc(&request->body, APPRAISE_BODY_MAX, &err) != MU_OK)
         return MHD_NO;
     memcpy(request->body.data + had, data, len);
     request->body.len = had + len;
@@ -169,7 +171,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 {
     const struct server *server = context;
     struct request *request = *state;
-    struct judgement judgement = {0};
+    struct appraisal appraisal = {0};
     enum MHD_Result taken;
 
     (void)version;
@@ -181,10 +183,10 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         return taken;
     }
     if (request->too_large)
-        refuse_large(&judgement);
+        refuse_large(&appraisal);
     else
-        request->endpoint->answer(server, buffer_view(&request->body), &judgement);
-    return finish(server, connection, request, &judgement);
+        request->route->answer(server, buffer_view(&request->body), &appraisal);
+    return finish(server, connection, request, &appraisal);
 }
 
 static void on_completed(void *context, struct MHD_Connection *connection, void **state,
@@ -197,21 +199,24 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     (void)why;
     request_free((struct request **)state);
     if (info != NULL && info->socket_context != NULL)
-        patience_extend(&server->shared->patience, info->socket_context, request_deadline(server));
+        connections_extend(&server->shared->connections, info->socket_context,
+                           request_deadline(server));
 }
 
 static void on_connection(void *context, struct MHD_Connection *connection, void **state,
                           enum MHD_ConnectionNotificationCode code)
 {
     const struct server *server = context;
-    struct patience *patience = &server->shared->patience;
+    struct connections *connections = &server->shared->connections;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 
-        *state = patience_begin(patience, fd, request_deadline(server));
+        *state = connections_begin(connections, fd, sender(connection),
+                                   server->verifier->settings.connections_per_address,
+                                   request_deadline(server));
     } else if (*state != NULL) {
-        patience_end(patience, *state);
+        connections_end(connections, *state);
         *state = NULL;
     }
 }
@@ -220,14 +225,13 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 
 static struct MHD_Daemon *start_daemon(struct server *server, int listening)
 {
-    const struct settings *settings = &server->material->settings;
+    const struct settings *settings = &server->verifier->settings;
     const struct MHD_OptionItem options[] = {
         {MHD_OPTION_LISTEN_SOCKET, listening, NULL},
-        {MHD_OPTION_HTTPS_MEM_CERT, 0, server->material->certificate.data},
-        {MHD_OPTION_HTTPS_MEM_KEY, 0, server->material->certificate_key.data},
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, server->verifier->certificate.data},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, server->verifier->certificate_key.data},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)TLS_PRIORITIES},
         {MHD_OPTION_CONNECTION_LIMIT, settings->connections, NULL},
-        {MHD_OPTION_PER_IP_CONNECTION_LIMIT, settings->connections_per_address, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, settings->timeout, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL},
         {MHD_OPTION_THREAD_POOL_SIZE, settings->threads > 1 ? settings->threads : 0, NULL},
@@ -237,8 +241,10 @@ static struct MHD_Daemon *start_daemon(struct server *server, int listening)
         {MHD_OPTION_END, 0, NULL},
     };
 
-    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TLS | MHD_USE_ITC, 0, NULL,
-                            NULL, on_request, server, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    /* Not epoll: with it, libmicrohttpd 1.0.1 spins for as long as a TLS handshake waits for its
+     * client (MHD_connection_handle_read leaves MHD_EPOLL_STATE_READ_READY set). */
+    return MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_TLS | MHD_USE_ITC, 0, NULL, NULL,
+                            on_request, server, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
 
 void server_stop(struct server **server)
@@ -247,12 +253,12 @@ void server_stop(struct server **server)
         return;
     if ((*server)->daemon != NULL)
         MHD_stop_daemon((*server)->daemon);
-    material_free(&(*server)->material);
+    verifier_free(&(*server)->verifier);
     free(*server);
     *server = NULL;
 }
 
-enum mu_status server_start(struct shared *shared, struct material **material, int listening,
+enum mu_status server_start(struct shared *shared, struct verifier **verifier, int listening,
                             struct server **ret, struct mu_error *err)
 {
     MU_CLEANUP(server_stop) struct server *server = calloc(1, sizeof(*server));
@@ -264,17 +270,16 @@ enum mu_status server_start(struct shared *shared, struct material **material, i
         return mu_oom(err);
     }
     server->shared = shared;
-    server->material = *material;
-    *material = NULL;
+    server->verifier = *verifier;
+    *verifier = NULL;
     server->daemon = start_daemon(server, own);
     if (server->daemon == NULL) {
         (void)close(own);
         return mu_fail(err, MU_CONFIG,
                        "no HTTPS server can be started: does GnuTLS take the certificate in %s?",
-                       server->material->settings.certificate);
+                       server->verifier->settings.certificate);
     }
-    *ret = server;
-    server = NULL;
+    *ret = MU_TAKE(server);
     return MU_OK;
 }
 
@@ -298,11 +303,9 @@ unsigned server_connections(const struct server *server)
 enum mu_status server_health(const struct server *server, struct mu_error *err)
 {
     struct shared *shared = server->shared;
-    struct timespec now = {0};
     enum mu_status status = MU_OK;
 
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    MU_TRY(material_check(server->material, now.tv_sec, err));
+    MU_TRY(verifier_check(server->verifier, (int64_t)(time_now_ms() / 1000), err));
     (void)pthread_mutex_lock(&shared->lock);
     if (shared->reload_error[0] != '\0')
         status = mu_fail(err, MU_CONFIG, "%s", shared->reload_error);

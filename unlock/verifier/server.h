@@ -2,42 +2,42 @@
 #ifndef MU_VERIFIER_SERVER_H
 #define MU_VERIFIER_SERVER_H
 
+#include "fleet/store.h"
+#include "verifier/connections.h"
 #include "verifier/limiter.h"
-#include "verifier/material.h"
 #include "verifier/metrics.h"
-#include "verifier/patience.h"
-#include "verifier/store.h"
+#include "verifier/verifier.h"
 
-/* What outlives a reload. */
+/* State that outlives a reload. */
 struct shared {
     struct metrics metrics;
     struct limiter limiter;
-    struct patience patience;
+    struct connections connections;
     struct store *store; /* NULL: none */
     pthread_mutex_t lock;
-    char reload_error[768]; /* empty: what was read last is in use; under the lock */
+    char reload_error[768]; /* empty: the last reload succeeded; under the lock */
 };
 
 struct MHD_Daemon;
 
-/* One set of material and the threads that answer with it; several may answer from one listening
+/* One set of verifier and the threads that answer with it; several may answer from one listening
  * socket for a while. */
 struct server {
     struct shared *shared;
-    struct material *material;
+    struct verifier *verifier;
     _Atomic(struct MHD_Daemon *) daemon; /* its threads may run before it is set */
 };
 
-/* Takes over the material. `listening` stays the caller's, and open. MU_CONFIG. */
-enum mu_status server_start(struct shared *shared, struct material **material, int listening,
+/* Takes over the verifier. `listening` stays the caller's, and open. MU_CONFIG. */
+enum mu_status server_start(struct shared *shared, struct verifier **verifier, int listening,
                             struct server **ret, struct mu_error *err) MU_MUST_CHECK;
-/* Accepts no more connections; those that are there are answered. */
+/* Accepts no more connections; the open ones are still answered. */
 void server_quiesce(struct server *server);
 unsigned server_connections(const struct server *server);
-/* Ends all connections, and frees it. */
+/* Ends all connections, and frees the server. */
 void server_stop(struct server **server);
 
-/* MU_CONFIG: why it should not get requests. */
+/* MU_CONFIG says why the server should not get requests. */
 enum mu_status server_health(const struct server *server, struct mu_error *err) MU_MUST_CHECK;
 
 #endif

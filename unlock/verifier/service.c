@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "base/signals.h"
-#include "verifier/journal.h"
+#include "fleet/journal.h"
 #include "verifier/server.h"
 
 #define BACKLOG 1024
@@ -114,15 +114,15 @@ static void remember_reload(struct shared *shared, const char *error)
 
 static enum mu_status try_reload(struct service *service, struct mu_error *err)
 {
-    MU_CLEANUP(material_free) struct material *material = NULL;
+    MU_CLEANUP(verifier_free) struct verifier *verifier = NULL;
     struct server *fresh = NULL;
 
-    MU_TRY(material_load(service->path, &material, err));
-    MU_TRY(server_start(service->shared, &material, service->listening, &fresh, err));
+    MU_TRY(verifier_load(service->path, &verifier, err));
+    MU_TRY(server_start(service->shared, &verifier, service->listening, &fresh, err));
     server_stop(&service->retiring);
     server_quiesce(service->current);
     service->retiring = service->current;
-    service->retired_us = now_us();
+    service->retired_us = clock_now_us();
     service->current = fresh;
     return MU_OK;
 }
@@ -144,27 +144,27 @@ static void reload(struct service *service)
 
 static enum mu_status start(struct service *service, struct mu_error *err)
 {
-    MU_CLEANUP(material_free) struct material *material = NULL;
+    MU_CLEANUP(verifier_free) struct verifier *verifier = NULL;
 
     service->shared = calloc(1, sizeof(*service->shared));
     if (service->shared == NULL)
         return mu_oom(err);
     metrics_init(&service->shared->metrics);
     limiter_init(&service->shared->limiter);
-    patience_init(&service->shared->patience);
+    connections_init(&service->shared->connections);
     (void)pthread_mutex_init(&service->shared->lock, NULL);
-    MU_TRY(material_load(service->path, &material, err));
-    if (material->settings.store != NULL)
-        MU_TRY(store_open(material->settings.store, &service->shared->store, err));
-    MU_TRY(listen_at(material->settings.listen, &service->listening, err));
-    return server_start(service->shared, &material, service->listening, &service->current, err);
+    MU_TRY(verifier_load(service->path, &verifier, err));
+    if (verifier->settings.store != NULL)
+        MU_TRY(store_open(verifier->settings.store, STORE_MAKE, &service->shared->store, err));
+    MU_TRY(listen_at(verifier->settings.listen, &service->listening, err));
+    return server_start(service->shared, &verifier, service->listening, &service->current, err);
 }
 
 static void keep_house(struct service *service)
 {
-    (void)patience_enforce(&service->shared->patience, now_us());
+    (void)connections_enforce(&service->shared->connections, clock_now_us());
     if (service->retiring != NULL && (server_connections(service->retiring) == 0 ||
-                                      now_us() - service->retired_us > RETIREMENT_US))
+                                      clock_now_us() - service->retired_us > RETIREMENT_US))
         server_stop(&service->retiring);
 }
 
@@ -190,7 +190,7 @@ static void raise_file_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-enum mu_status service_run(const char *path, struct mu_error *err)
+enum mu_status verifier_run(const char *path, struct mu_error *err)
 {
     static const struct timespec second = {1, 0};
     MU_CLEANUP(service_free) struct service service = {.path = path, .listening = -1};

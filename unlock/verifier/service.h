@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 
-/* Answers by HTTPS until TERM or INT; HUP reads the file and all that it names anew, and keeps what
- * there was if that is unusable. Says on the log where it listens. */
-enum mu_status service_run(const char *path, struct mu_error *err) MU_MUST_CHECK;
+/* Answers by HTTPS until TERM or INT; HUP reads the file and all files that it names again; if they
+ * are unusable, the old settings stay in use. The log says on which address the service listens. */
+enum mu_status verifier_run(const char *path, struct mu_error *err) MU_MUST_CHECK;
 
 #endif

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/conf.h"
+#include "base/config.h"
+#include "base/ini.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define ACCOUNTS_BETWEEN ", \t"
 #define AT(field) offsetof(struct settings, field)
 #define KEY_AT(field) offsetof(struct key_settings, field)
 #define BASELINE_AT(field) offsetof(struct baseline_settings, field)
@@ -14,7 +16,7 @@
 static const char *const demands[] = {"no", "optional", "required", NULL};
 static const char *const states[] = {"boot", "running", NULL};
 
-static const struct conf_key keys[] = {
+static const struct ini_key keys[] = {
     {"verifier", "listen", KIND_TEXT, AT(listen), 0, 0, NULL},
     {"verifier", "certificate", KIND_PATH, AT(certificate), 0, 0, NULL},
     {"verifier", "certificate_key", KIND_PATH, AT(certificate_key), 0, 0, NULL},
@@ -24,10 +26,11 @@ static const struct conf_key keys[] = {
     {"verifier", "region_certificates", KIND_PATH, AT(region_certificates), 0, 0, NULL},
     {"verifier", "store", KIND_TEXT, AT(store), 0, 0, NULL},
     {"verifier", "identity", KIND_WORD, AT(identity), 0, 0, demands},
+    {"verifier", "accounts", KIND_TEXT, AT(accounts), 0, 0, NULL},
     {"verifier", "challenge_lifetime", KIND_NUMBER, AT(challenge_lifetime), 5, 600, NULL},
     {"verifier", "max_age", KIND_NUMBER, AT(max_age), 5, 3600, NULL},
     {"verifier", "token_lifetime", KIND_NUMBER, AT(token_lifetime), 10, 86400, NULL},
-    {"verifier", "fence_pcr", KIND_NUMBER, AT(fence_pcr), 8, 15, NULL},
+    {"verifier", "fence_pcr", KIND_NUMBER, AT(fence_pcr), FENCE_FIRST, FENCE_LAST, NULL},
     {"limits", "threads", KIND_NUMBER, AT(threads), 1, 16, NULL},
     {"limits", "connections", KIND_NUMBER, AT(connections), 1, 100000, NULL},
     {"limits", "connections_per_address", KIND_NUMBER, AT(connections_per_address), 1, 100000,
@@ -42,7 +45,7 @@ static const struct conf_key keys[] = {
     {"baseline", "state", KIND_WORD, BASELINE_AT(state), 0, 0, states},
 };
 
-static const struct conf_section sections[] = {
+static const struct ini_section sections[] = {
     {"verifier", 0, 0, 0, 0},
     {"limits", 0, 0, 0, 0},
     {"signing-key", AT(signing_key), sizeof(struct key_settings), SETTINGS_KEYS_MAX,
@@ -53,10 +56,10 @@ static const struct conf_section sections[] = {
      AT(baselines)},
 };
 
-static const struct conf_schema schema = {sections, COUNT(sections), keys, COUNT(keys)};
-_Static_assert(COUNT(keys) <= CONF_KEYS_MAX, "conf_load counts that many");
+static const struct ini_schema schema = {sections, COUNT(sections), keys, COUNT(keys)};
+_Static_assert(COUNT(keys) <= INI_KEYS_MAX, "ini_load counts that many");
 _Static_assert(sizeof(enum identity_demand) == sizeof(unsigned), "enums are stored as unsigned");
-_Static_assert(sizeof(enum golden_state) == sizeof(unsigned), "enums are stored as unsigned");
+_Static_assert(sizeof(enum reference_state) == sizeof(unsigned), "enums are stored as unsigned");
 
 static const struct {
     size_t offset;
@@ -64,21 +67,31 @@ static const struct {
     const char *value;
 } texts[] = {
     {AT(listen), NULL, "0.0.0.0:8443"},
-    {AT(region_certificates), NULL, "/etc/measured-unlock/region-certificates"},
+    {AT(region_certificates), NULL, REGION_CERTIFICATES_DEFAULT_PATH},
     {AT(certificate), "certificate", NULL},
     {AT(certificate_key), "certificate_key", NULL},
     {AT(issuer), "issuer", NULL},
     {AT(audience), "audience", NULL},
 };
 
-const char *golden_state_name(enum golden_state state)
+const char *reference_state_name(enum reference_state state)
 {
     return states[state];
 }
 
+const char *identity_demand_name(enum identity_demand demand)
+{
+    return demands[demand];
+}
+
+bool settings_serve(const struct settings *settings, const char *account)
+{
+    return settings->accounts == NULL || ini_lists(settings->accounts, ACCOUNTS_BETWEEN, account);
+}
+
 void settings_free(struct settings *settings)
 {
-    conf_free(&schema, settings);
+    ini_free(&schema, settings);
     *settings = (struct settings){0};
 }
 
@@ -93,7 +106,7 @@ static enum mu_status set_defaults(struct settings *settings, struct mu_error *e
         .challenge_lifetime = 60,
         .max_age = 120,
         .token_lifetime = 300,
-        .fence_pcr = 15,
+        .fence_pcr = FENCE_DEFAULT,
         .threads = 2,
         .connections = 1000,
         .connections_per_address = 16,
@@ -118,6 +131,31 @@ static enum mu_status check_keys(const struct key_settings *key, size_t count, c
     return MU_OK;
 }
 
+/* Without an identity document the account of an instance is not known. */
+static enum mu_status check_accounts(const struct settings *settings, const char *path,
+                                     struct mu_error *err)
+{
+    const char *at = settings->accounts;
+    struct bytes id;
+    size_t count = 0;
+
+    if (at == NULL)
+        return MU_OK;
+    for (; (id = ini_next_item(&at, ACCOUNTS_BETWEEN)).len > 0; count++)
+        if (id.len != SETTINGS_ACCOUNT_LEN ||
+            strspn((const char *)id.data, "0123456789") < SETTINGS_ACCOUNT_LEN)
+            return mu_fail(err, MU_CONFIG, "%s: accounts: '%.*s' is not an account's 12 digits",
+                           path, (int)(id.len < 40 ? id.len : 40), (const char *)id.data);
+    if (count == 0)
+        return mu_fail(err, MU_CONFIG, "%s: accounts: names no account", path);
+    if (settings->identity != IDENTITY_REQUIRED)
+        return mu_fail(err, MU_CONFIG,
+                       "%s: accounts: only the identity document tells the account: add identity = "
+                       "required",
+                       path);
+    return MU_OK;
+}
+
 static enum mu_status check(struct settings *settings, const char *path, struct mu_error *err)
 {
     for (size_t i = 0; i < COUNT(texts); i++)
@@ -126,6 +164,7 @@ static enum mu_status check(struct settings *settings, const char *path, struct 
     MU_TRY(check_keys(settings->signing_key, settings->signing_keys, "signing-key", path, err));
     MU_TRY(
         check_keys(settings->challenge_key, settings->challenge_keys, "challenge-key", path, err));
+    MU_TRY(check_accounts(settings, path, err));
     if (settings->baselines == 0)
         return mu_fail(err, MU_CONFIG, "%s: no [baseline NAME] section", path);
     for (size_t i = 0; i < settings->baselines; i++) {
@@ -144,9 +183,8 @@ enum mu_status settings_load(const char *path, struct settings *ret, struct mu_e
     MU_CLEANUP(settings_free) struct settings settings = {0};
 
     MU_TRY(set_defaults(&settings, err));
-    MU_TRY(conf_load(path, &schema, &settings, err));
+    MU_TRY(ini_load(path, &schema, &settings, err));
     MU_TRY(check(&settings, path, err));
-    *ret = settings;
-    settings = (struct settings){0};
+    *ret = MU_TAKE(settings);
     return MU_OK;
 }

@@ -13,8 +13,11 @@
 #define SETTINGS_KEYS_MAX 8
 #define SETTINGS_BASELINES_MAX 64
 
+/* An account's id, of 12 digits. */
+#define SETTINGS_ACCOUNT_LEN 12
+
 enum identity_demand { IDENTITY_IGNORED, IDENTITY_OPTIONAL, IDENTITY_REQUIRED };
-enum golden_state { STATE_BOOT, STATE_RUNNING };
+enum reference_state { STATE_BOOT, STATE_RUNNING };
 
 struct key_settings {
     char *name;
@@ -25,7 +28,7 @@ struct baseline_settings {
     char *name;
     char *file;
     char *version; /* default "" */
-    enum golden_state state;
+    enum reference_state state;
 };
 
 struct settings {
@@ -37,6 +40,7 @@ struct settings {
     char *region_certificates; /* folder */
     char *store;               /* NULL: none */
     enum identity_demand identity;
+    char *accounts;              /* ids, with blanks or commas between them; NULL: any */
     unsigned challenge_lifetime; /* seconds; 5..600, default 60 */
     unsigned max_age;            /* of a document, seconds; 5..3600, default 120 */
     unsigned token_lifetime;     /* seconds; 10..86400, default 300 */
@@ -61,7 +65,11 @@ enum mu_status settings_load(const char *path, struct settings *ret,
                              struct mu_error *err) MU_MUST_CHECK;
 void settings_free(struct settings *settings);
 
+/* True if instances of this account are served: it is listed, or there is no list. */
+bool settings_serve(const struct settings *settings, const char *account);
+/* "no", "optional", "required" */
+const char *identity_demand_name(enum identity_demand demand);
 /* "boot", "running" */
-const char *golden_state_name(enum golden_state state);
+const char *reference_state_name(enum reference_state state);
 
 #endif

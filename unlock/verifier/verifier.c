@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/material.h"
+#include "verifier/verifier.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,9 +9,9 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include "attest/chain.h"
+#include "appraise/chain.h"
 #include "base/file.h"
-#include "measure/signature.h"
+#include "build/signing.h"
 
 #define PEM_MAX 65536
 
@@ -21,11 +21,11 @@ static void bio_free(BIO **bio)
     ERR_clear_error();
 }
 
-void material_free(struct material **material)
+void verifier_free(struct verifier **verifier)
 {
-    struct material *m = *material;
+    struct verifier *m = *verifier;
 
-    *material = NULL;
+    *verifier = NULL;
     if (m == NULL)
         return;
     settings_free(&m->settings);
@@ -40,11 +40,11 @@ void material_free(struct material **material)
     free(m);
 }
 
-static enum mu_status load_signing_key(struct material *m, const char *path, struct mu_error *err)
+static enum mu_status load_signing_key(struct verifier *m, const char *path, struct mu_error *err)
 {
     EVP_PKEY **key = &m->signing_key[m->signing_keys];
 
-    MU_TRY(signature_load_private_key(path, key, err));
+    MU_TRY(signing_load_key(path, key, err));
     m->signing_keys++;
     if (jwk_curve_of(*key) == NULL)
         return mu_fail(err, MU_CONFIG, "%s: tokens are signed by a key on P-384 or P-256", path);
@@ -58,16 +58,13 @@ static enum mu_status add_key(json_object *keys, EVP_PKEY *key, struct mu_error 
 
     MU_TRY(jwk_from_key(key, &jwk, err));
     MU_TRY(jwk_thumbprint(key, kid, err));
-    if (!json_add(jwk, "kid", json_object_new_string(kid)) ||
-        !json_add(jwk, "use", json_object_new_string("sig")) ||
-        !json_add(jwk, "alg", json_object_new_string(jwk_curve_of(key)->alg)) ||
-        json_object_array_add(keys, jwk) != 0)
+    if (!json_add_text(jwk, "kid", kid) || !json_add_text(jwk, "use", "sig") ||
+        !json_add_text(jwk, "alg", jwk_curve_of(key)->alg) || !json_append(keys, MU_TAKE(jwk)))
         return mu_oom(err);
-    jwk = NULL;
     return MU_OK;
 }
 
-static enum mu_status publish_keys(struct material *m, struct mu_error *err)
+static enum mu_status publish_keys(struct verifier *m, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *set = json_object_new_object();
     json_object *keys = json_object_new_array();
@@ -80,7 +77,7 @@ static enum mu_status publish_keys(struct material *m, struct mu_error *err)
     return m->jwks != NULL ? MU_OK : mu_oom(err);
 }
 
-static enum mu_status load_keys(struct material *m, struct mu_error *err)
+static enum mu_status load_keys(struct verifier *m, struct mu_error *err)
 {
     const struct settings *settings = &m->settings;
 
@@ -91,7 +88,7 @@ static enum mu_status load_keys(struct material *m, struct mu_error *err)
     return publish_keys(m, err);
 }
 
-static enum mu_status load_root(struct material *m, struct mu_error *err)
+static enum mu_status load_root(struct verifier *m, struct mu_error *err)
 {
     MU_CLEANUP(certificate_free) X509 *certificate = NULL;
     const char *path = m->settings.root;
@@ -112,7 +109,7 @@ static int no_passphrase(char *to, int size, int writing, void *unused)
 }
 
 /* GnuTLS will read both; here it shows early whether they fit, and until when. */
-static enum mu_status check_certificate(struct material *m, struct mu_error *err)
+static enum mu_status check_certificate(struct verifier *m, struct mu_error *err)
 {
     MU_CLEANUP(bio_free) BIO *bio = BIO_new_mem_buf(m->certificate.data, (int)m->certificate.len);
     MU_CLEANUP(bio_free)
@@ -136,7 +133,7 @@ static enum mu_status check_certificate(struct material *m, struct mu_error *err
     return certificate_validity(certificate, &from, &m->certificate_until, err);
 }
 
-static enum mu_status load_certificate(struct material *m, struct mu_error *err)
+static enum mu_status load_certificate(struct verifier *m, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer key = {0};
 
@@ -149,27 +146,26 @@ static enum mu_status load_certificate(struct material *m, struct mu_error *err)
     return check_certificate(m, err);
 }
 
-enum mu_status material_load(const char *path, struct material **ret, struct mu_error *err)
+enum mu_status verifier_load(const char *path, struct verifier **ret, struct mu_error *err)
 {
-    MU_CLEANUP(material_free) struct material *m = calloc(1, sizeof(*m));
+    MU_CLEANUP(verifier_free) struct verifier *m = calloc(1, sizeof(*m));
 
     if (m == NULL)
         return mu_oom(err);
     MU_TRY(settings_load(path, &m->settings, err));
-    MU_TRY(golden_load(&m->settings, &m->golden, err));
+    MU_TRY(reference_values_load(&m->settings, &m->reference, err));
     MU_TRY(load_keys(m, err));
     MU_TRY(load_root(m, err));
     MU_TRY(load_certificate(m, err));
     MU_TRY(chain_cache_new(&m->chains, err));
-    *ret = m;
-    m = NULL;
+    *ret = MU_TAKE(m);
     return MU_OK;
 }
 
-enum mu_status material_check(const struct material *material, int64_t at, struct mu_error *err)
+enum mu_status verifier_check(const struct verifier *verifier, int64_t at, struct mu_error *err)
 {
-    if (at > material->certificate_until)
+    if (at > verifier->certificate_until)
         return mu_fail(err, MU_CONFIG, "%s: the certificate expired %" PRId64 " s ago",
-                       material->settings.certificate, at - material->certificate_until);
+                       verifier->settings.certificate, at - verifier->certificate_until);
     return MU_OK;
 }

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VERIFIER_MATERIAL_H
-#define MU_VERIFIER_MATERIAL_H
+#ifndef MU_VERIFIER_VERIFIER_H
+#define MU_VERIFIER_VERIFIER_H
 
 #include <openssl/evp.h>
 
-#include "attest/chain_cache.h"
-#include "attest/jwk.h"
+#include "appraise/chain_cache.h"
+#include "jose/jwk.h"
 #include "verifier/challenge.h"
-#include "verifier/golden.h"
+#include "verifier/reference.h"
 
-/* All that a verifier works with: read when it starts, read anew on SIGHUP, never changed. */
-struct material {
+/* All that a verifier works with: read at the start, read again on SIGHUP, never changed in
+ * between. */
+struct verifier {
     struct settings settings;
-    struct golden_set golden;
+    struct reference_values reference;
     struct challenge_keys challenge;
     EVP_PKEY *signing_key[SETTINGS_KEYS_MAX]; /* the first signs, all are published */
     size_t signing_keys;
@@ -21,16 +22,16 @@ struct material {
     struct buffer certificate;     /* PEM, of TLS; a zero byte follows */
     struct secret certificate_key; /* the same */
     int64_t certificate_until;     /* seconds since 1970 */
-    struct chain_cache *chains;    /* all that changes: what was verified */
+    struct chain_cache *chains;    /* the only part that changes: verified paths */
 };
 
 /* MU_CONFIG says which file is unusable, and why. */
-enum mu_status material_load(const char *path, struct material **ret,
+enum mu_status verifier_load(const char *path, struct verifier **ret,
                              struct mu_error *err) MU_MUST_CHECK;
-void material_free(struct material **material);
+void verifier_free(struct verifier **verifier);
 
-/* What will not do any more, or soon, at the time `at` (seconds since 1970): MU_CONFIG. */
-enum mu_status material_check(const struct material *material, int64_t at,
+/* MU_CONFIG if something is unusable, or will be soon, at the time `at` (seconds since 1970). */
+enum mu_status verifier_check(const struct verifier *verifier, int64_t at,
                               struct mu_error *err) MU_MUST_CHECK;
 
 #endif

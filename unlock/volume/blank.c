@@ -71,6 +71,12 @@ void blank_close(struct blank *blank)
     blank->fd = -1;
 }
 
+void blank_free(struct blank *blank)
+{
+    blank_close(blank);
+    string_free(&blank->device);
+}
+
 /* ---- reading ---- */
 
 static enum mu_status read_into(const struct reading *r, uint64_t offset, size_t len,
@@ -94,7 +100,7 @@ static enum mu_status read_into(const struct reading *r, uint64_t offset, size_t
     return MU_OK;
 }
 
-/* The name of what is there, if it has one. */
+/* The name of what was found, if it has one. */
 static const char *name_of(const struct reading *r)
 {
     struct mu_error ignored;
@@ -278,7 +284,7 @@ static enum mu_status fail_to_open(const char *device, struct mu_error *err)
     }
 }
 
-/* Without O_EXCL and read-only, so that a volume that is there is not disturbed. */
+/* Without O_EXCL and read-only, so that an existing volume is not disturbed. */
 static enum mu_status peek(const char *device, bool *ret_luks, struct mu_error *err)
 {
     MU_CLEANUP(blank_close)
@@ -306,10 +312,9 @@ static enum mu_status open_exclusive(const char *device, int *ret, struct mu_err
 enum mu_status blank_open(const char *device, struct deadline deadline, struct blank *ret,
                           struct mu_error *err)
 {
-    MU_CLEANUP(blank_close) struct blank blank = {.fd = -1};
+    MU_CLEANUP(blank_free) struct blank blank = {.fd = -1};
     MU_CLEANUP(buffer_free) struct buffer chunk = {0};
     struct reading r = {.device = device, .deadline = deadline};
-
     bool luks = false;
 
     MU_TRY(peek(device, &luks, err));
@@ -324,7 +329,10 @@ enum mu_status blank_open(const char *device, struct deadline deadline, struct b
     r.size = blank.size;
     r.chunk = chunk.data;
     MU_TRY(check(&r, &blank.state, err));
+    blank.device = strdup(device);
+    if (blank.device == NULL)
+        return mu_oom(err);
     *ret = blank;
-    blank.fd = -1;
+    blank = (struct blank){.fd = -1};
     return MU_OK;
 }

@@ -24,8 +24,8 @@ enum mu_status crypt_session_fail(const struct crypt_session *session, int resul
     return mu_fail(err, result == -ENOMEM ? MU_INTERNAL : status, "%s: %s", what, why);
 }
 
-enum mu_status crypt_session_open(struct crypt_session *session, const char *header,
-                                  const char *data, struct mu_error *err)
+enum mu_status crypt_session_begin(struct crypt_session *session, const char *header,
+                                   const char *data, struct mu_error *err)
 {
     int r;
 
@@ -35,6 +35,15 @@ enum mu_status crypt_session_open(struct crypt_session *session, const char *hea
     if (r < 0)
         return crypt_session_fail(session, r, MU_CONFIG, header, err);
     crypt_set_log_callback(session->cd, keep_message, session);
+    return MU_OK;
+}
+
+enum mu_status crypt_session_open(struct crypt_session *session, const char *header,
+                                  const char *data, struct mu_error *err)
+{
+    int r;
+
+    MU_TRY(crypt_session_begin(session, header, data, err));
     r = crypt_load(session->cd, CRYPT_LUKS2, NULL);
     if (r < 0)
         return crypt_session_fail(session, r, MU_REFUSE, "libcryptsetup refuses the LUKS2 header",

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* DESIGN.md, "Header policy". The header can be written by an attacker (CVE-2025-59054 and its
- * kin), so everything in it is either expected or refused: unknown members too. */
+/* docs/develop/design.md, "Header policy". The header can be written by an attacker (CVE-2025-59054
+ * and its kin), so everything in it is either expected or refused: unknown members too. */
 
 #define FAIL(...) return mu_fail(err, MU_REFUSE, __VA_ARGS__)
 #define SECTOR 4096u
@@ -78,7 +78,7 @@ static enum mu_status base64_of(json_object *object, const char *name, size_t mi
     enum mu_status status;
 
     MU_TRY(json_string(object, name, 256, MU_REFUSE, &text, err));
-    status = base64_decode(text, max, &value, err);
+    status = base64_decode(text, max, MU_REFUSE, &value, err);
     if (status == MU_INTERNAL)
         return status;
     if (status != MU_OK || value.len < min)
@@ -254,7 +254,6 @@ static enum mu_status segment_cipher(const struct luks_header *h, struct mu_erro
     return text_is(s, "encryption", VOLUME_CIPHER, err);
 }
 
-/* A backup of a header ends with the key slot area. */
 static enum mu_status segment_offset(const struct luks_header *h, struct mu_error *err)
 {
     uint64_t metadata = 2 * h->header_size + h->keyslots_size;
@@ -265,9 +264,9 @@ static enum mu_status segment_offset(const struct luks_header *h, struct mu_erro
     MU_TRY(number_of(s, "offset", &offset, err));
     if (offset < metadata)
         FAIL("offset %llu is within the header", (unsigned long long)offset);
-    if (offset >= h->device_size && h->device_size != metadata)
+    if (offset >= h->geometry.device_size && !luks_header_is_copy(h))
         FAIL("offset %llu is beyond the end of the device (%llu)", (unsigned long long)offset,
-             (unsigned long long)h->device_size);
+             (unsigned long long)h->geometry.device_size);
     if (offset % SECTOR != 0)
         FAIL("offset %llu is not a multiple of %u", (unsigned long long)offset, SECTOR);
     return MU_OK;
@@ -613,7 +612,7 @@ static enum mu_status tokens_known(const struct luks_header *h, struct mu_error 
     return MU_OK;
 }
 
-/* What is in ours is checked by record_parse_token(). */
+/* record_parse_token() checks the content of our token. */
 static enum mu_status tokens_single(const struct luks_header *h, struct mu_error *err)
 {
     json_object *tokens = NULL;
@@ -631,7 +630,7 @@ static enum mu_status tokens_single(const struct luks_header *h, struct mu_error
         pending += strcmp(type, PENDING_TOKEN_TYPE) == 0;
     }
     if (records > 1 || pending > 1)
-        FAIL("%u enrolment records and %u pending ones, at most one of each can be", records,
+        FAIL("%u enrolment records and %u pending ones, at most one of each is allowed", records,
              pending);
     return MU_OK;
 }

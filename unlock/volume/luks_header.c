@@ -184,7 +184,7 @@ static enum mu_status check_checksum(struct bytes copy, const char *what, struct
     return MU_OK;
 }
 
-/* A damaged primary header is refused all the same; this only tells its owner what can be done. */
+/* A damaged primary header is still refused; this only tells its owner what can be done. */
 static enum mu_status fail_without_primary(int fd, const char *device, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer start = {0};
@@ -233,7 +233,7 @@ static enum mu_status read_copies(int fd, struct luks_header *h, struct mu_error
     MU_CLEANUP(buffer_free) struct buffer start = {0};
     struct binary_header binary;
 
-    if (h->device_size < BINARY_SIZE)
+    if (h->geometry.device_size < BINARY_SIZE)
         return mu_fail(err, MU_REFUSE, "%s: too small for a LUKS2 volume", h->device);
     MU_TRY(buffer_alloc(&start, BINARY_SIZE, err));
     MU_TRY(read_at(fd, h->device, 0, &start, err));
@@ -281,18 +281,39 @@ static enum mu_status parse_uuid(struct luks_header *h, struct mu_error *err)
     return MU_OK;
 }
 
-static uint64_t number_at(json_object *object, const char *const path[3])
+/* NULL if it is missing. */
+static json_object *member_at(json_object *object, const char *const path[3])
 {
-    uint64_t value = 0;
-
     for (size_t i = 0; i < 3 && path[i] != NULL; i++)
         if (!json_object_is_type(object, json_type_object) ||
             !json_object_object_get_ex(object, path[i], &object))
-            return 0;
-    if (!json_object_is_type(object, json_type_string) ||
-        !luks_number(json_object_get_string(object), &value))
+            return NULL;
+    return object;
+}
+
+static uint64_t number_at(json_object *json, const char *const path[3])
+{
+    json_object *text = member_at(json, path);
+    uint64_t value = 0;
+
+    if (!json_object_is_type(text, json_type_string) ||
+        !luks_number(json_object_get_string(text), &value))
         return 0;
     return value;
+}
+
+/* The one number that is not text. */
+static uint64_t sector_size(json_object *json)
+{
+    static const char *const path[] = {"segments", "0", "sector_size"};
+    json_object *size = member_at(json, path);
+
+    return json_object_is_type(size, json_type_int) ? json_object_get_uint64(size) : 0;
+}
+
+bool luks_header_is_copy(const struct luks_header *header)
+{
+    return header->geometry.device_size == 2 * header->header_size + header->keyslots_size;
 }
 
 static enum mu_status make_copy(struct luks_header *h, struct mu_error *err)
@@ -312,7 +333,7 @@ enum mu_status luks_header_load(const char *device, struct luks_header *ret, str
     h.device = strdup(device);
     if (h.device == NULL)
         return mu_oom(err);
-    MU_TRY(open_device(device, &fd, &h.device_size, err));
+    MU_TRY(open_device(device, &fd, &h.geometry.device_size, err));
     MU_TRY(read_copies(fd, &h, err));
     MU_TRY(parse_uuid(&h, err));
     /* check_copy() saw the zero that ends the text */
@@ -323,7 +344,8 @@ enum mu_status luks_header_load(const char *device, struct luks_header *ret, str
     if (h.keyslots_size > KEYSLOTS_SIZE_MAX)
         return mu_fail(err, MU_REFUSE, "%s: a key slot area of %llu bytes is too large", device,
                        (unsigned long long)h.keyslots_size);
-    h.data_offset = number_at(h.json, (const char *const[]){"segments", "0", "offset"});
+    h.geometry.data_offset = number_at(h.json, (const char *const[]){"segments", "0", "offset"});
+    h.geometry.sector_size = sector_size(h.json);
     MU_TRY(make_copy(&h, err));
     *ret = h;
     h = (struct luks_header){.memfd = -1};

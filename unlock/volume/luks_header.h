@@ -9,23 +9,22 @@
 #define LUKS_KEYSLOTS_MAX 32
 #define LUKS_VOLUME_KEY_SIZE 64
 
-/* A LUKS2 header (LUKS2 On-Disk Format Specification 1.1.x) that was copied once, and from then on
- * is only used from memory. */
+/* A LUKS2 header (LUKS2 On-Disk Format Specification 1.1.x) that is copied once, and from then on
+ * is used from memory only. */
 struct luks_header {
-    char *device;         /* where it came from */
-    uint64_t device_size; /* bytes */
+    char *device; /* where it came from */
     char uuid[UUID_TEXT_SIZE];
     uint64_t seqid;
     uint64_t header_size;             /* bytes of one copy: binary header and JSON area */
     uint64_t keyslots_size;           /* bytes of the key slot area; 0 if the JSON does not say */
-    uint64_t data_offset;             /* bytes; of segment 0; 0 if the JSON does not say */
+    struct volume_geometry geometry;  /* of segment 0; zeros for what the JSON does not say */
     struct buffer primary, secondary; /* whole copies */
     json_object *json;                /* of the primary copy */
-    int memfd; /* sparse copy of both headers and of the key slot area asked for: what libcryptsetup
-                  is given (/proc/self/fd/N) */
+    int memfd; /* sparse copy of both headers and of the key slot area asked for, for libcryptsetup
+                  (/proc/self/fd/N) */
 };
 
-/* One rule of the header policy and what came of it. */
+/* One rule of the header policy, and its result. */
 struct header_rule {
     const char *name; /* "segment-cipher", ... */
     bool ok;
@@ -43,9 +42,11 @@ struct header_report {
 enum mu_status luks_header_load(const char *device, struct luks_header *ret,
                                 struct mu_error *err) MU_MUST_CHECK;
 void luks_header_free(struct luks_header *header);
+/* A file that `cryptsetup luksHeaderBackup` wrote: it ends with the key slot area. */
+bool luks_header_is_copy(const struct luks_header *header);
 
-/* Applies every rule of DESIGN.md, "Header policy". MU_OK or MU_REFUSE with the first failed rule's
- * name; the report (may be NULL) has them all. */
+/* Applies every rule of docs/develop/design.md, "Header policy". MU_OK or MU_REFUSE with the first
+ * failed rule's name; the report (may be NULL) has them all. */
 enum mu_status luks_header_check(const struct luks_header *header, struct header_report *ret_report,
                                  struct mu_error *err) MU_MUST_CHECK;
 
@@ -53,8 +54,8 @@ enum mu_status luks_header_check(const struct luks_header *header, struct header
 enum mu_status luks_header_record_token(const struct luks_header *header, json_object **ret,
                                         struct mu_error *err) MU_MUST_CHECK;
 
-/* Copies the area of that key slot from the device into the memory copy and seals the copy: once a
- * header. To be used after luks_header_check only. */
+/* Copies the area of that key slot from the device into the memory copy and seals the copy. Call
+ * this once for each header, and only after luks_header_check. */
 enum mu_status luks_header_load_keyslot(struct luks_header *header, int keyslot,
                                         struct mu_error *err) MU_MUST_CHECK;
 

@@ -7,7 +7,8 @@
 
 #include <openssl/hmac.h>
 
-#include "measure/signature.h"
+#include "base/signature.h"
+#include "base/time.h"
 #include "volume/luks_header.h"
 
 #define PAYLOAD_MAX 65536
@@ -23,30 +24,22 @@ void record_free(struct record *record)
 
 /* ---- reading ---- */
 
-static enum mu_status base64_member(json_object *token, const char *name, size_t max,
-                                    struct buffer *ret, struct mu_error *err)
+enum mu_status record_date(struct record *record, struct mu_error *err)
 {
-    const char *text = NULL;
-    enum mu_status status;
+    char now[TIME_TEXT];
 
-    MU_TRY(json_string(token, name, max * 2, MU_REFUSE, &text, err));
-    status = base64_decode(text, max, ret, err);
-    if (status == MU_CONFIG)
-        return mu_fail(err, MU_REFUSE, "\"%s\" is not base64 of at most %zu bytes", name, max);
-    return status;
+    if (!time_text_now(now))
+        return mu_fail(err, MU_CONFIG, "the clock shows no valid date");
+    (void)snprintf(record->created, sizeof(record->created), "%.20s", now);
+    return MU_OK;
 }
 
 /* YYYY-MM-DDThh:mm:ssZ */
 static bool time_well_formed(const char *text)
 {
-    static const char shape[] = "0000-00-00T00:00:00Z";
+    uint64_t ms;
 
-    if (strlen(text) != sizeof(shape) - 1)
-        return false;
-    for (size_t i = 0; shape[i] != '\0'; i++)
-        if (shape[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i])
-            return false;
-    return true;
+    return time_parse(text, &ms) && strlen(text) == 20 && text[10] == 'T' && text[19] == 'Z';
 }
 
 /* The name is that of a payload member, too, and must not be one of the others. */
@@ -61,7 +54,7 @@ static bool provider_name_valid(const char *name)
 static enum mu_status parse_baselines(json_object *payload, struct record *record,
                                       struct mu_error *err)
 {
-    static const char *const names[] = {"Measurements", NULL};
+    static const char *const names[] = {"Measurements", "Without", NULL};
     json_object *list = NULL;
     size_t count;
 
@@ -82,12 +75,28 @@ static enum mu_status parse_baselines(json_object *payload, struct record *recor
     return MU_OK;
 }
 
+static enum mu_status parse_geometry(json_object *payload, struct volume_geometry *ret,
+                                     struct mu_error *err)
+{
+    int64_t offset, sector, size;
+
+    MU_TRY(json_integer(payload, "data_offset", 1, INT64_MAX - 1, MU_REFUSE, &offset, err));
+    MU_TRY(json_integer(payload, "sector_size", 512, 4096, MU_REFUSE, &sector, err));
+    MU_TRY(json_integer(payload, "device_size", offset + 1, INT64_MAX, MU_REFUSE, &size, err));
+    *ret = (struct volume_geometry){(uint64_t)offset, (uint64_t)sector, (uint64_t)size};
+    return MU_OK;
+}
+
 static enum mu_status parse_volume(json_object *payload, struct record *record,
                                    struct mu_error *err)
 {
     const char *text = NULL;
     int64_t keyslot;
 
+    MU_TRY(json_string(payload, "volume_name", INI_NAME_MAX, MU_REFUSE, &text, err));
+    if (!ini_is_name(text))
+        return mu_fail(err, MU_REFUSE, "\"volume_name\" is not the name of a [volume NAME]");
+    (void)snprintf(record->volume_name, sizeof(record->volume_name), "%s", text);
     MU_TRY(json_string(payload, "volume_uuid", UUID_TEXT_SIZE - 1, MU_REFUSE, &text, err));
     (void)snprintf(record->volume_uuid, sizeof(record->volume_uuid), "%s", text);
     MU_TRY(json_string(payload, "volume_identity", (size_t)2 * VOLUME_IDENTITY_SIZE, MU_REFUSE,
@@ -97,7 +106,21 @@ static enum mu_status parse_volume(json_object *payload, struct record *record,
                        2 * VOLUME_IDENTITY_SIZE);
     MU_TRY(json_integer(payload, "keyslot", 0, LUKS_KEYSLOTS_MAX - 1, MU_REFUSE, &keyslot, err));
     record->keyslot = (int)keyslot;
-    return MU_OK;
+    return parse_geometry(payload, &record->geometry, err);
+}
+
+/* Only one format is read. */
+static enum mu_status check_format(json_object *payload, struct mu_error *err)
+{
+    int64_t format;
+
+    MU_TRY(json_integer(payload, "format", 1, INT64_MAX, MU_REFUSE, &format, err));
+    if (format == RECORD_FORMAT)
+        return MU_OK;
+    return mu_fail(err, MU_REFUSE,
+                   "its \"format\" is %lld, and this program reads %d only: enroll again, with the "
+                   "muctl that belongs to this image",
+                   (long long)format, RECORD_FORMAT);
 }
 
 static enum mu_status parse_payload(struct bytes text, bool by_instance, struct record *ret,
@@ -105,16 +128,25 @@ static enum mu_status parse_payload(struct bytes text, bool by_instance, struct 
 {
     MU_CLEANUP(json_free) json_object *payload = NULL;
     MU_CLEANUP(record_free) struct record record = {.by_instance = by_instance};
-    const char *names[] = {"format",      "record_version",  "created",
-                           "volume_uuid", "volume_identity", "keyslot",
-                           "provider",    record.provider,   by_instance ? NULL : "baselines",
+    const char *names[] = {"format",
+                           "record_version",
+                           "created",
+                           "volume_name",
+                           "volume_uuid",
+                           "volume_identity",
+                           "data_offset",
+                           "sector_size",
+                           "device_size",
+                           "keyslot",
+                           "provider",
+                           record.provider,
+                           by_instance ? NULL : "baselines",
                            NULL};
     const char *string = NULL;
     json_object *data = NULL;
-    int64_t format;
 
     MU_TRY(json_parse(text, "payload", MU_REFUSE, &payload, err));
-    MU_TRY(json_integer(payload, "format", RECORD_FORMAT, RECORD_FORMAT, MU_REFUSE, &format, err));
+    MU_TRY(check_format(payload, err));
     MU_TRY(
         json_integer(payload, "record_version", 1, INT64_MAX - 1, MU_REFUSE, &record.version, err));
     MU_TRY(json_string(payload, "created", sizeof(record.created) - 1, MU_REFUSE, &string, err));
@@ -131,12 +163,11 @@ static enum mu_status parse_payload(struct bytes text, bool by_instance, struct 
     if (!by_instance)
         MU_TRY(parse_baselines(payload, &record, err));
     record.provider_data = json_object_get(data);
-    *ret = record;
-    record = (struct record){0};
+    *ret = MU_TAKE(record);
     return MU_OK;
 }
 
-/* The token's own list of key slots is outside the signature, but libcryptsetup goes by it. */
+/* The token's own list of key slots is outside the signature, but libcryptsetup uses it. */
 static enum mu_status check_token(json_object *token, const struct record *record,
                                   struct mu_error *err)
 {
@@ -149,7 +180,7 @@ static enum mu_status check_token(json_object *token, const struct record *recor
     if (json_object_array_length(list) != 1 || !json_object_is_type(item, json_type_string) ||
         !luks_number(json_object_get_string(item), &keyslot) ||
         keyslot != (uint64_t)record->keyslot)
-        return mu_fail(err, MU_REFUSE, "the token is not bound to key slot %d, and that one only",
+        return mu_fail(err, MU_REFUSE, "the token is not bound to key slot %d alone",
                        record->keyslot);
     return MU_OK;
 }
@@ -163,15 +194,14 @@ static enum mu_status parse_token(json_object *token, EVP_PKEY *builder_key, str
     MU_CLEANUP(record_free) struct record record = {0};
 
     MU_TRY(json_only(token, "token", names, MU_REFUSE, err));
-    MU_TRY(base64_member(token, "record", PAYLOAD_MAX, &payload, err));
-    MU_TRY(base64_member(token, "signature", SIGNATURE_MAX, &signature, err));
+    MU_TRY(json_base64(token, "record", PAYLOAD_MAX, MU_REFUSE, &payload, err));
+    MU_TRY(json_base64(token, "signature", SIGNATURE_MAX, MU_REFUSE, &signature, err));
     if (builder_key != NULL)
         MU_TRY(signature_verify(builder_key, RECORD_SIGNATURE_CONTEXT, buffer_view(&payload),
                                 buffer_view(&signature), err));
     MU_TRY(parse_payload(buffer_view(&payload), false, &record, err));
     MU_TRY(check_token(token, &record, err));
-    *ret = record;
-    record = (struct record){0};
+    *ret = MU_TAKE(record);
     return MU_OK;
 }
 
@@ -190,18 +220,16 @@ static enum mu_status parse_instance_token(json_object *token, struct record *re
     MU_CLEANUP(record_free) struct record record = {0};
 
     MU_TRY(json_only(token, "token", names, MU_REFUSE, err));
-    MU_TRY(base64_member(token, "record", INSTANCE_PAYLOAD_MAX, &payload, err));
-    MU_TRY(base64_member(token, "mac", RECORD_MAC_SIZE, &mac, err));
+    MU_TRY(json_base64(token, "record", INSTANCE_PAYLOAD_MAX, MU_REFUSE, &payload, err));
+    MU_TRY(json_base64(token, "mac", RECORD_MAC_SIZE, MU_REFUSE, &mac, err));
     if (mac.len != RECORD_MAC_SIZE)
         return mu_fail(err, MU_REFUSE, "\"mac\" has %zu bytes instead of %d", mac.len,
                        RECORD_MAC_SIZE);
     MU_TRY(parse_payload(buffer_view(&payload), true, &record, err));
     MU_TRY(check_token(token, &record, err));
     memcpy(record.mac, mac.data, sizeof(record.mac));
-    record.payload = payload;
-    payload = (struct buffer){0};
-    *ret = record;
-    record = (struct record){0};
+    record.payload = MU_TAKE(payload);
+    *ret = MU_TAKE(record);
     return MU_OK;
 }
 
@@ -250,7 +278,7 @@ enum mu_status record_parse_token(json_object *token, EVP_PKEY *builder_key, str
     if (record_token_by_instance(token))
         return mu_fail(err, MU_REFUSE,
                        "enrolment record: it was made by an instance, not signed by the image "
-                       "builder; only a volume with 'create = blank' may have such a one");
+                       "builder; only a volume with 'create = blank' may have such a record");
     if (parse_token(token, builder_key, ret, err) != MU_OK)
         return mu_context(err, "enrolment record");
     return MU_OK;
@@ -280,26 +308,72 @@ enum mu_status record_check(const struct record *record, const char *volume_uuid
     return MU_OK;
 }
 
+enum mu_status record_check_name(const struct record *record, const char *name,
+                                 struct mu_error *err)
+{
+    if (strcmp(record->volume_name, name) == 0)
+        return MU_OK;
+    return mu_fail(err, MU_REFUSE,
+                   "enrolment record: made for the volume '%s', and this one is configured as '%s'",
+                   record->volume_name, name);
+}
+
+enum mu_status record_check_geometry(const struct record *record,
+                                     const struct volume_geometry *found, struct mu_error *err)
+{
+    const struct volume_geometry *enrolled = &record->geometry;
+
+    if (found->data_offset != enrolled->data_offset)
+        return mu_fail(err, MU_REFUSE,
+                       "enrolment record: the data began at byte %llu, and the header says %llu",
+                       (unsigned long long)enrolled->data_offset,
+                       (unsigned long long)found->data_offset);
+    if (found->sector_size != enrolled->sector_size)
+        return mu_fail(
+            err, MU_REFUSE, "enrolment record: sectors had %llu bytes, and the header says %llu",
+            (unsigned long long)enrolled->sector_size, (unsigned long long)found->sector_size);
+    if (found->device_size < enrolled->device_size)
+        return mu_fail(err, MU_REFUSE,
+                       "enrolment record: the device had %llu bytes, and now has %llu: a part of "
+                       "the volume is gone",
+                       (unsigned long long)enrolled->device_size,
+                       (unsigned long long)found->device_size);
+    return MU_OK;
+}
+
 /* ---- writing ---- */
+
+static bool add_volume(json_object *payload, const struct record *record)
+{
+    const struct volume_geometry *geometry = &record->geometry;
+    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
+
+    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
+    return json_add_text(payload, "volume_name", record->volume_name) &&
+           json_add_text(payload, "volume_uuid", record->volume_uuid) &&
+           json_add_text(payload, "volume_identity", identity) &&
+           json_add(payload, "data_offset",
+                    json_object_new_int64((int64_t)geometry->data_offset)) &&
+           json_add(payload, "sector_size",
+                    json_object_new_int64((int64_t)geometry->sector_size)) &&
+           json_add(payload, "device_size", json_object_new_int64((int64_t)geometry->device_size));
+}
 
 static enum mu_status baselines_json(const struct record *record, json_object **ret,
                                      struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *list = json_object_new_array();
 
-    for (size_t i = 0; list != NULL && i < record->baselines; i++) {
+    if (list == NULL)
+        return mu_oom(err);
+    for (size_t i = 0; i < record->baselines; i++) {
         json_object *item = NULL;
 
         MU_TRY(baseline_to_json(&record->baseline[i], &item, err));
-        if (json_object_array_add(list, item) != 0) {
-            json_free(&item);
+        if (!json_append(list, item))
             return mu_oom(err);
-        }
     }
-    if (list == NULL)
-        return mu_oom(err);
-    *ret = list;
-    list = NULL;
+    *ret = MU_TAKE(list);
     return MU_OK;
 }
 
@@ -307,42 +381,26 @@ enum mu_status record_to_json(const struct record *record, json_object **ret, st
 {
     MU_CLEANUP(json_free) json_object *payload = json_object_new_object();
     json_object *baselines = NULL;
-    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
 
     if (payload == NULL)
         return mu_oom(err);
-    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
     if (!record->by_instance)
         MU_TRY(baselines_json(record, &baselines, err));
     if ((!record->by_instance && !json_add(payload, "baselines", baselines)) ||
         !json_add(payload, "format", json_object_new_int(RECORD_FORMAT)) ||
-        !json_add(payload, "created", json_object_new_string(record->created)) ||
+        !json_add_text(payload, "created", record->created) ||
         !json_add(payload, "record_version", json_object_new_int64(record->version)) ||
-        !json_add(payload, "volume_uuid", json_object_new_string(record->volume_uuid)) ||
-        !json_add(payload, "volume_identity", json_object_new_string(identity)) ||
+        !add_volume(payload, record) ||
         !json_add(payload, "keyslot", json_object_new_int(record->keyslot)) ||
-        !json_add(payload, "provider", json_object_new_string(record->provider)) ||
+        !json_add_text(payload, "provider", record->provider) ||
         !json_add(payload, record->provider, json_object_get(record->provider_data)))
         return mu_oom(err);
-    *ret = payload;
-    payload = NULL;
+    *ret = MU_TAKE(payload);
     return MU_OK;
 }
 
-static bool add_slot(json_object *slots, const char *slot)
-{
-    json_object *item = slots != NULL ? json_object_new_string(slot) : NULL;
-
-    if (item != NULL && json_object_array_add(slots, item) == 0)
-        return true;
-    json_free(&item);
-    return false;
-}
-
-/* `proof` is the signature or the MAC, `name` says which. */
-static enum mu_status token_json(const struct record *record, struct bytes payload,
-                                 const char *name, struct bytes proof, char **ret,
-                                 struct mu_error *err)
+enum mu_status record_token(const struct record *record, struct bytes payload, const char *name,
+                            struct bytes proof, char **ret, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *token = json_object_new_object();
     json_object *slots = json_object_new_array();
@@ -353,34 +411,30 @@ static enum mu_status token_json(const struct record *record, struct bytes paylo
     bool done = false;
 
     (void)snprintf(slot, sizeof(slot), "%d", record->keyslot);
-    if (token != NULL && add_slot(slots, slot) &&
+    if (token != NULL && json_append(slots, json_object_new_string(slot)) &&
         base64_encode(payload, &payload64, err) == MU_OK &&
         base64_encode(proof, &proof64, err) == MU_OK)
-        done = json_add(token, "type", json_object_new_string(RECORD_TOKEN_TYPE)) &&
+        done = json_add_text(token, "type", RECORD_TOKEN_TYPE) &&
                json_add(token, "keyslots", json_object_get(slots)) &&
-               json_add(token, "record", json_object_new_string(payload64)) &&
-               json_add(token, name, json_object_new_string(proof64));
+               json_add_text(token, "record", payload64) && json_add_text(token, name, proof64);
     json_free(&slots);
     free(payload64);
     free(proof64);
     if (done)
-        text = json_object_to_json_string_ext(token, JSON_C_TO_STRING_PLAIN |
-                                                         JSON_C_TO_STRING_NOSLASHESCAPE);
+        text = json_text(token);
     if (text == NULL || (*ret = strdup(text)) == NULL)
         return mu_oom(err);
     return MU_OK;
 }
 
-/* The text is borrowed from the object. What is written can be read. */
-static enum mu_status payload_text(const struct record *record, json_object **ret_payload,
-                                   struct bytes *ret, struct mu_error *err)
+enum mu_status record_payload(const struct record *record, json_object **ret_payload,
+                              struct bytes *ret, struct mu_error *err)
 {
     size_t max = record->by_instance ? INSTANCE_PAYLOAD_MAX : PAYLOAD_MAX;
     MU_CLEANUP(record_free) struct record unused = {0};
 
     MU_TRY(record_to_json(record, ret_payload, err));
-    ret->data = (const uint8_t *)json_object_to_json_string_ext(
-        *ret_payload, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    ret->data = (const uint8_t *)json_text(*ret_payload);
     if (ret->data == NULL)
         return mu_oom(err);
     ret->len = strlen((const char *)ret->data);
@@ -401,22 +455,7 @@ enum mu_status record_make_instance_token(const struct record *record, const str
     uint8_t mac[RECORD_MAC_SIZE];
     struct bytes text;
 
-    MU_TRY(payload_text(record, &payload, &text, err));
+    MU_TRY(record_payload(record, &payload, &text, err));
     MU_TRY(compute_mac(key, text, mac, err));
-    return token_json(record, text, "mac", (struct bytes){mac, sizeof(mac)}, ret, err);
-}
-
-enum mu_status record_make_token(const struct record *record, EVP_PKEY *signing_key, char **ret,
-                                 struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *payload = NULL;
-    MU_CLEANUP(buffer_free) struct buffer signature = {0};
-    struct bytes text;
-    char *token = NULL;
-
-    MU_TRY(payload_text(record, &payload, &text, err));
-    MU_TRY(signature_make(signing_key, RECORD_SIGNATURE_CONTEXT, text, &signature, err));
-    MU_TRY(token_json(record, text, "signature", buffer_view(&signature), &token, err));
-    *ret = token;
-    return MU_OK;
+    return record_token(record, text, "mac", (struct bytes){mac, sizeof(mac)}, ret, err);
 }

@@ -72,8 +72,8 @@ static enum mu_status link_of(const char *spec, char *ret, size_t cap, struct mu
                    "device '%.64s': give /dev/..., UUID=, PARTUUID=, PARTLABEL= or LABEL=", spec);
 }
 
-/* The node and not the link: a second disk of that name may move the link meanwhile. Whichever it
- * points to now, record and identity decide. */
+/* The node and not the link: a second disk of that name may move the link meanwhile. Record and
+ * identity decide whether the present one is right. */
 enum mu_status volume_find_device(const char *spec, struct deadline deadline, char **ret,
                                   struct mu_error *err)
 {
@@ -89,7 +89,7 @@ enum mu_status volume_find_device(const char *spec, struct deadline deadline, ch
             return MU_OK;
         }
         free(path);
-    } while (pause_ms(POLL_MS, deadline));
+    } while (clock_pause_ms(POLL_MS, deadline));
     return mu_fail(err, MU_RETRY, "device %s did not appear in time", spec);
 }
 
@@ -100,7 +100,7 @@ static void memfd_path(const struct luks_header *header, char ret[static 32])
     (void)snprintf(ret, 32, "/proc/self/fd/%d", header->memfd);
 }
 
-/* libcryptsetup read the same header: the few values that matter, by its own reckoning. */
+/* libcryptsetup must have read the same header: the few values that matter, as it reports them. */
 static enum mu_status second_opinion(const struct luks_header *header, struct crypt_device *cd,
                                      struct mu_error *err)
 {
@@ -111,7 +111,7 @@ static enum mu_status second_opinion(const struct luks_header *header, struct cr
     if (uuid == NULL || strcmp(uuid, header->uuid) != 0 || cipher == NULL ||
         strcmp(cipher, "aes") != 0 || mode == NULL || strcmp(mode, "xts-plain64") != 0 ||
         crypt_get_volume_key_size(cd) != LUKS_VOLUME_KEY_SIZE ||
-        crypt_get_data_offset(cd) * SECTOR != header->data_offset)
+        crypt_get_data_offset(cd) * SECTOR != header->geometry.data_offset)
         return mu_fail(err, MU_REFUSE, "%s: libcryptsetup reads the LUKS2 header differently",
                        header->device);
     return MU_OK;
@@ -137,8 +137,7 @@ enum mu_status volume_open_keyslot(const struct luks_header *header, int keyslot
                        keyslot);
     if (r != keyslot || volume_key.len != LUKS_VOLUME_KEY_SIZE)
         return crypt_session_fail(&session, r, MU_REFUSE, header->device, err);
-    *ret_volume_key = volume_key;
-    volume_key = (struct secret){0};
+    *ret_volume_key = MU_TAKE(volume_key);
     return MU_OK;
 }
 
@@ -150,7 +149,7 @@ enum mu_status volume_identity(const struct secret *volume_key, const char *uuid
     unsigned len = 0;
 
     writer_bytes(&w, (struct bytes){(const uint8_t *)IDENTITY_CONTEXT, sizeof(IDENTITY_CONTEXT)});
-    writer_bytes(&w, (struct bytes){(const uint8_t *)uuid, strlen(uuid)});
+    writer_bytes(&w, text_view(uuid));
     if (w.failed || volume_key->len != LUKS_VOLUME_KEY_SIZE ||
         HMAC(EVP_sha384(), volume_key->data, (int)volume_key->len, message, w.len, ret, &len) ==
             NULL ||
@@ -190,20 +189,20 @@ static enum mu_status check_table(const struct luks_header *header, const char *
     (void)snprintf(expected, sizeof(expected), "%u:%u", major(st.st_rdev), minor(st.st_rdev));
     if (dm_get_next_target(task, NULL, &start, &length, &type, &params) != NULL || type == NULL ||
         params == NULL || strcmp(type, "crypt") != 0 || start != 0 ||
-        length != (header->device_size - header->data_offset) / SECTOR)
+        length != (header->geometry.device_size - header->geometry.data_offset) / SECTOR)
         return mu_fail(err, MU_REFUSE, "%s: the mapping is not one dm-crypt target of the whole %s",
                        mapping, header->device);
     /* NOLINTNEXTLINE(cert-err34-c): the kernel wrote it, and no other value is taken for ours */
     if (sscanf(params, "%31s %*s %" SCNu64 " %31s %" SCNu64, cipher, &iv, device, &offset) != 4 ||
         strcmp(cipher, "aes-xts-plain64") != 0 || iv != 0 || strcmp(device, expected) != 0 ||
-        offset != header->data_offset / SECTOR)
+        offset != header->geometry.data_offset / SECTOR)
         return mu_fail(err, MU_REFUSE, "%s: the mapping is not aes-xts-plain64 on %s at %" PRIu64,
-                       mapping, header->device, header->data_offset);
+                       mapping, header->device, header->geometry.data_offset);
     return MU_OK;
 }
 
-/* The volume key goes through the kernel's key ring where the kernel can do that (libcryptsetup's
- * own choice): it then shows in no table, and our thread's ring ends with us. */
+/* The volume key goes through the kernel's key ring if the kernel can do that (libcryptsetup's own
+ * choice): the key then shows in no table, and our thread's ring ends with us. */
 enum mu_status volume_activate(const struct luks_header *header, const char *mapping, bool discard,
                                const struct secret *volume_key, struct mu_error *err)
 {
@@ -216,7 +215,7 @@ enum mu_status volume_activate(const struct luks_header *header, const char *map
     MU_TRY(crypt_session_open(&session, path, header->device, err));
     MU_TRY(second_opinion(header, session.cd, err));
     if (crypt_status(session.cd, mapping) != CRYPT_INACTIVE)
-        return mu_fail(err, MU_REFUSE, "/dev/mapper/%s is there already and is not ours", mapping);
+        return mu_fail(err, MU_REFUSE, "/dev/mapper/%s exists already and is not ours", mapping);
     r = crypt_activate_by_volume_key(session.cd, mapping, (const char *)volume_key->data,
                                      volume_key->len, flags);
     if (r < 0)

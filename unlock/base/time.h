@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MU_BASE_TIME_H
+#define MU_BASE_TIME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* The wall clock and RFC 3339. Waiting uses base/clock.h. */
+
+#define TIME_TEXT 32
+
+/* Milliseconds since 1970; 0 if the clock cannot be read or shows an earlier time. */
+uint64_t time_now_ms(void);
+
+/* "2026-11-28T01:02:03Z" of seconds since 1970, "2026-11-28T01:02:03.456Z" of milliseconds. False
+ * and an empty text if the year is not 1970 to 9999. */
+bool time_text(int64_t seconds, char ret[static TIME_TEXT]) MU_NONNULL;
+bool time_text_ms(uint64_t ms, char ret[static TIME_TEXT]) MU_NONNULL;
+/* The present moment, in seconds. */
+bool time_text_now(char ret[static TIME_TEXT]) MU_NONNULL;
+
+/* RFC 3339, 5.6, any offset; digits after the third of a fraction are dropped. Leap seconds are
+ * refused; no certificate has them either. */
+bool time_parse(const char *text, uint64_t *ret_ms) MU_NONNULL;
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/log.h"
+#include "base/trace.h"
+#include "boot/state.h"
+#include "volume/record_admission.h"
+
+/* ---- loading ---- */
+
+static enum mu_status try_device(struct boot *boot, const struct volume_config *config,
+                                 struct volume *volume, struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *device = NULL;
+
+    MU_TRY(volume_find_device(config->device, boot->deadline, &device, err));
+    if (config->create == CREATE_BLANK)
+        MU_TRY(blank_open(device, boot->deadline, &volume->blank, err));
+    return blank_is_open(&volume->blank) ? MU_OK : luks_header_load(device, &volume->header, err);
+}
+
+static enum mu_status load_device(struct boot *boot, const struct volume_config *config,
+                                  struct volume *volume, struct mu_error *err)
+{
+    struct retry retry = {.policy = &retry_machine, .deadline = boot->deadline};
+    enum mu_status status;
+
+    do
+        status = try_device(boot, config, volume, err);
+    while (retry_after(&retry, status));
+    return status;
+}
+
+static enum mu_status load_keyslot(struct boot *boot, struct volume *volume, struct mu_error *err)
+{
+    struct retry retry = {.policy = &retry_machine, .deadline = boot->deadline};
+    enum mu_status status;
+
+    do
+        status = luks_header_load_keyslot(&volume->header, volume->record.keyslot, err);
+    while (retry_after(&retry, status));
+    return status;
+}
+
+static enum mu_status load_volume(struct boot *boot, const struct volume_config *config,
+                                  struct volume *volume, struct mu_error *err)
+{
+    const struct session *session = volume->session;
+
+    MU_TRY(MU_STEP("device", load_device(boot, config, volume, err)));
+    if (blank_is_open(&volume->blank))
+        return MU_OK;
+    MU_TRY(MU_STEP("header", luks_header_check(&volume->header, NULL, err)));
+    MU_TRY(MU_STEP("record", volume_admit(&boot->config, config, boot->builder_key, &volume->header,
+                                          &volume->record, err)));
+    MU_TRY(session->provider->volume(session->state, &volume->record, &volume->at_provider, err));
+    return load_keyslot(boot, volume, err);
+}
+
+static void *loader_main(void *argument)
+{
+    struct boot *boot = argument;
+    struct task *task = &boot->loader;
+
+    for (size_t i = 0; task->status == MU_OK && i < boot->config.volumes; i++) {
+        const struct volume_config *config = &boot->config.volume[i];
+
+        task->status = load_volume(boot, config, &boot->volume[i], &task->error);
+        if (task->status != MU_OK)
+            mu_context(&task->error, "volume '%s'", config->name);
+    }
+    return NULL;
+}
+
+enum mu_status volumes_start_loader(struct boot *boot, struct mu_error *err)
+{
+    return task_start(&boot->loader, loader_main, boot, err);
+}
+
+/* ---- opening ---- */
+
+static enum mu_status get_key(const struct volume_config *config, struct volume *volume,
+                              struct tpm *tpm, struct secret *ret_key, struct mu_error *err)
+{
+    if (blank_is_open(&volume->blank))
+        return boot_provision(config, volume, tpm, ret_key, err);
+    MU_TRY(volume->session->provider->release(volume->at_provider, tpm, ret_key, err));
+    log_line("key of volume '%s' released by %s", config->name, config->provider);
+    return volume->record.by_instance ? record_check_mac(&volume->record, ret_key, err) : MU_OK;
+}
+
+static enum mu_status check_identity(struct volume *volume, struct mu_error *err)
+{
+    MU_TRY(volume_identity(&volume->volume_key, volume->header.uuid, volume->identity, err));
+    if (!bytes_equal((struct bytes){volume->identity, sizeof(volume->identity)},
+                     (struct bytes){volume->record.volume_identity, VOLUME_IDENTITY_SIZE}))
+        return mu_fail(err, MU_REFUSE,
+                       "volume identity differs from the record: this is not the enrolled volume");
+    return MU_OK;
+}
+
+static enum mu_status open_volume(const struct volume_config *config, struct volume *volume,
+                                  struct tpm *tpm, struct mu_error *err)
+{
+    MU_CLEANUP(secret_free) struct secret key = {0};
+
+    MU_TRY(get_key(config, volume, tpm, &key, err));
+    MU_TRY(MU_STEP("keyslot", volume_open_keyslot(&volume->header, volume->record.keyslot, &key,
+                                                  &volume->volume_key, err)));
+    MU_TRY(MU_STEP("identity", check_identity(volume, err)));
+    log_line("identity of volume '%s' is the enrolled one", config->name);
+    return MU_OK;
+}
+
+static enum mu_status open_those(struct boot *boot, bool blank, struct mu_error *err)
+{
+    for (size_t i = 0; i < boot->config.volumes; i++) {
+        if (blank_is_open(&boot->volume[i].blank) == blank &&
+            boot->volume[i].volume_key.data == NULL &&
+            open_volume(&boot->config.volume[i], &boot->volume[i], boot->tpm, err) != MU_OK)
+            return mu_context(err, "volume '%s'", boot->config.volume[i].name);
+    }
+    return MU_OK;
+}
+
+/* Nothing is written before all existing volumes are open. */
+enum mu_status volumes_open(struct boot *boot, struct mu_error *err)
+{
+    MU_TRY(open_those(boot, false, err));
+    return open_those(boot, true, err);
+}
+
+enum mu_status volumes_activate(struct boot *boot, struct mu_error *err)
+{
+    for (size_t i = 0; i < boot->config.volumes; i++) {
+        const struct volume_config *config = &boot->config.volume[i];
+        const struct volume *volume = &boot->volume[i];
+
+        if (MU_STEP("activate", volume_activate(&volume->header, config->mapping, config->discard,
+                                                &volume->volume_key, err)) != MU_OK)
+            return mu_context(err, "volume '%s'", config->name);
+        log_line("volume '%s' mapped as /dev/mapper/%s", config->name, config->mapping);
+    }
+    return MU_OK;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "build/signing.h"
+
+#include <string.h>
+
+#include <openssl/err.h>
+
+#include "base/json.h"
+#include "build/terminal.h"
+
+#define SIGNATURE_MAX 256
+
+static void free_md(EVP_MD_CTX **md)
+{
+    EVP_MD_CTX_free(*md);
+}
+
+static int ask_passphrase(char *to, int size, int writing, void *path)
+{
+    MU_CLEANUP(secret_free) struct secret secret = {0};
+    struct mu_error ignored;
+
+    (void)writing;
+    (void)path;
+    if (terminal_ask("Passphrase of the signing key: ", &secret, &ignored) != MU_OK || size < 0 ||
+        secret.len > (size_t)size)
+        return -1;
+    memcpy(to, secret.data, secret.len);
+    return (int)secret.len;
+}
+
+enum mu_status signing_load_key(const char *path, EVP_PKEY **ret, struct mu_error *err)
+{
+    return signature_load_key(path, ask_passphrase, ret, err);
+}
+
+enum mu_status signing_sign(EVP_PKEY *key, const char *context, struct bytes data,
+                            struct buffer *ret, struct mu_error *err)
+{
+    MU_CLEANUP(free_md) EVP_MD_CTX *md = EVP_MD_CTX_new();
+    MU_CLEANUP(buffer_free) struct buffer message = {0};
+    MU_CLEANUP(buffer_free) struct buffer out = {0};
+    const EVP_MD *digest;
+
+    MU_TRY(signature_message(key, context, data, &digest, &message, err));
+    MU_TRY(buffer_alloc(&out, SIGNATURE_MAX, err));
+    if (md == NULL || EVP_DigestSignInit(md, NULL, digest, NULL, key) != 1 ||
+        EVP_DigestSign(md, out.data, &out.len, message.data, message.len) != 1) {
+        ERR_clear_error();
+        return mu_fail(err, MU_CONFIG, "signing failed: is that a private key?");
+    }
+    *ret = MU_TAKE(out);
+    return MU_OK;
+}
+
+enum mu_status signing_record_token(const struct record *record, EVP_PKEY *signing_key, char **ret,
+                                    struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *payload = NULL;
+    MU_CLEANUP(buffer_free) struct buffer signature = {0};
+    struct bytes text;
+
+    MU_TRY(record_payload(record, &payload, &text, err));
+    MU_TRY(signing_sign(signing_key, RECORD_SIGNATURE_CONTEXT, text, &signature, err));
+    return record_token(record, text, "signature", buffer_view(&signature), ret, err);
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "build/unpack.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#define TRIES_MAX 16
+#define OWN_ZEROS_MAX 12 /* a block of lz4 ends in at least five bytes as they are */
+#define HEADER_BYTES 110 /* of a cpio entry */
+#define SEARCH_PATH "/usr/sbin:/usr/bin:/sbin:/bin"
+
+static const struct tool {
+    const char *magic;
+    size_t len;
+    const char *package;
+    char *program, *argument[3]; /* not const: execve's prototype */
+} tools[] = {
+    {"\x28\xb5\x2f\xfd", 4, "zstd", "zstd", {"-dcq"}},
+    {"\x1f\x8b", 2, "gzip", "gzip", {"-dcq"}},
+    {"\xfd"
+     "7zXZ",
+     5,
+     "xz-utils",
+     "xz",
+     {"-dcq"}},
+    {"\x5d\0\0", 3, "xz-utils", "xz", {"-dcq", "--format=lzma"}},
+    {"\x02\x21\x4c\x18", 4, "lz4", "lz4", {"-dcq"}},
+    {"\x04\x22\x4d\x18", 4, "lz4", "lz4", {"-dcq"}},
+    {"BZh", 3, "bzip2", "bzip2", {"-dcq"}},
+    {"\x89LZO", 4, "lzop", "lzop", {"-dcq"}},
+};
+
+struct child {
+    pid_t pid; /* 0: none */
+    int input, output;
+};
+
+/* A child that still writes ends with SIGPIPE. */
+static int child_wait(struct child *child)
+{
+    int status = -1;
+
+    fd_close(&child->input);
+    fd_close(&child->output);
+    if (child->pid > 0)
+        while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    child->pid = 0;
+    return status;
+}
+
+static void child_free(struct child *child)
+{
+    (void)child_wait(child);
+}
+
+static const struct tool *tool_of(struct bytes data)
+{
+    for (size_t i = 0; i < sizeof(tools) / sizeof(tools[0]); i++)
+        if (data.len >= tools[i].len && memcmp(data.data, tools[i].magic, tools[i].len) == 0)
+            return &tools[i];
+    return NULL;
+}
+
+bool unpack_knows(struct bytes data)
+{
+    return tool_of(data) != NULL;
+}
+
+/* In memory, so that the child reads and writes at its own pace. */
+static enum mu_status put_input(struct bytes data, int *ret, struct mu_error *err)
+{
+    MU_CLEANUP(fd_close) int fd = memfd_create("image", MFD_CLOEXEC);
+
+    if (fd < 0)
+        return mu_fail(err, MU_INTERNAL, "memfd_create: %s", strerror(errno));
+    while (data.len > 0) {
+        ssize_t n = write(fd, data.data, data.len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return mu_fail(err, MU_CONFIG, "no memory for a copy of the image");
+        data = (struct bytes){data.data + n, data.len - (size_t)n};
+    }
+    if (lseek(fd, 0, SEEK_SET) != 0)
+        return mu_fail(err, MU_INTERNAL, "lseek: %s", strerror(errno));
+    *ret = fd;
+    fd = -1;
+    return MU_OK;
+}
+
+/* posix_spawnp would search in this process's own PATH. */
+static int spawn(const struct tool *tool, posix_spawn_file_actions_t *actions, pid_t *ret)
+{
+    char *argv[] = {tool->program, tool->argument[0], tool->argument[1], NULL};
+    char *environment[] = {(char[]){"PATH=" SEARCH_PATH}, (char[]){"LC_ALL=C"}, NULL};
+    int rc = ENOENT;
+
+    for (const char *from = SEARCH_PATH; rc == ENOENT && *from != '\0';) {
+        int len = (int)strcspn(from, ":");
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), "%.*s/%s", len, from, tool->program);
+        rc = posix_spawn(ret, path, actions, NULL, argv, environment);
+        from += len + (from[len] == ':');
+    }
+    return rc;
+}
+
+static enum mu_status child_start(struct child *child, const struct tool *tool,
+                                  struct mu_error *err)
+{
+    MU_CLEANUP(fd_close) int pipe_in = -1;
+    posix_spawn_file_actions_t actions;
+    int ends[2];
+    pid_t pid;
+    int rc;
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return mu_fail(err, MU_INTERNAL, "pipe: %s", strerror(errno));
+    child->output = ends[0];
+    pipe_in = ends[1];
+    rc = posix_spawn_file_actions_init(&actions);
+    if (rc != 0)
+        return mu_oom(err);
+    rc = posix_spawn_file_actions_adddup2(&actions, child->input, STDIN_FILENO);
+    if (rc == 0)
+        rc = posix_spawn_file_actions_adddup2(&actions, pipe_in, STDOUT_FILENO);
+    if (rc == 0)
+        rc = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    if (rc == 0)
+        rc = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+    if (rc == 0)
+        rc = spawn(tool, &actions, &pid);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    if (rc == ENOENT)
+        return mu_fail(err, MU_CONFIG,
+                       "it is compressed with %s, which is not installed: install the package %s",
+                       tool->program, tool->package);
+    if (rc != 0)
+        return mu_fail(err, MU_CONFIG, "%s cannot be started: %s", tool->program, strerror(rc));
+    child->pid = pid;
+    return MU_OK;
+}
+
+static enum mu_status unpack(struct bytes data, size_t max, struct buffer *ret, bool *ret_whole,
+                             struct mu_error *err)
+{
+    MU_CLEANUP(child_free) struct child child = {.input = -1, .output = -1};
+    const struct tool *tool = tool_of(data);
+    int status;
+
+    if (tool == NULL)
+        return mu_fail(err, MU_CONFIG, "it is not compressed in a way that is known");
+    MU_TRY(put_input(data, &child.input, err));
+    MU_TRY(child_start(&child, tool, err));
+    MU_TRY(file_read_fd(child.output, tool->program, max, ret, err));
+    status = child_wait(&child);
+    *ret_whole = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return MU_OK;
+}
+
+/* The formats have no length in front, and the programs do not tell how far they read: at each
+ * place where another archive may begin, the data before it are tried alone. */
+struct attempt {
+    struct bytes data;
+    size_t max;
+    struct buffer *ret;
+    size_t *ret_used;
+    bool *ret_whole;
+};
+
+/* zstd and lz4 do not allow zeros behind an archive; some of them may be its own. */
+static enum mu_status try_end(const struct attempt *attempt, size_t end, struct mu_error *err)
+{
+    size_t last = end;
+
+    while (last > 0 && attempt->data.data[last - 1] == 0)
+        last--;
+    for (size_t zeros = 0; zeros <= OWN_ZEROS_MAX && last + zeros <= end; zeros++) {
+        MU_CLEANUP(buffer_free) struct buffer out = {0};
+        struct bytes part = {attempt->data.data, last + zeros};
+
+        if (part.len == attempt->data.len)
+            continue; /* was the first attempt */
+        MU_TRY(unpack(part, attempt->max, &out, attempt->ret_whole, err));
+        if (!*attempt->ret_whole)
+            continue;
+        buffer_free(attempt->ret);
+        *attempt->ret = MU_TAKE(out);
+        *attempt->ret_used = end;
+        return MU_OK;
+    }
+    return MU_OK;
+}
+
+static bool is_header(struct bytes data)
+{
+    if (data.len < HEADER_BYTES ||
+        (memcmp(data.data, "070701", 6) != 0 && memcmp(data.data, "070702", 6) != 0))
+        return false;
+    for (size_t i = 6; i < HEADER_BYTES; i++)
+        if (!isxdigit(data.data[i]))
+            return false;
+    return true;
+}
+
+static size_t header_field(struct bytes data, size_t number)
+{
+    char digits[9] = "";
+
+    memcpy(digits, data.data + 6 + 8 * number, 8);
+    return strtoul(digits, NULL, 16);
+}
+
+/* A cpio archive ("newc"): lz4 leaves many a header readable, but none that leads to the next. */
+static bool is_cpio(struct bytes data)
+{
+    size_t name, next;
+
+    if (!is_header(data))
+        return false;
+    name = header_field(data, 11);
+    next = ((HEADER_BYTES + name + 3) & ~(size_t)3) + ((header_field(data, 6) + 3) & ~(size_t)3);
+    if (name == 0 || name > data.len - HEADER_BYTES || data.data[HEADER_BYTES + name - 1] != 0)
+        return false;
+    if (strcmp((const char *)data.data + HEADER_BYTES, "TRAILER!!!") == 0)
+        return true;
+    return next < data.len && is_header((struct bytes){data.data + next, data.len - next});
+}
+
+/* Some of the magic numbers are short enough to be met by chance: gzip says "deflate", lzma a size
+ * of less than 2^40 or none, bzip2 begins a block. */
+static bool is_compressed(struct bytes data)
+{
+    if (data.len < 18 || !unpack_knows(data))
+        return false;
+    switch (data.data[0]) {
+    case 0x1f:
+        return data.data[2] == 8;
+    case 0x5d:
+        return memcmp(data.data + 10, "\0\0\0", 3) == 0 ||
+               memcmp(data.data + 10, "\xff\xff\xff", 3) == 0;
+    case 'B':
+        return memcmp(data.data + 4, "1AY&SY", 6) == 0;
+    default:
+        return true;
+    }
+}
+
+static enum mu_status try_ends(const struct attempt *attempt, bool (*begins)(struct bytes data),
+                               struct mu_error *err)
+{
+    const struct bytes data = attempt->data;
+    unsigned tries = 0;
+
+    for (size_t i = 1; i < data.len && tries < TRIES_MAX && !*attempt->ret_whole; i++) {
+        if (!begins((struct bytes){data.data + i, data.len - i}))
+            continue;
+        tries++;
+        MU_TRY(try_end(attempt, i, err));
+    }
+    return MU_OK;
+}
+
+/* bzip2 finds no fault with what follows, whatever that is; then it does not need the last byte. */
+static enum mu_status needs_all(struct bytes data, size_t max, bool *ret, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer out = {0};
+    size_t len = data.len;
+    bool whole;
+
+    while (len > 0 && data.data[len - 1] == 0)
+        len--;
+    MU_TRY(unpack((struct bytes){data.data, len - (len > 0)}, max, &out, &whole, err));
+    *ret = !whole;
+    return MU_OK;
+}
+
+enum mu_status unpack_first(struct bytes data, size_t max, struct buffer *ret, size_t *ret_used,
+                            bool *ret_whole, struct mu_error *err)
+{
+    const struct attempt attempt = {data, max, ret, ret_used, ret_whole};
+
+    *ret_used = data.len;
+    MU_TRY(unpack(data, max, ret, ret_whole, err));
+    if (!*ret_whole)
+        MU_TRY(try_end(&attempt, data.len, err));
+    else if (strcmp(tool_of(data)->program, "bzip2") == 0)
+        MU_TRY(needs_all(data, max, ret_whole, err));
+    MU_TRY(try_ends(&attempt, is_cpio, err));
+    return try_ends(&attempt, is_compressed, err);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+#include <strings.h>
+
+#include "policy/rule.h"
+
+/* KMS Developer Guide, "Key policies", Resource: "*" is the key that the policy belongs to.
+ * PutKeyPolicy takes other values, and the statement then applies to nothing. */
+CHECK(rule_resource)
+{
+    (void)p;
+    for (size_t i = 0; i < policy_count(s->resource); i++)
+        if (strcmp(policy_text(s->resource, i), "*") != 0) {
+            policy_found(report, rule, s,
+                         "Resource is %.128s: in a key policy only \"*\" is this key, and the "
+                         "statement has no effect",
+                         policy_text(s->resource, i));
+            return;
+        }
+}
+
+/* IAM User Guide, "Unique identifiers": what is left of a principal that was deleted. A new role of
+ * the same name has another one. */
+static bool is_unique_id(const char *name)
+{
+    static const char *const kinds[] = {"AROA", "AIDA", "AGPA", "AIPA"};
+    size_t len = strlen(name);
+
+    if (len < 16 || len > 128 || strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != len)
+        return false;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strncmp(name, kinds[i], strlen(kinds[i])) == 0)
+            return true;
+    return false;
+}
+
+CHECK(rule_deleted_principal)
+{
+    const char *name;
+
+    (void)p;
+    for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
+        if (is_unique_id(name))
+            policy_found(report, rule, s,
+                         "principal %.128s is the unique id of a role or user that was deleted",
+                         name);
+}
+
+/* KMS API Reference: the operations that have the parameter Recipient. */
+static bool carries_document(const char *action)
+{
+    static const char *const carriers[] = {"kms:Decrypt", "kms:DeriveSharedSecret",
+                                           "kms:GenerateDataKey", "kms:GenerateDataKeyPair"};
+
+    for (size_t i = 0; i < sizeof(carriers) / sizeof(carriers[0]); i++)
+        if (strcasecmp(action, carriers[i]) == 0)
+            return true;
+    return strpbrk(action, "*?") != NULL;
+}
+
+CHECK(rule_no_document)
+{
+    (void)p;
+    if (statement_pcrs(s) == 0)
+        return;
+    for (size_t i = 0; i < policy_count(s->action); i++)
+        if (!carries_document(policy_text(s->action, i)))
+            policy_found(report, rule, s,
+                         "%.64s takes no attestation document, so it is never allowed by a "
+                         "statement that compares PCRs",
+                         policy_text(s->action, i));
+}

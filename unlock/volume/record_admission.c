@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "volume/record_admission.h"
+
+#include <string.h>
+
+static enum mu_status parse_instance_record(const struct volume_config *volume, json_object *token,
+                                            struct record *ret, struct mu_error *err)
+{
+    const char *key_arn = NULL;
+
+    MU_TRY(record_parse_instance_token(token, ret, err));
+    MU_TRY(json_string(ret->provider_data, "key_arn", 2048, MU_REFUSE, &key_arn, err));
+    if (strcmp(key_arn, volume->key_arn) != 0)
+        return mu_fail(err, MU_REFUSE,
+                       "record made by an instance: its key is %.200s, this image's is %.200s",
+                       key_arn, volume->key_arn);
+    return MU_OK;
+}
+
+enum mu_status volume_fits(const struct record *record, const struct luks_header *header,
+                           int64_t minimum_version, struct mu_error *err)
+{
+    struct volume_geometry found = header->geometry;
+
+    if (luks_header_is_copy(header))
+        found.device_size = record->geometry.device_size;
+    MU_TRY(record_check(record, header->uuid, minimum_version, err));
+    return record_check_geometry(record, &found, err);
+}
+
+/* Never a copy of a header: a boot opens a device that holds the volume's data. */
+static enum mu_status admit(const struct config *config, const struct volume_config *volume,
+                            EVP_PKEY *builder_key, const struct luks_header *header,
+                            struct record *record, struct mu_error *err)
+{
+    int64_t minimum = config->minimum_record_version;
+    json_object *token;
+
+    MU_TRY(luks_header_record_token(header, &token, err));
+    if (volume->create == CREATE_BLANK && record_token_by_instance(token)) {
+        MU_TRY(parse_instance_record(volume, token, record, err));
+        minimum = record->version; /* the configured one counts the builder's records */
+    } else {
+        MU_TRY(record_parse_token(token, builder_key, record, err));
+    }
+    MU_TRY(record_check(record, header->uuid, minimum, err));
+    MU_TRY(record_check_name(record, volume->name, err));
+    MU_TRY(record_check_geometry(record, &header->geometry, err));
+    if (strcmp(record->provider, volume->provider) != 0)
+        return mu_fail(err, MU_REFUSE, "the record's provider is '%s', the configuration's '%s'",
+                       record->provider, volume->provider);
+    return MU_OK;
+}
+
+enum mu_status volume_admit(const struct config *config, const struct volume_config *volume,
+                            EVP_PKEY *builder_key, const struct luks_header *header,
+                            struct record *ret, struct mu_error *err)
+{
+    MU_CLEANUP(record_free) struct record record = {0};
+
+    MU_TRY(admit(config, volume, builder_key, header, &record, err));
+    *ret = MU_TAKE(record);
+    return MU_OK;
+}
