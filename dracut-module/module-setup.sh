@@ -5,19 +5,18 @@
 
 mu_etc=/etc/measured-unlock
 mu_lib=/usr/lib/measured-unlock
-
-# Generators that read the kernel command line or the disks, and would ask for a passphrase, open a
-# shell or resume an image from a disk while the fence is open. /proc/cmdline overrides cmdline.d.
-mu_generators="systemd-cryptsetup-generator systemd-gpt-auto-generator systemd-debug-generator
-    systemd-run-generator systemd-getty-generator systemd-ssh-generator
-    systemd-hibernate-resume-generator"
+mu_ctl=/usr/bin/muctl
 
 check() {
+    local conf="${dracutsysrootdir-}$mu_etc/measured-unlock.conf"
     # Another module asks what it needs for the root that is mounted now: nothing from here.
     [[ ${mount_needs-} ]] && return 1
     # Configured: in every image. Asked for without a configuration: install() says what is missing.
-    [[ -e ${dracutsysrootdir-}$mu_etc/measured-unlock.conf ]] && return 0
-    return 255
+    [[ -e $conf ]] || return 255
+    mu_read_settings "$conf"
+    mu_leave_out
+    mu_require_modules
+    return 0
 }
 
 depends() {
@@ -40,47 +39,141 @@ installkernel() {
 }
 
 install() {
-    local conf="${dracutsysrootdir-}$mu_etc/measured-unlock.conf" hook
-    # shellcheck source=../hook/settings.sh
-    . "$moddir/settings.sh"
-    mkdir -p "$initdir/etc/cmdline.d"
-    mu_install_configuration "$conf"
+    local conf="${dracutsysrootdir-}$mu_etc/measured-unlock.conf"
+    mu_read_settings "$conf"
+    mkdir -p "$initdir/etc/cmdline.d" "$initdir$mu_lib"
+    mu_install_configuration
+    mu_install_command_line
     mu_install_resolver
 
     inst_simple "$mu_lib/measured-unlock" || mu_die "$mu_lib/measured-unlock is missing"
-    inst_simple "$moddir/settings.sh" "$mu_lib/settings.sh"
-    for hook in supervise refuse passphrase check-root wait-unlocked; do
-        inst_script "$moddir/$hook" "$mu_lib/$hook"
-    done
-    inst_multiple timeout sleep mkdir rm readlink poweroff reboot halt ||
+    printf '%s\n' "$mu_settings" >"$initdir$mu_lib/settings"
+    inst_multiple timeout sleep mkdir rm readlink poweroff reboot halt dmsetup ||
         mu_die "a program named above is missing"
-    case $(mu_setting "$conf" boot fallback none) in
+    case $mu_fallback in
         passphrase) inst_multiple cryptsetup blkid || mu_die "fallback = passphrase needs cryptsetup" ;;
         shell) inst_multiple setsid sh || mu_die "fallback = shell needs setsid" ;;
     esac
 
     # networkd is started by our unit and needs none; rd.neednet would have the boot wait for it.
-    mu_is_included systemd-networkd || ! mu_needs_network "$conf" ||
+    mu_is_included systemd-networkd || [[ $mu_network == false ]] ||
         echo "rd.neednet=1" >"$initdir/etc/cmdline.d/51-measured-unlock.conf"
     echo "rd.luks=0 rd.auto=0 noresume rd.shell=0 rd.emergency=poweroff" \
-        "rd.retry=$(mu_patience "$conf" 86400)" >"$initdir/etc/cmdline.d/50-measured-unlock.conf"
-    inst_hook cmdline 95 "$moddir/cmdline.sh"
-    inst_hook emergency 00 "$moddir/emergency.sh"
-    inst_hook initqueue/settled 99 "$moddir/settled.sh"
-    inst_hook pre-pivot 00 "$moddir/pre-pivot.sh"
+        "rd.retry=$(mu_patience 86400)" >"$initdir/etc/cmdline.d/50-measured-unlock.conf"
+    mu_install_parts
     if mu_is_included systemd; then
-        mu_install_units "$conf"
+        mu_install_units
     else
-        inst_hook pre-trigger 90 "$moddir/pre-trigger.sh"
-        inst_hook initqueue/finished 90 "$moddir/finished.sh"
-        inst_hook pre-mount 00 "$moddir/pre-mount.sh"
         dracut_need_initqueue
     fi
+}
+
+# What the table has for this image; install() makes the rest itself.
+mu_install_parts() {
+    local when kind source path name stage init=plain
+    mu_is_included systemd && init=systemd
+    while read -r when kind source path _; do
+        case $when in
+            always | "$init") ;;
+            networkd) mu_is_included systemd-networkd || continue ;;
+            *) continue ;;
+        esac
+        name=${path##*/} stage=${path#hooks/}
+        case $kind in
+            script) inst_script "$moddir/$source" "/$path" ;;
+            file) inst_simple "$moddir/$source" "/$path" ;;
+            hook) inst_hook "${stage%/*}" "${name%%-*}" "$moddir/$source" ;;
+            link) mkdir -p "$initdir/${path%/*}" && ln -sfn "$source" "$initdir/$path" ;;
+        esac || mu_die "$path cannot be installed"
+    done <"$moddir/parts"
 }
 
 mu_die() {
     dfatal "measured-unlock: $*"
     exit 1
+}
+
+# The configuration as the program reads it: mu_action, mu_volumes and the others of `muctl config`.
+# shellcheck disable=SC2154,SC2034 # they come from there
+mu_read_settings() { # CONF
+    local muctl="${dracutsysrootdir-}$mu_ctl"
+    [[ -x $muctl ]] || mu_die "$muctl is missing, which reads the configuration; install measured-unlock whole"
+    mu_settings=$("$muctl" config "$1" 2>/dev/null) || mu_die "$("$muctl" config "$1" 2>&1)"
+    eval "$mu_settings"
+}
+
+# Kernel modules that no dracut module may bring. Up to 112 the pattern is read when modules are copied, which is
+# after the last check().
+mu_leave_out() {
+    local name
+    for name in $mu_modules; do
+        omit_drivers="${omit_drivers:+$omit_drivers|}^$name\$"
+    done
+}
+
+# dracut leaves out a module whose dependency cannot be installed, says so in one line among hundreds, and succeeds:
+# with an image that never unlocks. What depends() prints is read in a subshell, where nothing can end dracut.
+mu_require_modules() {
+    local name
+    for name in $(depends); do
+        [[ $dracutmodules == all ]] || add_dracutmodules+=" $name "
+        check_module "$name" || mu_die "this image could not unlock: $(mu_why_not "$name")"
+    done
+}
+
+# Why a dracut module cannot be installed. require_binaries is what modules tell dracut by that they need a program.
+# shellcheck disable=SC2317,SC2034 # dracut calls and reads what is set here
+mu_why_not() { # MODULE
+    local missing
+    if [[ " ${omit_dracutmodules-} " == *" $1 "* ]]; then
+        echo "dracut is told to omit its module '$1'; take it out of omit_dracutmodules and --omit"
+        return 0
+    fi
+    if ! mu_is_module "$1"; then
+        echo "dracut has no module '$1'; install the package dracut-network"
+        return 0
+    fi
+    missing=$(
+        exec 3>&1 >/dev/null 2>&1
+        require_binaries() {
+            local program failed=0
+            [[ $1 == -m ]] && shift 2
+            for program; do
+                find_binary "$program" && continue
+                mu_program "$program" >&3
+                failed=1
+            done
+            return "$failed"
+        }
+        require_any_binary() {
+            local program
+            [[ $1 == -m ]] && shift 2
+            for program; do
+                find_binary "$program" && return 0
+            done
+            mu_program "$1" >&3
+            return 1
+        }
+        mods_checked_as_dep=
+        check_module "$1"
+    )
+    missing=$(sort -u <<<"$missing" | paste -sd ',' | sed 's/,/, /g')
+    echo "its module '$1' needs ${missing:-what dracut names above}, which is not installed"
+}
+
+# A program and the packages that have it, of Debian and of Fedora.
+mu_program() {
+    case $1 in
+        pgrep) echo "$1 (package procps or procps-ng)" ;;
+        dbus-* | busctl) echo "$1 (package dbus)" ;;
+        NetworkManager | nm-*) echo "$1 (package network-manager or NetworkManager)" ;;
+        dhclient) echo "$1 (package isc-dhcp-client or dhcp-client)" ;;
+        arping | arping2) echo "$1 (package iputils-arping or iputils)" ;;
+        ip) echo "$1 (package iproute2 or iproute)" ;;
+        networkctl | *systemd-networkd) echo "$1 (package systemd or systemd-networkd)" ;;
+        dmsetup) echo "$1 (package dmsetup or device-mapper)" ;;
+        *) echo "$1" ;;
+    esac
 }
 
 mu_is_module() {
@@ -124,12 +217,7 @@ mu_network() {
 
 # Everything to the place where the configuration says it is.
 mu_install_configuration() {
-    local conf=$1 root="${dracutsysrootdir-}" baseline builder ca
-    [[ -s $conf && -r $conf ]] || mu_die "$mu_etc/measured-unlock.conf: missing, empty or unreadable"
-    [[ $(mu_volumes "$conf") ]] || mu_die "$mu_etc/measured-unlock.conf: no [volume NAME] section"
-    baseline=$(mu_setting "$conf" boot baseline "$mu_etc/baseline.json")
-    builder=$(mu_setting "$conf" boot builder_key "$mu_etc/builder.pem")
-    ca=$(mu_setting "$conf" aws ca_file "$mu_etc/ca.pem")
+    local root="${dracutsysrootdir-}" baseline=$mu_baseline builder=$mu_builder_key ca=$mu_ca_file key name
 
     [[ -s $root$baseline && -r $root$baseline ]] ||
         mu_die "$baseline: the baked baseline is missing or empty; see 'muctl baseline'"
@@ -148,18 +236,33 @@ mu_install_configuration() {
         inst_simple /usr/share/measured-unlock/amazon-roots.pem "$ca" ||
             mu_die "$ca and the Amazon roots are both missing"
     fi
-    case " $(mu_providers "$conf" | tr '\n' ' ') " in
-        *" vault "*) mu_install_vault_roots "$conf" "$ca" ;;
-    esac
+    # Only the operator knows the authorities of a Vault and of its verifier.
+    for key in vault_ca_file verifier_ca_file; do
+        name=mu_$key
+        ca=${!name}
+        [[ ! $ca || $ca == "$mu_ca_file" ]] || inst_simple "$ca" || mu_die "$ca: ${key#vault_} in [vault] is missing"
+    done
 }
 
-# Whom a Vault and its verifier are certified by, nobody but the operator knows.
-mu_install_vault_roots() { # CONF INSTALLED
-    local key ca
-    for key in ca_file verifier_ca_file; do
-        ca=$(mu_setting "$1" vault "$key" "$mu_etc/ca.pem")
-        [[ $ca == "$2" ]] || inst_simple "$ca" || mu_die "$ca: $key in [vault] is missing"
+# The words of the table in the command line of a UKI that dracut makes, which is the one that is measured with it.
+# Where --kernel-cmdline gives none, dracut takes what it finds in cmdline.d.
+mu_install_command_line() {
+    local word words=""
+    [[ ${uefi-} == yes ]] || return 0
+    for word in $mu_forbidden; do
+        [[ " ${kernel_cmdline-} " == *[[:blank:]]"$word"[[:blank:]=]* ]] &&
+            mu_die "kernel command line: take '$word' out; $moddir/doors says why"
     done
+    for word in $mu_words; do
+        [[ " ${kernel_cmdline-} " == *[[:blank:]]"$word"[[:blank:]]* ]] || words+=" $word"
+    done
+    [[ $words ]] || return 0
+    dinfo "measured-unlock: added to the kernel command line:$words"
+    if [[ ! ${kernel_cmdline-} && ${hostonly_cmdline-} == yes ]]; then
+        echo "${words# }" >"$initdir/etc/cmdline.d/52-measured-unlock.conf"
+    else
+        kernel_cmdline="${kernel_cmdline:+$kernel_cmdline }${words# }"
+    fi
 }
 
 # A static glibc reads resolv.conf and nothing else. networkd without resolved writes none; the
@@ -179,38 +282,25 @@ mu_install_resolver() {
 
 # Seconds until others may give up: the program's time, supervise's grace, the fence. A person who
 # types a passphrase or uses a shell has all the time there is.
-mu_patience() { # CONF FOREVER
-    local patience=$2
-    [[ $(mu_setting "$1" boot fallback none) == none ]] && patience=$(($(mu_timeout "$1") + 90))
+mu_patience() { # FOREVER
+    local patience=$1
+    [[ $mu_fallback == none ]] && patience=$((mu_timeout + 90))
     echo "$patience"
 }
 
 mu_install_units() {
-    local conf=$1 units="${systemdsystemunitdir:?}" etc="$initdir/etc/systemd" unit patience
-    patience=$(mu_patience "$conf" infinity)
-
-    for unit in measured-unlock.service measured-unlock-root.service measured-unlock-refused.service; do
-        inst_simple "$moddir/$unit" "$units/$unit"
-    done
-    mkdir -p "$etc/system/measured-unlock.service.d" "$etc/system.conf.d" "$etc/system-generators" \
-        "$initdir$units/initrd.target.requires" "$initdir$units/initrd-root-fs.target.requires"
+    local etc="$initdir/etc/systemd" unit patience
+    patience=$(mu_patience infinity)
+    mkdir -p "$etc/system/measured-unlock.service.d" "$etc/system.conf.d" "$etc/system-generators"
     printf '[Service]\nTimeoutStartSec=%s\n' "$patience" \
         >"$etc/system/measured-unlock.service.d/timeout.conf"
     # The root device appears when the program is done, not before its time is over.
     printf '[Manager]\nDefaultDeviceTimeoutSec=%s\n' "$patience" \
         >"$etc/system.conf.d/measured-unlock.conf"
-    ln -sfn ../measured-unlock.service "$initdir$units/initrd.target.requires/"
-    ln -sfn ../measured-unlock-root.service "$initdir$units/initrd-root-fs.target.requires/"
-    inst_simple "$moddir/sysroot.conf" "/etc/systemd/system/sysroot.mount.d/measured-unlock.conf"
-    for unit in emergency.service rescue.service dracut-emergency.service; do
-        inst_simple "$moddir/refuse.conf" "/etc/systemd/system/$unit.d/measured-unlock.conf"
+    for unit in $mu_units; do
+        ln -sfn /dev/null "$etc/system/$unit"
     done
-    ln -sfn /dev/null "$etc/system/debug-shell.service"
     for unit in $mu_generators; do
         ln -sfn /dev/null "$etc/system-generators/$unit"
     done
-    if mu_is_included systemd-networkd; then
-        inst_simple "$moddir/zzz-measured-unlock.network" \
-            /usr/lib/systemd/network/zzz-measured-unlock.network
-    fi
 }
