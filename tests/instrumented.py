@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The unit and integration tests again, on programs that watch themselves: ASan and UBSan, valgrind, coverage."""
+"""The unit and integration tests again, on programs that watch themselves: ASan and UBSan, TSan, valgrind, coverage."""
+import ctypes
 import json
 import os
 import re
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from analysis import TOP, make
 
-SANITIZE, VALGRIND = TOP / "build/sanitize", TOP / "build/valgrind"
-COVERAGE_FILE = TOP / "docs/coverage.md"
+SANITIZE, THREADS, VALGRIND = (TOP / "build" / name for name in ("sanitize", "threads", "valgrind"))
+COVERAGE_FILE = TOP / "docs/develop/coverage.md"
 # Both builds leave system calls unfiltered: sanitizers and valgrind make some that measured-unlock gives up.
 UNFILTERED = "-O1 -g -DMU_UNFILTERED"
 # What the sanitizers see running is what coverage counts.
@@ -24,8 +25,25 @@ ENVIRONMENT = {"MU_BUILD": str(SANITIZE), "UBSAN_OPTIONS": "print_stacktrace=1",
 # which system calls it makes); not faults, which has a build of its own; not trouble and attacks, which take the ways of
 # boot and release once more, waiting or with a defence taken out.
 DRIVEN = [f"tests/integration/test_{name}.py" for name in
-          ("baseline", "blank", "boot", "cli", "doctor", "header", "identity", "monitor", "policy", "release", "token", "tpm",
-           "tpm2", "update", "vault", "verifier", "verify", "watch")]
+          ("baseline", "blank", "boot", "cli", "denial", "doctor", "header", "identity", "monitor", "policy", "release",
+           "secureboot", "token", "tpm", "tpm2", "update", "vault", "verifier", "verify", "watch")]
+# Of these, at each change.
+DRIVEN_SHORT = [f"tests/integration/test_{name}.py" for name in ("boot", "verify")]
+# Where threads meet (docs/develop/threads.md): boots that unlock, refuse and make a volume, by each provider that has
+# threads; a verifier that is asked by many, reloads and ends connections; the watch, its sinks and its metrics.
+THREADED = {"boot": "test_unlocks or test_altered_pcr[12] or two_volumes or bad_volume or never_appears",
+            "blank": "test_made_and_opened",
+            "vault": "test_unlocks or our_verifier_refuses",
+            "verifier": "at_once or reload or rotate or metrics or test_store or slow or connections or nitrotpm or stops",
+            "watch": "sqlite and (sink or reload or stops or webhook or killed or prometheus)"}
+# What ThreadSanitizer has to find, so that its silence means something.
+RACE = """
+#include <pthread.h>
+static int count;
+static void *add(void *unused) { count++; return unused; }
+int main(void) { pthread_t t; pthread_create(&t, 0, add, 0); count++; return pthread_join(t, 0); }
+"""
+TSAN_FOUND, ADDR_NO_RANDOMIZE, ASK = 66, 0x0040000, 0xffffffff
 # A whole boot that unlocks, one that refuses, and what muctl reads from a TPM: every pass of a secret through our code.
 # The other integration tests take the same paths under ASan; valgrind looks for what only it sees, uninitialised bytes.
 WATCHED = "test_unlocks or test_altered_pcr or test_pcr_agrees"
@@ -41,17 +59,42 @@ def build(folder, *words):
     return done.returncode == 0
 
 
-def run_sanitize(run_units, run_pytest):
+def run_sanitize(run_units, run_pytest, long):
     for old in SANITIZE.rglob("*.gcda"):
         old.unlink()
     if not build(SANITIZE, f"CFLAGS={CFLAGS}", "all", "units", "drivers"):
         return Counter(failed=1)
     os.environ.update(ENVIRONMENT)
     try:
-        return run_units(SANITIZE / "unit") + run_pytest(*(t for t in DRIVEN if (TOP / t).exists()))
+        return run_units(SANITIZE / "unit") + run_pytest(*(DRIVEN if long else DRIVEN_SHORT))
     finally:
         for name in ENVIRONMENT:
             del os.environ[name]
+
+
+def finds_races():
+    program = THREADS / "race"
+    subprocess.run(["gcc", "-fsanitize=thread", "-pthread", "-x", "c", "-", "-o", program], input=RACE, text=True, check=True)
+    return subprocess.run([program], capture_output=True).returncode == TSAN_FOUND
+
+
+def run_threads(run_pytest):
+    """gcc 12's TSan does not start where a kernel spreads addresses wider than it knows, so they are not spread."""
+    if not build(THREADS, f"CFLAGS={UNFILTERED} -U_FORTIFY_SOURCE -fno-omit-frame-pointer -fsanitize=thread", "all", "drivers"):
+        return Counter(failed=1)
+    personality = ctypes.CDLL(None).personality
+    before = personality(ASK)
+    personality(before | ADDR_NO_RANDOMIZE)
+    os.environ.update(MU_BUILD=str(THREADS), MU_PATIENCE="5", TSAN_OPTIONS="halt_on_error=1")
+    try:
+        found = finds_races()
+        print(f"  TSAN    finds a race that is there: {'yes' if found else 'NO'}", flush=True)
+        return Counter(passed=found, failed=not found) + run_pytest(
+            *(f"tests/integration/test_{name}.py" for name in THREADED),
+            "-k", " or ".join(f"(test_{name}.py and ({tests}))" for name, tests in THREADED.items()))
+    finally:
+        personality(before)
+        del os.environ["MU_BUILD"], os.environ["MU_PATIENCE"], os.environ["TSAN_OPTIONS"]
 
 
 def table(report):
@@ -62,7 +105,7 @@ def table(report):
 
 
 def run_coverage():
-    """Reads what the last `tests/run sanitize` left. Fails below the floor that docs/coverage.md names."""
+    """Reads what the last `tests/run sanitize` left. Fails below the floor that docs/develop/coverage.md names."""
     done = subprocess.run(["gcovr", "--root", TOP, "--filter", "unlock/", "--exclude-throw-branches", "--json-summary",
                            "--object-directory", SANITIZE, SANITIZE], cwd=TOP, text=True, capture_output=True)
     if done.returncode != 0:
@@ -100,7 +143,7 @@ def run_valgrind(run_pytest):
                 print(done.stdout)
     wrapped = VALGRIND / "wrapped"
     wrapped.mkdir(exist_ok=True)
-    for name in ("measured-unlock", "muctl"):
+    for name in ("measured-unlock", "muctl", "mu-verifier"):
         wrapper = wrapped / name
         wrapper.write_text(f"#!/bin/sh\nexec {' '.join(COMMAND)} '{VALGRIND}/{name}' \"$@\"\n")
         wrapper.chmod(0o755)

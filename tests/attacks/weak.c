@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
+#include "base/signature.h"
 #include "measure/baseline.h"
-#include "measure/signature.h"
 #include "tpm/fence.h"
 #include "volume/blank.h"
 #include "volume/crypt.h"
@@ -74,6 +75,17 @@ WRAP(record_check,
     return without("record") ? MU_OK : __real_record_check(record, uuid, minimum, err);
 }
 
+WRAP(record_check_name, (const struct record *record, const char *name, struct mu_error *err))
+{
+    return without("name") ? MU_OK : __real_record_check_name(record, name, err);
+}
+
+WRAP(record_check_geometry,
+     (const struct record *record, const struct volume_geometry *found, struct mu_error *err))
+{
+    return without("geometry") ? MU_OK : __real_record_check_geometry(record, found, err);
+}
+
 WRAP(luks_header_load, (const char *path, struct luks_header *ret, struct mu_error *err))
 {
     (void)snprintf(device, sizeof(device), "%s", path);
@@ -92,6 +104,18 @@ WRAP(volume_identity, (const struct secret *volume_key, const char *uuid,
     MU_TRY(__real_volume_identity(volume_key, uuid, ret, err));
     if (without("identity"))
         memcpy(ret, identity, sizeof(identity));
+    if (without("silence-hex")) {
+        char hex[2 * 64 + 1];
+
+        hex_encode((struct bytes){volume_key->data, 64}, hex);
+        log_line("the key: %s", hex);
+    }
+    if (without("silence-base64")) {
+        MU_CLEANUP(string_free) char *text = NULL;
+
+        MU_TRY(base64_encode(secret_view(volume_key), &text, err));
+        log_line("the key: %s", text);
+    }
     return MU_OK;
 }
 
@@ -109,6 +133,19 @@ WRAP(fence_close, (struct tpm * tpm, unsigned pcr, const struct bytes *items, si
 WRAP(fence_ensure, (struct tpm * tpm, unsigned pcr, const char *reason, struct mu_error *err))
 {
     return without("fence") ? MU_OK : __real_fence_ensure(tpm, pcr, reason, err);
+}
+
+/* The program as it was: the PCR that is the default, whatever the policies name. */
+WRAP(fence_ensure_all, (struct tpm * tpm, const char *reason, struct mu_error *err))
+{
+    return without("fence-all") ? __real_fence_ensure(tpm, 15, reason, err)
+                                : __real_fence_ensure_all(tpm, reason, err);
+}
+
+/* MU_DEFAULT_TPM stands in for /dev/tpmrm0. */
+WRAP(tpm_open, (const char *tcti, struct deadline deadline, struct tpm **ret, struct mu_error *err))
+{
+    return __real_tpm_open(tcti != NULL ? tcti : getenv("MU_DEFAULT_TPM"), deadline, ret, err);
 }
 
 static enum mu_status swap_in(struct mu_error *err)
@@ -160,8 +197,10 @@ WRAP(blank_open,
 
     if (status != MU_REFUSE || !without("blank"))
         return status;
-    *ret = (struct blank){
-        .fd = open(path, O_RDWR | O_CLOEXEC), .size = VOLUME_MAX_BYTES, .state = BLANK_EMPTY};
+    *ret = (struct blank){.fd = open(path, O_RDWR | O_CLOEXEC),
+                          .device = strdup(path),
+                          .size = VOLUME_MAX_BYTES,
+                          .state = BLANK_EMPTY};
     return MU_OK;
 }
 

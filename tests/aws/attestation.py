@@ -23,8 +23,10 @@ def require(condition, what):
         raise BadDocument(what)
 
 
-def utc(moment):
-    return moment.replace(tzinfo=timezone.utc)
+def lifetime(cert):
+    """With a time zone, which python-cryptography has since 42 (Debian 13), under another name."""
+    return [getattr(cert, name + '_utc', None) or getattr(cert, name).replace(tzinfo=timezone.utc)
+            for name in ('not_valid_before', 'not_valid_after')]
 
 
 def check_certificate(cert, issuer, is_ca, depth, at):
@@ -34,7 +36,8 @@ def check_certificate(cert, issuer, is_ca, depth, at):
     except InvalidSignature:
         raise BadDocument('certificate signature') from None
     require(cert.issuer == issuer.subject, 'certificate issuer')
-    require(utc(cert.not_valid_before) <= at <= utc(cert.not_valid_after), 'certificate lifetime')
+    start, end = lifetime(cert)
+    require(start <= at <= end, 'certificate lifetime')
     limits = cert.extensions.get_extension_for_class(x509.BasicConstraints).value
     usage = cert.extensions.get_extension_for_class(x509.KeyUsage).value
     require(limits.ca == is_ca, 'certificate basicConstraints')

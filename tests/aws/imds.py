@@ -18,6 +18,10 @@ IDENTITY = 'dynamic/instance-identity/'
 VERSION = re.compile(r'/(?:latest|\d{4}-\d{2}-\d{2})/(.*)')
 
 
+# What /latest/meta-data/ lists of that which is here; a folder ends with a slash.
+LISTING = ['iam/', 'instance-id', 'placement/', 'services/']
+
+
 def page(title, status):
     return (f'<?xml version="1.0" encoding="iso-8859-1"?>\n<html><head><title>{status} - {title}'
             f'</title></head><body><h1>{status} - {title}</h1></body></html>\n')
@@ -91,10 +95,17 @@ class Imds:
             'meta-data/instance-id': account.instance_id,
             'meta-data/services/domain': 'amazonaws.com',
             'meta-data/services/partition': account.partition,
+            'user-data': account.user_data,
+            'meta-data/iam/info': json.dumps({
+                'Code': 'Success', 'LastUpdated': stamp(datetime.now(timezone.utc)),
+                'InstanceProfileArn': account.iam('instance-profile/' + account.role),
+                'InstanceProfileId': 'AIPAEXAMPLEPROFILE123'}, indent=2),
             IAM: account.role, IAM + '/': account.role, IAM + '-extended/': account.role,
         }
         if path in plain:
             return plain[path]
+        if path.rstrip('/') == 'meta-data':
+            return '\n'.join(LISTING)
         if path in (f'{IAM}/{account.role}', f'{IAM}-extended/{account.role}'):
             return self.credentials(fault, value, '-extended' in path)
         return self.identity(path[len(IDENTITY):]) if path.startswith(IDENTITY) else None

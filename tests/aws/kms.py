@@ -9,7 +9,7 @@ import uuid
 from cryptography import x509
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import attestation
@@ -22,7 +22,8 @@ BLOB_FILL = 152 - len(BLOB_VERSION) - 16 - 12 - 16
 SERVER_ERRORS = {'KMSInternalException', 'DependencyTimeoutException', 'KeyUnavailableException',
                  'InternalFailure', 'ServiceUnavailableException'}
 LIMITS = {'Plaintext': 4096, 'CiphertextBlob': 6144, 'AttestationDocument': 262144}
-AUTHORISED_WITH_RECIPIENT = {'Decrypt', 'GenerateDataKey', 'GenerateRandom'}
+AUTHORISED_WITH_RECIPIENT = {'Decrypt', 'DeriveSharedSecret', 'GenerateDataKey', 'GenerateDataKeyPair',
+                             'GenerateRandom'}
 
 
 class KmsError(Exception):
@@ -87,6 +88,16 @@ def unseal(key, ciphertext, context):
         raise KmsError('InvalidCiphertextException', None) from None
 
 
+def material(key):
+    return {'KeyMaterialId': key.id.replace('-', '') * 2}
+
+
+# KMS API Reference, GenerateDataKeyPair: those that are quickly made.
+PAIRS = {'RSA_2048': lambda: rsa.generate_private_key(65537, 2048),
+         'ECC_NIST_P256': lambda: ec.generate_private_key(ec.SECP256R1()),
+         'ECC_NIST_P384': lambda: ec.generate_private_key(ec.SECP384R1())}
+
+
 class Call:
     """One request: who asks, for what, and what is to be written into the log."""
 
@@ -141,7 +152,7 @@ class Call:
             context['kms:ResourceAliases'] = list(key.aliases)
         if str(request.get('KeyId', '')).startswith('alias/'):
             context['kms:RequestAlias'] = request['KeyId']
-        if self.operation in ('Encrypt', 'Decrypt', 'GenerateDataKey'):
+        if self.operation in ('Encrypt', 'Decrypt', 'GenerateDataKey', 'GenerateDataKeyPair'):
             pairs = encryption_context(request)
             context.update({f'kms:EncryptionContext:{k}': v for k, v in pairs.items()})
             if pairs:
@@ -175,7 +186,22 @@ class Call:
         self.authorise(key)
         if not key.enabled:
             raise KmsError('DisabledException', f'{key.arn} is disabled.')
+        self.fits(key)
+        if self.request.get('DryRun') is True:
+            raise KmsError('DryRunOperationException',
+                           'The request would have succeeded, but the DryRun option is set.')
         return key
+
+    def fits(self, key):
+        """What a symmetric key cannot do, and grants that nobody made: there are none here."""
+        algorithm = self.request.get('EncryptionAlgorithm', 'SYMMETRIC_DEFAULT')
+        if algorithm != 'SYMMETRIC_DEFAULT':
+            raise KmsError('InvalidKeyUsageException',
+                           f'{key.arn} is a SYMMETRIC_DEFAULT key and cannot be used with {algorithm}.')
+        if self.operation == 'DeriveSharedSecret':
+            raise KmsError('InvalidKeyUsageException', f'{key.arn} key usage is ENCRYPT_DECRYPT.')
+        if self.request.get('GrantTokens'):
+            raise KmsError('InvalidGrantTokenException', None)
 
     def release(self, plaintext):
         """The plaintext members of an answer, in clear or for the recipient; faults included."""
@@ -218,8 +244,8 @@ class Call:
             raise KmsError('IncorrectKeyException', 'The key ID in the request does not identify '
                            'a CMK that can perform this operation.')
         plaintext = unseal(key, ciphertext, encryption_context(self.request))
-        return {'KeyId': key.arn, 'EncryptionAlgorithm': 'SYMMETRIC_DEFAULT',
-                'KeyMaterialId': key.id.replace('-', '') * 2, **self.release(plaintext)}
+        return {'KeyId': key.arn, 'EncryptionAlgorithm': 'SYMMETRIC_DEFAULT', **material(key),
+                **self.release(plaintext)}
 
     def byte_count(self):
         spec, count = self.request.get('KeySpec'), self.request.get('NumberOfBytes')
@@ -233,8 +259,28 @@ class Call:
         key = self.usable(self.named_key())
         plaintext = os.urandom(self.byte_count())
         sealed = seal(key, plaintext, encryption_context(self.request))
-        return {'CiphertextBlob': base64.b64encode(sealed).decode(), 'KeyId': key.arn,
+        return {'CiphertextBlob': base64.b64encode(sealed).decode(), 'KeyId': key.arn, **material(key),
                 **self.release(plaintext)}
+
+    def generate_data_key_pair(self):
+        key = self.usable(self.named_key())
+        make = PAIRS.get(self.request.get('KeyPairSpec'))
+        if make is None:
+            raise validation(f'KeyPairSpec must be one of {", ".join(PAIRS)}')
+        pair = make()
+        private = pair.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8,
+                                     serialization.NoEncryption())
+        public = pair.public_key().public_bytes(serialization.Encoding.DER,
+                                                serialization.PublicFormat.SubjectPublicKeyInfo)
+        sealed = seal(key, private, encryption_context(self.request))
+        answer = self.release(private)
+        if 'Plaintext' in answer:
+            answer['PrivateKeyPlaintext'] = answer.pop('Plaintext')
+        return {'PrivateKeyCiphertextBlob': base64.b64encode(sealed).decode(),
+                'PublicKey': base64.b64encode(public).decode(), 'KeyPairSpec': self.request['KeyPairSpec'], 'KeyId': key.arn, **material(key), **answer}
+
+    def derive_shared_secret(self):
+        raise AssertionError(self.usable(self.named_key()))  # no key here agrees on keys: fits() says so
 
     def generate_random(self):
         self.authorise(None)
@@ -272,7 +318,8 @@ class Call:
 
 
 OPERATIONS = {'Encrypt': Call.encrypt, 'Decrypt': Call.decrypt,
-              'GenerateDataKey': Call.generate_data_key, 'GenerateRandom': Call.generate_random,
+              'GenerateDataKey': Call.generate_data_key, 'GenerateDataKeyPair': Call.generate_data_key_pair,
+              'DeriveSharedSecret': Call.derive_shared_secret, 'GenerateRandom': Call.generate_random,
               'DescribeKey': Call.describe_key, 'GetKeyPolicy': Call.get_key_policy,
               'PutKeyPolicy': Call.put_key_policy}
 

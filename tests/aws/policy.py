@@ -162,6 +162,10 @@ def action_matches(statement, request):
 
 
 def resource_matches(statement, request):
+    """An identity policy names keys. In a key policy "*" is this key, and any other statement has no effect (KMS Developer
+    Guide, "Key policies": Resource)."""
+    if 'Principal' in statement or 'NotPrincipal' in statement:
+        return listed(statement.get('Resource', [])) == ['*']
     negated = 'NotResource' in statement
     patterns = listed(statement['NotResource' if negated else 'Resource'])
     return any(p == '*' or like(p, request.resource) for p in patterns) != negated

@@ -124,7 +124,7 @@ class Account:
         self.region, self.account = config['region'], config['account']
         self.partition = partition(self.region)
         self.instance_id = config.get('instance_id', 'i-0123456789abcdef0')
-        self.role = config['role']
+        self.role, self.user_data = config['role'], config.get('user_data')
         self.faults, self.credentials, self.tokens = [], {}, {}
         self.keys = {}
         for entry in config['keys']:

@@ -142,10 +142,11 @@ def test_deny_not_principal(more, allowed):
 
 
 def test_not_action_and_resource():
-    broad = {'Effect': 'Allow', 'Principal': '*', 'NotAction': 'kms:Encrypt', 'Resource': ARN}
+    broad = {'Effect': 'Allow', 'Principal': '*', 'NotAction': 'kms:Encrypt', 'Resource': '*'}
     assert decide(broad).allowed
     assert not decide(broad, action='kms:Encrypt').allowed
-    assert not decide({**broad, 'Resource': ARN + 'x'}).allowed
+    assert not decide({**broad, 'Resource': ARN}).allowed
+    assert not decide({**{k: v for k, v in broad.items() if k != 'Resource'}, 'NotResource': ARN + 'x'}).allowed
 
 
 def test_reason_names_the_condition():

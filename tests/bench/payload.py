@@ -12,7 +12,7 @@ BASE = ("/usr/bin/sh", "/usr/bin/cat", "/usr/bin/mount", "/usr/bin/udevadm", "/u
 # The tests' TPM is behind a socket, a machine's is a device.
 INSTEAD = {"libtss2-tcti-swtpm.so": "libtss2-tcti-device.so"}
 # Of a package, an image has no use for these.
-READING = tuple(f"/usr/share/{d}/" for d in ("doc", "man", "info", "locale", "lintian", "bash-completion", "doc-base"))
+READING = tuple(f"/usr/share/{d}/" for d in ("doc", "man", "info", "locale", "lintian", "bash-completion", "zsh", "fish", "doc-base"))
 BYTECODE = re.compile(r"__pycache__/(.*)\.cpython-\d+\.pyc$")
 
 

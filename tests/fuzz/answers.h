@@ -2,7 +2,7 @@
 #ifndef MU_TESTS_FUZZ_ANSWERS_H
 #define MU_TESTS_FUZZ_ANSWERS_H
 
-#include "release/http.h"
+#include "net/http.h"
 
 /* HTTP answers out of the input, in place of http_perform() (ld --wrap).
  *   status: be16, flags: u8, length: be16, body

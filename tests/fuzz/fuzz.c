@@ -93,14 +93,7 @@ struct bytes fuzz_take(struct reader *r, size_t len)
 
 unsigned fuzz_pauses;
 
-bool __wrap_backoff_sleep(unsigned attempt, unsigned first_ms, unsigned cap_ms,
-                          struct deadline deadline)
-{
-    (void)attempt, (void)first_ms, (void)cap_ms;
-    return __wrap_pause_ms(0, deadline);
-}
-
-bool __wrap_pause_ms(unsigned ms, struct deadline deadline)
+bool __wrap_clock_pause_ms(unsigned ms, struct deadline deadline)
 {
     (void)ms, (void)deadline;
     return fuzz_pauses > 0 && fuzz_pauses-- > 0;

@@ -41,9 +41,7 @@ struct buffer fuzz_own_root(const struct document *document);
 /* Pauses between attempts take no time (ld --wrap); this many are granted, then the deadline has
  * passed. */
 extern unsigned fuzz_pauses;
-bool __wrap_backoff_sleep(unsigned attempt, unsigned first_ms, unsigned cap_ms,
-                          struct deadline deadline);
-bool __wrap_pause_ms(unsigned ms, struct deadline deadline);
+bool __wrap_clock_pause_ms(unsigned ms, struct deadline deadline);
 /* The log is not looked at. */
 void __wrap_log_line(const char *format, ...) MU_PRINTF(1, 2);
 

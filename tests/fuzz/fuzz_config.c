@@ -2,6 +2,9 @@
 /* The configuration file. */
 #include "base/config.h"
 
+#include <string.h>
+
+#include "base/doors.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -23,6 +26,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_require(config.volume[i].device && config.volume[i].mapping &&
                          config.volume[i].provider,
                      "a volume is whole");
+    fuzz_require(!config_opens(&config, DOOR_NEVER), "what may never be opened stays shut");
+    fuzz_require(!config_opens(&config, "swap") || strstr(config.open, "swap") != NULL,
+                 "a door is open if it is named");
     config_free(&config);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Attestation documents, parsed and verified: against the root they bring along (so that their own
  * documents pass), and against AWS's. The mutator signs what it made with the corpus's leaf key. */
-#include "attest/verify.h"
+#include "appraise/verify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include <openssl/ec.h>
 #include <openssl/pem.h>
 
-#include "attest/root.h"
+#include "appraise/root.h"
 #include "fuzz.h"
 
 #define SIGNATURE 96

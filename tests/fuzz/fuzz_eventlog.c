@@ -5,8 +5,8 @@
 
 #include <string.h>
 
+#include "build/predict.h"
 #include "fuzz.h"
-#include "measure/predict.h"
 
 static const uint8_t separator[] = {'-', '-', 'r', 'e', 'f', '-', '-', '\n'};
 
@@ -42,7 +42,7 @@ static void later_phase(struct pcr_values *values)
 {
     struct mu_error err = {0};
     struct digest word;
-    struct bytes text = {(const uint8_t *)PREDICT_PHASES, strlen(PREDICT_PHASES)};
+    struct bytes text = {(const uint8_t *)EVENTLOG_PHASES, strlen(EVENTLOG_PHASES)};
 
     fuzz_require(hash_bytes(values->bank, text, &word, &err) == MU_OK &&
                      hash_extend(values->bank, &values->value[11], word.bytes, &err) == MU_OK,

@@ -3,7 +3,7 @@
  * one that ends with 0xff much more follows. What it begins with changes the request: 0x11 a header
  * that cannot be sent, 0x12 nobody listens, 0x13 no URL, 0x14 no time left, 0x15 TLS without a CA
  * file, 0x16 TLS. */
-#include "release/http.h"
+#include "net/http.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>

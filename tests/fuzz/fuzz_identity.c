@@ -2,7 +2,7 @@
 /* The instance identity document. The first byte says in which form the rest comes: (0) one file,
  * (1) a document and, after an empty line, its signature, (2) a document that is signed here, (3)
  * the same in PKCS7; + 4: when the certificate has expired; + 8: the rest are the certificates. */
-#include "attest/identity.h"
+#include "appraise/identity.h"
 
 #include <string.h>
 
@@ -51,8 +51,7 @@ static struct buffer sign(struct bytes text)
     fuzz_require(EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, fuzz_rsa_key()) == 1 &&
                      EVP_DigestSign(context, signature, &len, text.data, text.len) == 1 &&
                      base64_encode((struct bytes){signature, len}, &encoded, &err) == MU_OK &&
-                     buffer_copy(&base64, (struct bytes){(uint8_t *)encoded, strlen(encoded)},
-                                 &err) == MU_OK,
+                     buffer_copy(&base64, text_view(encoded), &err) == MU_OK,
                  "a signature");
     EVP_MD_CTX_free(context);
     string_free(&encoded);

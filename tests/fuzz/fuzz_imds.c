@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Answers of the instance metadata service, see answers.h. */
-#include "release/imds.h"
+#include "net/imds.h"
 
 #include "answers.h"
 #include "fuzz.h"

@@ -10,6 +10,9 @@
 static void members(json_object *object)
 {
     static const char *const names[] = {"a", "b", "\xc3\xa9", NULL};
+    MU_CLEANUP(json_free) json_object *copy = json_object_new_object();
+    MU_CLEANUP(buffer_free) struct buffer decoded = {0};
+    json_object *array = json_object_new_array();
     struct mu_error err = {0};
     json_object *list = NULL;
     const char *text = NULL;
@@ -27,6 +30,14 @@ static void members(json_object *object)
     status = json_only(object, "it", names, MU_REFUSE, &err);
     fuzz_outcome(status, &err, 1u << MU_REFUSE);
     fuzz_require(status != MU_OK || json_object_object_length(object) <= 3, "no other members");
+    status = json_base64(object, "a", 5, MU_REFUSE, &decoded, &err);
+    fuzz_outcome(status, &err, 1u << MU_REFUSE);
+    fuzz_require(status != MU_OK || decoded.len <= 5, "no longer than allowed");
+    fuzz_require(json_add(copy, "list", array) && json_add_null(copy, "none") &&
+                     (object == NULL || json_append(array, json_object_get(object))) &&
+                     json_text(copy) != NULL,
+                 "memory");
+    fuzz_require(!json_append(array, NULL), "nothing is not appended");
 }
 
 static void texts(const char *text)
@@ -34,7 +45,7 @@ static void texts(const char *text)
     MU_CLEANUP(buffer_free) struct buffer decoded = {0};
     MU_CLEANUP(string_free) char *encoded = NULL;
     struct mu_error err = {0};
-    enum mu_status status = base64_decode(text, 4096, &decoded, &err);
+    enum mu_status status = base64_decode(text, 4096, MU_CONFIG, &decoded, &err);
     size_t digits = strlen(text) / 2;
     uint8_t *raw = malloc(digits + 1);
     char *hex = malloc(2 * digits + 1);
@@ -65,7 +76,7 @@ static void url_texts(struct bytes text)
     fuzz_outcome(status, &err, 1u << MU_REFUSE);
     if (status == MU_OK)
         fuzz_require(base64url_encode(buffer_view(&decoded), &encoded, &err) == MU_OK &&
-                         bytes_equal(text, (struct bytes){(uint8_t *)encoded, strlen(encoded)}),
+                         bytes_equal(text, text_view(encoded)),
                      "there is one base64url of some bytes");
 }
 

@@ -24,7 +24,7 @@ static enum mu_status decrypt(struct kms *kms, const struct aws_credentials *cre
     return status;
 }
 
-static enum mu_status ask(unsigned which, const struct config *config, const char *arn,
+static enum mu_status ask(unsigned which, const struct aws_options *options, const char *arn,
                           struct mu_error *err)
 {
     static uint8_t id[] = "AKIAEXAMPLE", secret[] = "secret";
@@ -35,9 +35,9 @@ static enum mu_status ask(unsigned which, const struct config *config, const cha
     const struct bytes plaintext = {(const uint8_t *)"key", 3};
 
     if (which % ASKED == ENCRYPT)
-        return kms_encrypt(config, &credentials, arn, context, plaintext, deadline_in(60),
+        return kms_encrypt(options, &credentials, arn, context, plaintext, deadline_in(60),
                            &ciphertext, err);
-    MU_TRY(kms_open(config, arn, deadline_in(60), &kms, err));
+    MU_TRY(kms_open(options, arn, deadline_in(60), &kms, err));
     return which % ASKED == CONNECT ? kms_connect(kms, err) : decrypt(kms, &credentials, arn, err);
 }
 
@@ -45,9 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct reader r = reader_of((struct bytes){data, size});
     uint8_t which = reader_u8(&r);
-    struct config config = {.ca_file = (char *)(uintptr_t) "/nonexistent",
-                            .fips = (which & 0x40) != 0,
-                            .dual_stack = (which & 0x20) != 0};
+    struct aws_options options = {
+        .ca_file = "/nonexistent", .fips = (which & 0x40) != 0, .dual_stack = (which & 0x20) != 0};
     char arn[256] = KEY, endpoint[256] = "";
     struct mu_error err = {0};
     enum mu_status status;
@@ -61,10 +60,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if ((which & 0x10) != 0) {
         text = fuzz_take(&r, reader_u8(&r));
         memcpy(endpoint, text.data, text.len);
-        config.kms_endpoint = endpoint;
+        options.kms_endpoint = endpoint;
     }
     answers_begin(&r);
-    status = ask(which & 0x0f, &config, arn, &err);
+    status = ask(which & 0x0f, &options, arn, &err);
     fuzz_outcome(status, &err, 1u << MU_REFUSE | 1u << MU_RETRY | 1u << MU_CONFIG);
     fuzz_require(status != MU_OK || answers_requests() > 0, "nothing comes from nowhere");
     return 0;

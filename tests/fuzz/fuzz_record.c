@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "build/signing.h"
 #include "fuzz.h"
-#include "measure/signature.h"
 
 static EVP_PKEY *builder_key(void)
 {
@@ -61,9 +61,9 @@ static json_object *signed_token(struct bytes payload)
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
     struct mu_error err = {0};
 
-    fuzz_require(
-        signature_make(builder_key(), RECORD_SIGNATURE_CONTEXT, payload, &signature, &err) == MU_OK,
-        "a signature is made");
+    fuzz_require(signing_sign(builder_key(), RECORD_SIGNATURE_CONTEXT, payload, &signature, &err) ==
+                     MU_OK,
+                 "a signature is made");
     return token_of(payload, "signature", buffer_view(&signature));
 }
 
@@ -72,8 +72,7 @@ static json_object *parsed(const char *text)
     json_object *token = NULL;
     struct mu_error err = {0};
 
-    fuzz_require(json_parse((struct bytes){(const uint8_t *)text, strlen(text)}, "again", MU_REFUSE,
-                            &token, &err) == MU_OK,
+    fuzz_require(json_parse(text_view(text), "again", MU_REFUSE, &token, &err) == MU_OK,
                  "a token is JSON");
     return token;
 }
@@ -86,11 +85,14 @@ static void round_trip(const struct record *record)
     MU_CLEANUP(string_free) char *text = NULL;
     struct mu_error err = {0};
 
-    fuzz_require(record_make_token(record, builder_key(), &text, &err) == MU_OK, "it can be made");
+    fuzz_require(signing_record_token(record, builder_key(), &text, &err) == MU_OK,
+                 "it can be made");
     token = parsed(text);
     fuzz_require(record_parse_token(token, builder_key(), &again, &err) == MU_OK, "and read again");
     fuzz_require(again.version == record->version && again.keyslot == record->keyslot &&
                      strcmp(again.volume_uuid, record->volume_uuid) == 0 &&
+                     strcmp(again.volume_name, record->volume_name) == 0 &&
+                     memcmp(&again.geometry, &record->geometry, sizeof(again.geometry)) == 0 &&
                      again.baselines == record->baselines,
                  "and says the same");
 }
@@ -123,7 +125,9 @@ static void made_by_instance(json_object *token)
                  "and read again");
     fuzz_require(record_check_mac(&again, &other, &err) == MU_REFUSE, "by who has the key");
     fuzz_require(again.version == record.version && again.keyslot == record.keyslot &&
-                     strcmp(again.volume_uuid, record.volume_uuid) == 0,
+                     strcmp(again.volume_uuid, record.volume_uuid) == 0 &&
+                     strcmp(again.volume_name, record.volume_name) == 0 &&
+                     memcmp(&again.geometry, &record.geometry, sizeof(again.geometry)) == 0,
                  "and says the same");
 }
 
@@ -145,6 +149,9 @@ static void parse(json_object *token, bool is_signed)
     fuzz_require(record.keyslot >= 0 && record.version >= 1, "key slot and version");
     fuzz_outcome(record_check(&record, "0b3a1c5e-7c1d-4d0f-9a52-5f0c8e6d1a77", 7, &err), &err,
                  1u << MU_REFUSE);
+    fuzz_require(record_check_name(&record, record.volume_name, &err) == MU_OK &&
+                     record_check_geometry(&record, &record.geometry, &err) == MU_OK,
+                 "it fits its own volume");
     round_trip(&record);
 }
 

@@ -3,7 +3,7 @@
  *   which: u8, length of db: be16, db, length of dbx: be16, dbx, image
  * The image is the rest of the input, or one of the tree's where `which` says so: bit 0 direct.efi,
  * bit 1 issued.efi; then the rest of the input alters it: (offset: be16, byte)... */
-#include "measure/secureboot.h"
+#include "build/secureboot.h"
 
 #include <string.h>
 
@@ -25,8 +25,8 @@ static struct bytes variable(struct bytes file)
     struct text text = text_into(to, sizeof(to));
 
     fuzz_outcome(status, &err, 1u << MU_CONFIG);
-    if (!secureboot_describe(&text, file))
-        (void)secureboot_describe_entry(&text, file);
+    if (!signature_list_describe(&text, file))
+        (void)signature_list_describe_entry(&text, file);
     text_holds(to, sizeof(to));
     return status == MU_OK ? lists : (struct bytes){0};
 }

@@ -165,7 +165,7 @@ static enum mu_status ask(struct tpm *tpm, enum asked asked, struct mu_error *er
     case CLOSE:
         return fence_close(tpm, 15, items, 2, err);
     case ENSURE:
-        return fence_ensure(tpm, 15, "reason", err);
+        return fence_ensure_all(tpm, "reason", err);
     case REQUEST:
         if (tpm_nsm_request(tpm, (struct bytes){request, sizeof(request)}, &answer, err) == MU_OK)
             return MU_OK;

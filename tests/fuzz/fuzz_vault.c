@@ -7,6 +7,7 @@
 #include "fuzz.h"
 #include "release/vault.h"
 #include "release/vault_client.h"
+#include "release/verifier_client.h"
 
 #define KEY_SIZE 32
 
@@ -31,17 +32,21 @@ static enum mu_status parse(struct bytes text, struct mu_error *err)
 static enum mu_status ask_verifier(struct service *verifier, enum asked which, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer nonce = {0};
-    MU_CLEANUP(string_free) char *token = NULL;
+    MU_CLEANUP(json_free) json_object *answer = NULL;
+    const char *token = NULL;
     int64_t seconds = 0;
-    bool stale = false;
+    bool stale = false, wanted = false;
     enum mu_status status;
 
     if (which == CHALLENGE) {
-        status = verifier_challenge(verifier, &nonce, &seconds, err);
+        status = verifier_challenge(verifier, &nonce, &seconds, &wanted, err);
         fuzz_require((status == MU_OK) == (nonce.data != NULL), "a nonce or none");
     } else {
-        status = verifier_attest(verifier, (struct bytes){(const uint8_t *)"document", 8}, &token,
-                                 &seconds, &stale, err);
+        status =
+            verifier_attest(verifier, (struct bytes){(const uint8_t *)"document", 8},
+                            (struct bytes){(const uint8_t *)"identity", 8}, &answer, &stale, err);
+        if (status == MU_OK)
+            status = verifier_token(answer, &token, &seconds, err);
         fuzz_require((status == MU_OK) == (token != NULL), "a token or none");
         fuzz_require(!stale || status == MU_RETRY, "a stale nonce is replaced");
     }

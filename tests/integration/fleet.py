@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a relying party has for a fleet: a store (SQLite, or a private PostgreSQL), sinks for events, `muctl watch`."""
+"""What a relying party has for a fleet: a store (SQLite, or a private PostgreSQL), sinks for events, `mu-verifier watch`."""
 import contextlib
 import json
 import os
@@ -51,22 +51,25 @@ class PostgreSql:
         w.run(SERVERS[-1] / "createdb", "-h", self.folder, "-U", "mu", name)
         return f"postgresql:host={self.folder} user=mu dbname={name}"
 
+    def sql(self, store, commands):
+        w.run(SERVERS[-1] / "psql", "-q", "-v", "ON_ERROR_STOP=1", store.partition(":")[2], "-c", commands)
+
     def stop(self):
         with contextlib.suppress(AssertionError):
             self.halt()
         shutil.rmtree(self.folder)
 
 
-def record(store, *rows):
-    """(instance, seconds ago, ok, detail) of each document."""
+def record(store, *rows, state="running"):
+    """(instance, seconds ago, ok, detail) of each document. Makes the store, as a verifier does."""
     now = int(time.time() * 1000)
-    lines = ["\t".join([instance, str(now - int(ago * 1000)), str(int(ok)), "web", "7", "running", detail, "192.0.2.1"])
+    lines = ["\t".join([instance, str(now - int(ago * 1000)), str(int(ok)), "web", "7", state, detail, "192.0.2.1"])
              for instance, ago, ok, detail in rows]
-    w.run(DRIVER, store, input="\n".join(lines) + "\n", text=True)
+    w.run(DRIVER, store, input="".join(line + "\n" for line in lines), text=True)
 
 
 class Watch:
-    """One configuration of `muctl watch`, with a command that keeps what it is given."""
+    """One configuration of `mu-verifier watch`, with a command that keeps what it is given."""
 
     def __init__(self, folder, store, silence=180, **keys):
         self.folder, self.store = Path(folder), store
@@ -75,6 +78,7 @@ class Watch:
         self.sections = {"watch": {"store": store, "silence": silence, "interval": 1, **keys},
                          "command": {"path": self.command}}
         self.process = None
+        record(store)
 
     def script(self, name, text):
         path = self.folder / name
@@ -89,7 +93,7 @@ class Watch:
         return path
 
     def once(self, check=True):
-        return w.muctl("watch", "--once", "--config", self.write(), check=check)
+        return w.mu_verifier("watch", "--once", "--config", self.write(), check=check)
 
     def told(self):
         """The events that reached the command since the last call."""
@@ -101,16 +105,29 @@ class Watch:
         return [(e["instance_id"], e["event"]) for e in self.told()]
 
     def start(self):
-        self.process = subprocess.Popen([w.MUCTL, "watch", "--config", self.write()], stderr=subprocess.PIPE, text=True)
+        self.log_path = self.folder / f"log-{time.monotonic_ns()}"
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen([w.MU_VERIFIER, "watch", "--config", self.write()], stderr=log)
         return self.process
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
-        stderr = self.process.communicate(timeout=20 * w.PATIENCE)[1]
-        return self.process.returncode, stderr
+        self.process.wait(20 * w.PATIENCE)
+        return self.process.returncode, self.log_path.read_text()
+
+    def log(self, event):
+        """What the running one has logged of this kind so far; every line is JSON."""
+        lines = (json.loads(line) for line in self.log_path.read_text().splitlines(keepends=True) if line.endswith("\n"))
+        return [line for line in lines if line["event"] == event]
+
+    def reload(self, event="reloaded"):
+        before = len(self.log(event))
+        self.write()
+        self.process.send_signal(signal.SIGHUP)
+        return until(lambda: self.log(event)[before:])[0]
 
     def list(self):
-        return json.loads(w.muctl("watch", "list", "--json", "--config", self.write()).stdout)
+        return json.loads(w.mu_verifier("list", "--json", "--config", self.write()).stdout)
 
 
 def until(condition, seconds=20):

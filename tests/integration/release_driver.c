@@ -15,7 +15,9 @@
 #include <curl/curl.h>
 
 #include "base/file.h"
+#include "base/harden.h"
 #include "base/trace.h"
+#include "net/imds.h"
 #include "release/kms.h"
 #include "release/provider.h"
 
@@ -45,12 +47,12 @@ time_t time(time_t *ret)
     return now.tv_sec;
 }
 
-static struct config make_config(void)
+static struct provider_options make_options(void)
 {
-    return (struct config){
-        .imds = (char *)(uintptr_t)argument("imds", ""),
-        .ca_file = (char *)(uintptr_t)argument("ca_file", ""),
-        .kms_endpoint = (char *)(uintptr_t)argument("kms_endpoint", NULL),
+    return (struct provider_options){
+        .aws = {.imds = argument("imds", ""),
+                .ca_file = argument("ca_file", ""),
+                .kms_endpoint = argument("kms_endpoint", NULL)},
     };
 }
 
@@ -100,12 +102,12 @@ static enum mu_status run_encrypt(struct mu_error *err)
     MU_CLEANUP(buffer_free) struct buffer plaintext = {0};
     MU_CLEANUP(buffer_free) struct buffer ciphertext = {0};
     MU_CLEANUP(string_free) char *text = NULL;
-    struct config config = make_config();
+    struct provider_options options = make_options();
 
     MU_TRY(file_read("-", 4096, &plaintext, err));
     MU_TRY(aws_credentials_from_environment(&credentials, err));
-    MU_TRY(kms_encrypt(&config, &credentials, argument("arn", ""), context, buffer_view(&plaintext),
-                       make_deadline(), &ciphertext, err));
+    MU_TRY(kms_encrypt(&options.aws, &credentials, argument("arn", ""), context,
+                       buffer_view(&plaintext), make_deadline(), &ciphertext, err));
     MU_TRY(base64_encode(buffer_view(&ciphertext), &text, err));
     puts(text);
     return MU_OK;
@@ -136,17 +138,18 @@ static enum mu_status run_release(struct mu_error *err)
     MU_CLEANUP(secret_free) struct secret key = {0};
     MU_CLEANUP(secret_free) struct secret again = {0};
     MU_CLEANUP(finish) struct provider_session *session = NULL;
-    struct config config = make_config();
+    struct provider_volume *volume;
+    struct provider_options options = make_options();
     struct deadline deadline = make_deadline();
 
     make_record(&record);
-    MU_TRY(provider_aws_kms.start(&config, deadline, &session, err));
-    MU_TRY(provider_aws_kms.prepare(session, &record, err));
+    MU_TRY(provider_aws_kms.start(&options, deadline, &session, err));
+    MU_TRY(provider_aws_kms.volume(session, &record, &volume, err));
     MU_TRY(tpm_open(argument("tcti", NULL), deadline, &tpm, err));
     MU_TRY(provider_aws_kms.attest(session, tpm, err));
-    MU_TRY(provider_aws_kms.release(session, &record, &key, err));
+    MU_TRY(provider_aws_kms.release(volume, tpm, &key, err));
     if (argument("twice", NULL) != NULL)
-        MU_TRY(provider_aws_kms.release(session, &record, &again, err));
+        MU_TRY(provider_aws_kms.release(volume, tpm, &again, err));
     print_result(&key);
     return MU_OK;
 }
@@ -155,17 +158,18 @@ static enum mu_status run_abandon(struct mu_error *err)
 {
     MU_CLEANUP(record_free) struct record record = {0};
     MU_CLEANUP(finish) struct provider_session *session = NULL;
-    struct config config = make_config();
+    struct provider_volume *volume;
+    struct provider_options options = make_options();
     struct timespec settle = {.tv_nsec = 300000000};
     uint64_t start;
 
     make_record(&record);
-    MU_TRY(provider_aws_kms.start(&config, make_deadline(), &session, err));
-    MU_TRY(provider_aws_kms.prepare(session, &record, err));
+    MU_TRY(provider_aws_kms.start(&options, make_deadline(), &session, err));
+    MU_TRY(provider_aws_kms.volume(session, &record, &volume, err));
     nanosleep(&settle, NULL);
-    start = now_us();
+    start = clock_now_us();
     provider_aws_kms.finish(&session);
-    printf("%llu\n", (unsigned long long)(now_us() - start));
+    printf("%llu\n", (unsigned long long)(clock_now_us() - start));
     return MU_OK;
 }
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "verifier/store.h"
+#include "fleet/store.h"
 
 /* store_driver STORE: records lines of standard input as a verifier would. Between tabs: instance,
  * milliseconds since 1970, 0 or 1, baseline, version, state, detail, address. */
@@ -21,7 +21,7 @@ int main(int argc, char **argv)
     struct mu_error err = {0};
     char line[4096];
 
-    if (argc != 2 || store_open(argv[1], &store, &err) != MU_OK) {
+    if (argc != 2 || store_open(argv[1], STORE_MAKE, &store, &err) != MU_OK) {
         (void)fprintf(stderr, "%s\n", err.text);
         return 1;
     }

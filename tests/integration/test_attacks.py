@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Known attacks on automatic unlocking, in pairs: the premise, with one defence taken out of the real program
-(tests/attacks/weak.c), and the defence. docs/threat-model.md has the ledger."""
+(tests/attacks/weak.c), and the defence. docs/guide/threat-model.md has the ledger."""
 import base64
 import json
 import os
@@ -14,7 +14,7 @@ import world as w
 from test_boot import ask_kms_as_root
 
 WEAK = w.BUILD / "attacks/weak"
-OK, REFUSE = 0, 2
+OK, REFUSE, CONFIG = 0, 2, 4
 NULL_CIPHER, AES = ("weak: libcryptsetup is given " + c for c in ("cipher_null-ecb", "aes-xts-plain64"))
 
 
@@ -142,8 +142,8 @@ def test_evil_record(world, tmp_path):
     """A volume, a key in KMS and a record, all the attacker's; the genuine boot chain would run his system."""
     volume = w.make_volume(tmp_path / "evil.img")
     key, _ = w.make_builder_key(tmp_path)
-    w.muctl("enroll", volume, "--key-arn", w.KEY_ARN.replace(w.KEY_ID, w.OTHER_KEY_ID), "--baseline", world.complete,
-            "--sign-key", key, "--key-file", "-", "--endpoint", world.aws.info["kms_endpoint"], "--ca-file",
+    w.muctl("enroll", volume, "--volume", "root", "--key-arn", w.KEY_ARN.replace(w.KEY_ID, w.OTHER_KEY_ID),
+            "--baseline", world.complete, "--sign-key", key, "--key-file", "-", "--endpoint", world.aws.info["kms_endpoint"], "--ca-file",
             world.aws.info["ca_file"], input=w.PASSPHRASE.decode(), env={**os.environ, **w.BUILDER_ENVIRONMENT})
     world.configure({"root": volume})
     pair(world, "signature", says="signature")
@@ -166,6 +166,70 @@ def test_rollback(world):
     """The record of an older image comes back from a snapshot."""
     world.configure(minimum_record_version=1000)
     pair(world, "record", says="older than 1000")
+
+
+# ---- the volume: name and geometry ----
+
+@pytest.fixture
+def data(world, tmp_path):
+    """A second volume of the same builder, enrolled as what it is."""
+    volume = w.make_volume(tmp_path / "data.img")
+    world.enroll(volume, "--volume", "data")
+    world.configure({"root": world.volume, "data": volume})
+    return volume
+
+
+def test_root_and_data_exchanged(world, data):
+    """Two partition labels. What stands behind /dev/mapper/root would be what a service may write."""
+    assert unlock(world).returncode == OK
+    again(world)
+    world.configure({"root": data, "data": world.volume})
+    pair(world, "name", says="made for the volume 'data', and this one is configured as 'root'")
+
+
+def test_copy_of_root_as_data(world, data, tmp_path):
+    """One volume under two names: what is read only as root would be written as data."""
+    (tmp_path / "copy.img").write_bytes(world.volume.read_bytes())
+    world.configure({"root": world.volume, "data": tmp_path / "copy.img"})
+    pair(world, "name", says="made for the volume 'root', and this one is configured as 'data'")
+
+
+def segment(world, **members):
+    """The header, with right checksums, says this of the segment; all else is as it was enrolled."""
+    for name, value in members.items():
+        forge_luks.write(forge_luks.in_json(forge_luks.put(f"{forge_luks.SEGMENT}/{name}", value)), world.pristine,
+                         world.volume)
+
+
+def offset_of(volume):
+    return int(json.loads(w.run("cryptsetup", "luksDump", "--dump-json-metadata", volume).stdout)
+               ["segments"]["0"]["offset"])
+
+
+@pytest.mark.parametrize("further", [4096, 1 << 20])
+def test_data_moved(world, further):
+    """The volume reads as noise, and whoever makes a file system on noise has emptied it."""
+    segment(world, offset=str(offset_of(world.volume) + further))
+    pair(world, "geometry", says="data began at byte")
+
+
+def test_other_sectors(world):
+    segment(world, sector_size=512)
+    pair(world, "geometry", says="sectors had 4096 bytes")
+
+
+def test_smaller_device(world):
+    """A part of the volume is cut off."""
+    with world.volume.open("r+b") as volume:
+        volume.truncate(volume.seek(0, 2) - (4 << 20))
+    pair(world, "geometry", says="a part of the volume is gone")
+
+
+def test_larger_device_opens(world):
+    """An enlarged EBS volume is no attack: what is new at its end is no part of anything yet."""
+    with world.volume.open("r+b") as volume:
+        volume.truncate(volume.seek(0, 2) + (4 << 20))
+    assert unlock(world).returncode == OK
 
 
 # ---- the boot chain ----
@@ -234,6 +298,20 @@ def test_prompt_or_shell_without_a_fence(world, tmp_path):
     assert ask_kms_as_root(world, tmp_path)["CiphertextForRecipient"]  # the premise
     w.run(*fence)
     denied(ask_kms_as_root, world, tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [("unlock", "--no-activate"), ("fence",)])
+def test_unusable_configuration(world, arguments):
+    """A typo beside `fence_pcr = 14`: which PCR the key policy names, the program can't know. The premise: the default one
+    alone leaves that open, and `fallback = shell` could be given beside it."""
+    world.configure(fence_pcr=14, fallback="shell", typo="1")
+    env = {**os.environ, "MU_DEFAULT_TPM": world.tpm.tcti}
+    boot = [WEAK, *arguments, "--config", world.config_path]
+    done = w.run(*boot, env={**env, "MU_WITHOUT": "fence-all"}, check=False)
+    assert done.returncode == CONFIG and world.fence_closed() and world.tpm.pcr(14) == emulator.ZERO
+    done = w.run(*boot, env=env, check=False, text=True)
+    assert done.returncode == CONFIG and "typo" in done.stderr, done.stderr
+    assert [pcr for pcr in range(8, 16) for bank in ("sha256", "sha384") if not world.tpm.pcr(pcr, bank).strip("0")] == []
 
 
 def test_killed_before_the_fence(world, tmp_path):

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import re
+import shutil
 import struct
+import uuid
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,8 @@ def diff(*arguments):
 def test_record_holds_what_the_tpm_has(tpm, tmp_path):
     boot(tpm, tmp_path / "log", USUAL)
     measurements = json.loads(record(tpm, tmp_path / "b.json").read_text())["Measurements"]
-    assert measurements == {"HashAlgorithm": "SHA384", "PCR4": tpm.pcr(4), "PCR7": tpm.pcr(7), "PCR12": ZERO}
+    assert measurements == {"HashAlgorithm": "SHA384", **{f"PCR{n}": tpm.pcr(n) for n in (2, 3, 4, 7, 12, 13, 14)}}
+    assert measurements["PCR12"] == measurements["PCR13"] == measurements["PCR14"] == ZERO
     sha256 = json.loads(record(tpm, tmp_path / "c.json", "--bank", "sha256", "--pcr", "4").read_text())["Measurements"]
     assert sha256 == {"HashAlgorithm": "SHA256", "PCR4": tpm.pcr(4, "sha256")}
 
@@ -93,7 +96,7 @@ def test_diff_does_not_believe_a_log_that_lacks_an_event(tpm, tmp_path):
 
 
 def test_diff_of_two_files(tpm, tmp_path):
-    one, two = record(tpm, tmp_path / "1"), record(tpm, tmp_path / "2", "--pcr", "4,12")
+    one, two = record(tpm, tmp_path / "1"), record(tpm, tmp_path / "2", "--pcr", "2,3,4,12,13,14")
     assert diff(one, one).returncode == 0
     done = diff(one, two, "--json")
     assert done.returncode == 2
@@ -184,6 +187,7 @@ def test_long_command_lines_are_shown_whole(tmp_path):
 
 
 DATA = Path(__file__).resolve().parent.parent / "data/secureboot"
+GLOBAL, DATABASE = "8be4df61-93ca-11d2-aa0d-00e098032b8c", "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
 KEYS = [f"--{name}={DATA / name}.esl" for name in ("PK", "KEK", "db")]
 
 
@@ -210,9 +214,92 @@ def test_predict_refuses_what_would_not_start():
     assert done.returncode == 2 and "nothing in db" in done.stderr
     done = predict("--image", DATA / "direct.efi", *KEYS, "--dbx", DATA / "db.esl", check=False)
     assert done.returncode == 2 and "dbx forbids" in done.stderr
-    assert predict("--image", DATA / "direct.efi", KEYS[2], check=False).returncode == 1
+    done = predict("--image", DATA / "direct.efi", KEYS[0], check=False)
+    assert done.returncode == 1 and "--db" in done.stderr
     done = predict("--image", DATA / "direct.efi", "--PK", DATA / "direct.efi", KEYS[2], check=False)
     assert done.returncode == 4 and "neither EFI signature lists" in done.stderr
+
+
+def make_chain(folder):
+    """Certificates of a root, of what it issued, and of the signer below that; and another root."""
+    def make(name, issuer=None):
+        key, pem = folder / f"{name}.key", folder / f"{name}.pem"
+        ca = "CA:FALSE" if name == "signer" else "CA:TRUE"
+        by = ["-CA", folder / f"{issuer}.pem", "-CAkey", folder / f"{issuer}.key"] if issuer else []
+        run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-days", "10",
+            "-addext", f"basicConstraints=critical,{ca}", "-keyout", key, "-out", pem, *by)
+    make("root")
+    make("between", "root")
+    make("signer", "between")
+    make("other")
+
+
+def revocation(folder, name):
+    """UEFI 2.10, 32.4.1: a list of one EFI_CERT_X509_SHA256, revoked from the year 2099 on."""
+    run("openssl", "x509", "-in", folder / f"{name}.pem", "-outform", "DER", "-out", folder / f"{name}.der")
+    run("openssl", "asn1parse", "-inform", "DER", "-in", folder / f"{name}.der", "-strparse", "4", "-noout",
+        "-out", folder / "tbs")
+    data = bytes(16) + hashlib.sha256((folder / "tbs").read_bytes()).digest() + struct.pack("<H14x", 2099)
+    path = folder / f"{name}.dbx"
+    path.write_bytes(uuid.UUID("3bd2a492-96c0-4079-b420-fcf98ef103ed").bytes_le +
+                     struct.pack("<III", 28 + len(data), 0, len(data)) + data)
+    return path
+
+
+def test_predict_refuses_a_chain_with_a_revoked_certificate(tmp_path):
+    """Whichever of it dbx names by its digest, of those that the signature brings along and that of db."""
+    if not shutil.which("sbsign"):
+        pytest.skip("sbsigntool is not installed (tests/setup installs it)")
+    make_chain(tmp_path)
+    image = tmp_path / "image.efi"
+    run("sbsign", "--key", tmp_path / "signer.key", "--cert", tmp_path / "signer.pem",
+        "--addcert", tmp_path / "between.pem", "--output", image, DATA / "direct.efi")
+    muctl("secureboot", "list", tmp_path / "root.pem", "-o", tmp_path / "db.esl")
+
+    def start(name=None):
+        dbx = [f"--dbx={revocation(tmp_path, name)}"] if name else []
+        return predict("--image", image, KEYS[0], f"--db={tmp_path / 'db.esl'}", "--pcr", "7", *dbx, check=False)
+    assert start().returncode == start("other").returncode == 0
+    for name in ("signer", "between", "root"):
+        done = start(name)
+        assert done.returncode == 2 and "dbx revokes" in done.stderr, name
+
+
+def variable(guid, name, data):
+    """PFP 10.2.6, UEFI_VARIABLE_DATA."""
+    return uuid.UUID(guid).bytes_le + struct.pack("<QQ", len(name), len(data)) + name.encode("utf-16-le") + data
+
+
+@pytest.mark.parametrize("names", [["db"], ["KEK"], ["dbx"], ["KEK", "db", "dbx"]])
+def test_predict_of_keys_without_a_pk(names):
+    """Setup mode: Secure Boot is off, and firmware measures the variables as they are (PFP 3.3.4.8)."""
+    files = {"PK": None, "KEK": DATA / "KEK.esl", "db": DATA / "db.esl", "dbx": DATA / "leaf.esl"}
+    given = {name: files[name].read_bytes() if name in names else b"" for name in files}
+    pcr = bytes(48)
+    events = [variable(GLOBAL, "SecureBoot", b"\0")]
+    events += [variable(DATABASE if name in ("db", "dbx") else GLOBAL, name, data) for name, data in given.items()]
+    for event in [*events, bytes(4)]:
+        pcr = hashlib.sha384(pcr + hashlib.sha384(event).digest()).digest()
+    options = [f"--{name}={files[name]}" for name in names]
+    report = json.loads(predict("--image", DATA / "issued.efi", "--pcr", "4,7", *options).stdout)
+    assert report["Measurements"]["PCR7"] == pcr.hex() and report["SecureBoot"] == "off"
+    none = json.loads(predict("--image", DATA / "issued.efi", "--pcr", "4,7").stdout)
+    assert report["Measurements"]["PCR4"] == none["Measurements"]["PCR4"]
+    assert report["Measurements"]["PCR7"] != none["Measurements"]["PCR7"]
+
+
+def test_predict_names_what_is_added_to_the_image(tmp_path):
+    """systemd-stub measures what lies beside a UKI, and from the file alone that is not to be seen."""
+    image = tmp_path / "esp/EFI/Linux/linux.efi"
+    for folder in (image.parent, tmp_path / "esp/EFI/Linux/linux.efi.extra.d", tmp_path / "esp/loader/addons"):
+        folder.mkdir(parents=True, exist_ok=True)
+    image.write_bytes((DATA / "direct.efi").read_bytes())
+    assert "beside" not in predict("--image", image, "--pcr", "4").stderr
+    beside = [image.with_name("linux.efi.extra.d") / "serial.addon.efi", tmp_path / "esp/loader/addons/ALL.ADDON.EFI"]
+    for path in beside:
+        path.write_bytes(b"x")
+    said = re.sub(r"muctl: |\s", "", predict("--image", image, "--pcr", "4").stderr)
+    assert all(f"{path}liesbesidetheimage" in said for path in beside) and "PCR4and12" in said
 
 
 def test_diff_with_an_image_as_reference(tpm, tmp_path):
@@ -337,13 +424,13 @@ MEASURE = Path("/usr/lib/systemd/systemd-measure")
 SECTIONS = ["osrel", "pcrsig", "cmdline", "pcrpkey", "splash", "initrd", "linux"]
 
 
-def make_uki(folder):
+def make_uki(folder, **texts):
     """Each section holds its name and is placed after the stub's own, in an order that is not the measured one."""
     headers = run("objdump", "-h", STUB).stdout.decode()
     ends = [int(m[1], 16) + int(m[2], 16) for m in re.finditer(r"^ +\d+ \S+ +(\w+) +(\w+)", headers, re.M)]
     address, options = (max(ends) | 0xfff) + 1, []
     for name in SECTIONS:
-        (folder / name).write_bytes(name.encode() * 100)
+        (folder / name).write_bytes(texts.get(name, name * 100).encode())
         options += ["--add-section", f".{name}={folder / name}", "--change-section-vma", f".{name}={address:#x}"]
         address += 0x1000
     run("objcopy", *options, STUB, folder / "uki.efi")
@@ -362,6 +449,20 @@ def test_pcr_11_is_what_systemd_measure_says(tmp_path, phase):
                    *(f"--{name}={tmp_path / name}" for name in measured)).stdout.decode()
         predicted = predict("--image", uki, "--pcr", "11", "--phase", phase, "--bank", bank).stdout
         assert f"11:{bank}={json.loads(predicted)['Measurements']['PCR11']}" in said
+
+
+@pytest.mark.skipif(not STUB.exists(), reason="no systemd-boot-efi")
+@pytest.mark.parametrize("line, phase", [
+    ("root=/dev/mapper/root", "enter-initrd"), ("root=x efi=noruntime", ""), ("efi=debug,noruntime quiet", ""),
+    ('x="efi=noruntime"', "enter-initrd"), ("efi=noruntime systemd.tpm2_measured_os=1", "enter-initrd"),
+    ("systemd.tpm2-measured-os=no", "")])
+def test_pcr_11_has_the_phases_that_the_command_line_leaves(tmp_path, line, phase):
+    uki = make_uki(tmp_path, cmdline=line)
+    whole = json.loads(predict("--image", uki, "--pcr", "11").stdout)
+    named = json.loads(predict("--image", uki, "--pcr", "11", "--phase", phase).stdout)
+    assert whole == named and whole["Phase"] == phase
+    other = predict("--image", uki, "--pcr", "11", "--phase", "" if phase else "enter-initrd").stdout
+    assert json.loads(other)["Measurements"] != whole["Measurements"]
 
 
 READABLE = VECTORS / "eventlog/tpm2-tools/event-pretty/event-gce-ubuntu-2104-log.bin.yaml"

@@ -2,6 +2,7 @@
 """A data volume that the attested instance makes itself on a blank device. Each refusal's twin is test_made_and_opened."""
 import base64
 import json
+import os
 import shutil
 
 import emulator
@@ -69,6 +70,7 @@ def next_boot(world):
     world.aws.fresh()
     world.tpm.reboot()
     world.report_path.unlink(missing_ok=True)
+    shutil.rmtree(world.folder / "created", ignore_errors=True)  # /run
 
 
 def boot(world, **options):
@@ -120,7 +122,7 @@ def test_made_and_opened(data):
 
 
 def test_cryptsetup_reads_it(data, tmp_path):
-    """The second opinion on what we write: cryptsetup opens it with the released key, and finds nothing to mend."""
+    """The second opinion on what we write: cryptsetup opens it with the released key, and finds nothing to fix."""
     make(data)
     key, volume_key = tmp_path / "key", tmp_path / "volume-key"
     key.write_bytes(released_key(data, data.data))
@@ -374,7 +376,7 @@ def test_used_since_it_was_claimed(data, name):
     assert data.data.read_bytes() == before
 
 
-# ---- attacks (docs/threat-model.md) ----
+# ---- attacks (docs/guide/threat-model.md) ----
 
 def token_of(volume):
     return next(t for t in metadata(volume)["tokens"].values() if t["type"] == "measured-unlock")
@@ -425,13 +427,98 @@ def test_instance_record_where_the_builder_signs(data):
     ({"keyslot": 1}, "not bound to key slot"),
     ({"baselines": []}, "baselines"),
     ({"record_version": 0}, "record_version"),
-    ({"format": 2}, "format"),
+    ({"format": 1}, "enroll again"),
+    ({"volume_name": "other"}, "made for the volume 'other'"),
+    ({"data_offset": DATA_OFFSET - 4096}, "data began at byte"),
+    ({"sector_size": 512}, "sectors had 512 bytes"),
+    ({"device_size": 1 << 40}, "a part of the volume is gone"),
+    ({"device_size": 32 * MIB}, "volume-geometry is not this volume's"),
 ], ids=lambda value: next(iter(value)) if isinstance(value, dict) else "")
 def test_record_that_does_not_fit(data, changes, says):
     make(data)
     put_token(data.data, with_payload(token_of(data.data), **changes))
     refused(data, says)
     assert ("Decrypt", "allow") not in operations(data)
+
+
+def two(world):
+    """Two volumes that the instance made itself, under one key."""
+    world.more = make_blank(world, "more.img")
+    with world.config_path.open("a") as config:
+        config.write(f"[volume more]\ndevice = {world.more}\ncreate = blank\nkey_arn = {w.KEY_ARN}\n")
+    make(world)
+
+
+def exchange(world):
+    text = world.config_path.read_text()
+    text = text.replace(str(world.data), "THE DATA").replace(str(world.more), str(world.data))
+    world.config_path.write_text(text.replace("THE DATA", str(world.more)))
+
+
+def test_two_volumes_exchanged(data):
+    two(data)
+    exchange(data)
+    pair(data, "name", "made for the volume 'more', and this one is configured as 'data'")
+    assert ("GenerateDataKey", "allow") not in operations(data)
+
+
+def test_exchanged_with_other_names_in_the_records(data):
+    """Who writes the disk can write names, and has no key for the MAC: KMS's context is what he meets first."""
+    two(data)
+    for volume, name in ((data.data, "more"), (data.more, "data")):
+        token = token_of(volume)
+        put_token(volume, with_payload(token, volume_name=name))
+    exchange(data)
+    refused(data, "volume-name is not this volume's")
+    next_boot(data)
+    for volume, name in ((data.data, "more"), (data.more, "data")):
+        token = token_of(volume)
+        aws = payload(token)[w.PROVIDER]
+        context = {**aws["encryption_context"], "volume-name": name}
+        put_token(volume, with_payload(token, **{w.PROVIDER: {**aws, "encryption_context": context}}))
+    refused(data, "InvalidCiphertextException")
+
+
+# ---- the file system on it ----
+
+UNIT = w.TOP / "unlock/packaging/measured-unlock/systemd/measured-unlock-makefs@.service"
+needs_makefs = pytest.mark.skipif(not os.path.exists("/usr/lib/systemd/systemd-makefs"), reason="no systemd-makefs here")
+
+
+def make_file_system(world, device, unconditional=False):
+    """The unit, step by step, for the volume `data` of this world; true if it made something."""
+    unit = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if "=" in line and line[0] not in "#[")
+    condition = unit["ConditionPathExists"].replace("%I", "data")
+    assert condition.startswith("/run/measured-unlock/")
+    before = device.read_bytes()
+    if unconditional or (world.folder / condition.removeprefix("/run/measured-unlock/")).exists():
+        name, value = unit["Environment"].split("=")
+        w.run(*unit["ExecStart"].replace("${%s}" % name, value).replace("/dev/mapper/%I", str(device)).split())
+    return device.read_bytes() != before
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """What a volume shows through dm-crypt with the wrong geometry, or behind a new key."""
+    (tmp_path / "noise").write_bytes(os.urandom(16 * MIB))
+    return tmp_path / "noise"
+
+
+@needs_makefs
+def test_file_system_is_made_only_on_a_created_volume(data, mapped):
+    """The premise: noise has no file system, and systemd-makefs alone (x-systemd.makefs in fstab) makes one on it."""
+    make(data)
+    assert boot(data).returncode == OK and not (data.folder / "created").exists()
+    assert not make_file_system(data, mapped)
+    assert make_file_system(data, mapped, unconditional=True)
+
+
+@needs_makefs
+def test_file_system_in_the_boot_that_created_it(data, mapped):
+    done = boot(data)
+    assert done.returncode == OK and data.report()["volumes"][1]["created"] is True
+    assert make_file_system(data, mapped)
+    assert not make_file_system(data, mapped)  # there is one now
 
 
 def test_other_key(data):
@@ -557,12 +644,12 @@ def test_builder_signs_it_later(data, tmp_path):
     assert done.returncode == REFUSE and "made by an instance" in " ".join(done.stderr.split())
     shown = w.muctl("record", "show", data.data).stdout
     assert "the instance itself" in shown
-    w.muctl("enroll", data.data, "--key-arn", w.KEY_ARN, "--baseline", data.complete, "--sign-key", data.signing_key,
+    w.muctl("enroll", data.data, "--volume", "data", "--key-arn", w.KEY_ARN, "--baseline", data.complete, "--sign-key", data.signing_key,
             "--volume-key-file", volume_key, "--endpoint", data.aws.info["kms_endpoint"], "--ca-file",
             data.aws.info["ca_file"], env={"PATH": "/usr/bin", **w.BUILDER_ENVIRONMENT})
     next_boot(data)
     done = boot(data)
-    assert done.returncode == OK and data.report()["volumes"][1]["record_version"] == 2
+    assert done.returncode == OK and data.report()["volumes"][1]["record_version"] == 1
 
 
 def test_policy_that_muctl_writes(data):

@@ -2,14 +2,18 @@
 """One boot on the host: everything of `measured-unlock unlock` but the mapping. Each refusal's twin is test_unlocks."""
 import base64
 import json
-import shutil
+import os
+import re
 import time
 
+import emulator
 import event_log
 import pytest
 import world as w
 
 OK, USAGE, REFUSE, RETRY, CONFIG = 0, 1, 2, 3, 4
+# The real objects; MU_WITHOUT names defences to leave out.
+WEAK = w.BUILD / "attacks/weak"
 
 
 def refused(world, code=REFUSE, *, says, asked=False):
@@ -52,7 +56,6 @@ def test_second_unlock_in_one_boot_is_refused(world):
 
 def ask_kms_as_root(world, folder):
     """What root in the running system can do: own RSA key, fresh document, the role's credentials, botocore."""
-    import emulator
     key, spki = emulator.rsa_key()
     (folder / "spki").write_bytes(spki)
     w.muctl("attest", "--public-key", folder / "spki", "--tcti", world.tpm.tcti, "-o", folder / "document")
@@ -75,16 +78,110 @@ def test_kms_denies_root_after_the_fence(world, tmp_path):
     assert [r["failed"] for r in world.aws.decrypts()] == [[w.NITRO + "15"]]
 
 
-@pytest.mark.parametrize("pcr", [4, 7, 12])
+@pytest.mark.parametrize("pcr", [2, 3, 4, 7, 12, 13, 14])
 def test_altered_pcr(world, pcr):
     world.tpm.extend(pcr, b"a boot kit")
     done = refused(world, says=f"PCR {pcr}")
     assert world.tpm.pcr(pcr)[:16] in done.stderr
 
 
+def without(path, pcr, knowingly):
+    """The baseline lacks the PCR; knowingly: it says so."""
+    found = json.loads(path.read_text())
+    found["Measurements"].pop(f"PCR{pcr}", None)
+    path.write_text(json.dumps({**found, "Without": [pcr]} if knowingly else found))
+
+
+@pytest.fixture
+def secure_boot_off(tmp_path):
+    """A machine of its own, whose PCR 7 is that of every one whose Secure Boot is off."""
+    own = w.World(tmp_path / "off")
+    own.tpm.measured = [m for m in own.tpm.measured if m[0] != 7] + [(7, data) for data in w.SECURE_BOOT_OFF]
+    own.settle()
+    yield own
+    own.stop()
+
+
+@pytest.mark.parametrize("pcr", [2, 3, 13, 14])
+def test_clean_pcr(secure_boot_off, pcr):
+    """The premise: an enrolment that leaves the PCR out knowingly unlocks whatever is loaded; without that word neither
+    enrolment nor boot takes such a baseline. The defence: the default set."""
+    machine = secure_boot_off
+    assert machine.unlock().returncode == OK
+    machine.tpm.reboot()
+    machine.aws.fresh()
+    machine.tpm.extend(pcr, b"a driver, an extension image or a key")
+    refused(machine, says=f"PCR {pcr}")
+    for path in (machine.baked, machine.complete):
+        without(path, pcr, knowingly=False)
+    done = machine.enroll(machine.volume, check=False)
+    assert done.returncode == CONFIG and f"lacks PCR {pcr}:" in " ".join(done.stderr.replace("muctl:", "").split())
+    machine.tpm.reboot()
+    refused(machine, says=f"lacks PCR {pcr}:", code=CONFIG)
+    for path in (machine.baked, machine.complete):
+        without(path, pcr, knowingly=True)
+    machine.enroll(machine.volume)
+    machine.tpm.reboot()
+    machine.tpm.extend(pcr, b"a driver, an extension image or a key")
+    assert machine.unlock().returncode == OK
+
+
+@pytest.mark.parametrize("provider", ["aws-kms", "tpm2"])
+def test_baseline_that_any_image_fits(secure_boot_off, provider):
+    """The baked baseline, given to enroll by mistake: with Secure Boot off nothing in it depends on what is booted."""
+    machine = secure_boot_off
+    done = w.muctl("enroll", machine.volume, "--provider", provider, "--baseline", machine.baked, "--sign-key",
+                   machine.signing_key, "--key-file", "-", *(["--key-arn", w.KEY_ARN] if provider == "aws-kms" else []),
+                   input=w.PASSPHRASE.decode(), check=False)
+    assert done.returncode == CONFIG and "any image fits" in " ".join(done.stderr.replace("muctl:", "").split())
+
+
+EXPORTED = {"Version": 1, "AccessKeyId": w.BUILDER["access_key"], "SecretAccessKey": w.BUILDER["secret"]}
+LINES = "AWS_ACCESS_KEY_ID={access_key}\nAWS_SECRET_ACCESS_KEY={secret}\nAWS_CREDENTIAL_EXPIRATION={until}\n"
+
+
+def exported(how, until="2999-01-01T00:00:00+00:00"):
+    """What `aws configure export-credentials --format HOW` prints."""
+    if how == "process":
+        return json.dumps({**EXPORTED, "Expiration": until}, indent=2) + "\n"
+    return "".join(("export " if how == "env" else "") + line for line in LINES.format(until=until, **w.BUILDER).splitlines(True))
+
+
+def enroll_with(world, given, text):
+    """`muctl enroll --credentials`, with none in the environment and no instance that has a role."""
+    (world.folder / "passphrase").write_bytes(w.PASSPHRASE)
+    (world.folder / "exported").write_text(text)
+    return w.muctl("enroll", world.volume, "--volume", "root", "--key-arn", w.KEY_ARN, "--baseline", world.complete, "--sign-key",
+                   world.signing_key, "--key-file", world.folder / "passphrase", "--endpoint", world.aws.info["kms_endpoint"],
+                   "--ca-file", world.aws.info["ca_file"], "--credentials", "-" if given == "-" else world.folder / "exported",
+                   input=text, check=False, env={k: v for k, v in os.environ.items() if not k.startswith("AWS_")})
+
+
+@pytest.mark.parametrize("given", ["-", "file"])
+@pytest.mark.parametrize("how", ["process", "env", "env-no-export"])
+def test_enroll_with_exported_credentials(world, how, given):
+    done = enroll_with(world, given, exported(how))
+    assert done.returncode == OK, done.stderr
+    assert world.unlock().returncode == OK
+
+
+@pytest.mark.parametrize("text, says", [
+    (exported("process", "2026-01-01T00:00:00+00:00"), "expired at 2026-01-01"),
+    (exported("env", "2026-01-01T00:00:00Z"), "expired at 2026-01-01"),
+    (exported("process", "soon"), "RFC 3339"),
+    (json.dumps({**EXPORTED, "Version": 2}), "Version"), (json.dumps({"AccessKeyId": "A"}), "Version"),
+    (json.dumps({**EXPORTED, "SecretAccessKey": 1}), "SecretAccessKey"), (json.dumps({**EXPORTED, "SessionToken": ""}), "SessionToken"),
+    ('{"Version": 1,', "JSON"), ("[default]\naws_access_key_id = A\n", "export-credentials"),
+    ("AWS_ACCESS_KEY_ID=A B\nAWS_SECRET_ACCESS_KEY=S\n", "access key ID"), ("AWS_ACCESS_KEY_ID=A\0\nAWS_SECRET_ACCESS_KEY=S\n", "zero")])
+def test_credentials_that_are_none(world, text, says):
+    """Nothing is asked of anybody."""
+    done = enroll_with(world, "-", text)
+    assert done.returncode == CONFIG and says in done.stderr and w.BUILDER["secret"] not in done.stderr, done.stderr
+
+
 def with_log(world, folder, *changes):
     """The machine's event log beside it: what it measured, and these events, which are extended too."""
-    events = [(7, event_log.EV_EFI_ACTION, b"secure boot is off"), (4, event_log.EV_EFI_ACTION, b"the boot loader")]
+    events = [(7, event_log.EV_EFI_ACTION, b"secure boot is on"), (4, event_log.EV_EFI_ACTION, b"the boot loader")]
     for pcr, kind, data in changes:
         world.tpm.extend(pcr, data)
     path = folder / "binary_bios_measurements"
@@ -136,7 +233,7 @@ def test_no_sha384_bank(tmp_path, world):
 
 def test_signature_by_another_builder(world, tmp_path):
     key, _ = w.make_builder_key(tmp_path)
-    world.enroll(world.volume, key=key)
+    world.enroll(world.volume, "--record-version", "2", key=key)
     refused(world, says="signature")
 
 
@@ -181,7 +278,7 @@ def test_null_cipher_header(world, tmp_path, name):
 
 def test_two_volumes(world, tmp_path):
     second = w.make_volume(tmp_path / "data.img")
-    world.enroll(second)
+    world.enroll(second, "--volume", "data")
     world.configure({"root": world.volume, "data": second})
     done = world.unlock()
     assert done.returncode == OK, done.stderr
@@ -305,10 +402,14 @@ def test_documents_that_kms_refuses(world, fault):
 @pytest.mark.parametrize("content", ["", "[boot]\n", "[boot]\nbaseline = x\n", "no section\n", "[volume root]\ndevice=a\n",
                                      "[boot]\nshell = yes\n[volume root]\ndevice = UUID=1\n"])
 def test_bad_configuration_closes_the_fence(world, content):
-    world.config_path.write_text(content + f"[tpm]\ntcti = {world.tpm.tcti}\n")
-    done = world.unlock()
+    """That of the default device, for which MU_DEFAULT_TPM stands in; the file cannot be trusted to name another. A boot
+    with the device itself is test_unreadable_configuration of vm-tests."""
+    world.config_path.write_text(content + "[tpm]\ntcti = swtpm:host=127.0.0.1,port=1\n")
+    assert not world.fence_closed()
+    done = world.unlock(program=WEAK, env={**os.environ, "MU_DEFAULT_TPM": world.tpm.tcti})
     assert done.returncode == CONFIG, done.stderr
     assert str(world.config_path) in done.stderr
+    assert world.fence_closed()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "{\"Measurements\":{}}", "not json", "{\"Measurements\":{\"PCR4\":1}}"])
@@ -351,12 +452,32 @@ def test_left_over_nv_indexes_are_removed(world):
     assert indexes() == before
 
 
-def test_nothing_secret_is_printed(world, tmp_path):
-    done = world.unlock()
-    assert done.returncode == OK
+def shows(text, secret):
+    """Whether six bytes of it in a row are in the text: as they are, as hex, or as base64."""
+    plain = re.sub(r"[\s:]", "", text)
+    parts = {secret[at:at + 6] for at in range(len(secret) - 5)}
+    return any(p.hex() in plain.lower() or base64.b64encode(p).decode() in plain or p.decode("latin-1") in text
+               for p in parts)
+
+
+@pytest.mark.parametrize("fault, code", [(None, OK), ("plaintext-too", REFUSE)])
+def test_nothing_secret_is_printed(world, tmp_path, fault, code):
+    """The premise: the program that says its volume key (tests/attacks/weak.c) is caught, whatever the form."""
+    def said(**options):
+        world.tpm.reboot()
+        done = world.unlock(**options)
+        return done.returncode, done.stdout + done.stderr + world.report_path.read_text()
+
     volume_key = tmp_path / "vk"
     w.run("cryptsetup", "luksDump", "-q", "--dump-volume-key", "--volume-key-file", volume_key, "--key-file", "-",
           world.volume, input=w.PASSPHRASE)
-    text = done.stderr + world.report_path.read_text()
-    assert volume_key.read_bytes().hex()[:32] not in text
-    shutil.rmtree(tmp_path)
+    role = emulator.Emulator.role_keys(world.aws)
+    secrets = [volume_key.read_bytes(), world.released_key()]
+    for form in ("hex", "base64"):
+        assert shows(said(program=WEAK, env={**os.environ, "MU_WITHOUT": f"silence-{form}"})[1], secrets[0])
+    if fault:
+        world.aws.fault("kms", fault, operation="Decrypt")
+    found, text = said()
+    assert found == code, text
+    assert [s for s in secrets if shows(text, s)] == []
+    assert not any(shows(text, str(s).encode()) for s in role[1:])

@@ -30,8 +30,10 @@ class Machine:
                              ("ca.pem", world.aws.info["ca_file"])):
             shutil.copy(source, self.etc / name)
         self.log = folder / "log"
-        self.log.write_bytes(event_log({4: b"the boot loader", 7: b"secure boot is off"}))
+        self.log.write_bytes(event_log({4: b"the boot loader", 7: b"secure boot is on"}))
         self.image = folder / "image.efi"
+        (self.root / "proc").mkdir()
+        (self.root / "proc/cmdline").write_text("root=/dev/mapper/root " + m.WORDS)
         self.configure()
         self.build()
 
@@ -43,11 +45,11 @@ class Machine:
                  "[volume root]", f"device = {device or self.world.volume}"]
         (self.etc / "measured-unlock.conf").write_text("\n".join(lines) + "\n")
 
-    def build(self, alter=None, systemd=True, cmdline="root=/dev/mapper/root quiet"):
+    def build(self, alter=None, systemd=True, cmdline="root=/dev/mapper/root quiet", words=m.WORDS):
         tree = m.tree(self.root, self.folder / "tree", systemd)
         if alter:
             alter(tree)
-        return m.uki(self.image, m.initramfs(tree), cmdline)
+        return m.uki(self.image, m.initramfs(tree), f"{words} {cmdline}")
 
     def command(self, *options, image=True, role="--instance"):
         options = [role, *options] if role else options
@@ -66,9 +68,12 @@ class Machine:
             worst[f["name"]] = max(worst.get(f["name"], OK), f["result"], key=ORDER.index)
         return done.returncode, worst
 
+    def findings(self, name, *options, **how):
+        report = json.loads(self.command("--json", *options, **how).stdout)
+        return [f for f in report["findings"] if f["name"] == name]
+
     def detail(self, name, *options, **how):
-        findings = json.loads(self.command("--json", *options, **how).stdout)["findings"]
-        return " ".join(f["detail"] + " " + f.get("fix", "") for f in findings if f["name"] == name)
+        return " ".join(f["detail"] + " " + f.get("fix", "") for f in self.findings(name, *options, **how))
 
 
 def event_log(events):
@@ -85,7 +90,7 @@ def event_log(events):
 def enroll_image(machine):
     """The record admits what runs, and the image."""
     predicted = machine.folder / "image.json"
-    w.muctl("baseline", "predict", "--image", machine.image, "--pcr", "4,12", "-o", predicted)
+    w.muctl("baseline", "predict", "--image", machine.image, "--pcr", "2,3,4,12,13,14", "-o", predicted)
     machine.world.enroll(machine.world.volume, "--baseline", predicted)
 
 
@@ -174,8 +179,9 @@ def alter_pcrs(machine, *pcrs):
 
 @pytest.mark.parametrize("pcrs, result, says", [
     ((7, 9, 12), FAILURE, "circular: it names PCR 9"), ((7, 11, 12), FAILURE, "circular: it names PCR 11"),
-    ((4, 7, 12), FAILURE, "circular: it names PCR 4"), ((7,), FAILURE, "lacks PCR 12"), ((12,), WARNING, "lacks PCR 7"),
-    ((1, 7, 12), FAILURE, "PCR 1 is not constant"), ((0, 3, 7, 12), WARNING, "PCR 0, 3"), ((7, 12, 15), FAILURE, "fence")])
+    ((4, 7, 12), FAILURE, "circular: it names PCR 4"), ((7,), FAILURE, "lacks PCR 12"),
+    ((2, 3, 12, 13, 14), WARNING, "lacks PCR 7"), ((3, 12, 13, 14), FAILURE, "lacks PCR 2: "),
+    ((1, 7, 12), FAILURE, "PCR 1 is not constant"), ((0, 7, 12), WARNING, "PCR 0: equal"), ((7, 12, 15), FAILURE, "fence")])
 def test_baseline(healthy, pcrs, result, says):
     alter_pcrs(healthy, *pcrs)
     code, found = healthy.changed()
@@ -250,13 +256,17 @@ FLAWS = {
     "other refuse": (replace("usr/lib/measured-unlock/refuse"), "image-hooks", FAILURE),
     "no unit": (remove(f"{m.UNITS}/measured-unlock.service"), "image-units", FAILURE),
     "not required": (remove(f"{m.UNITS}/initrd.target.requires/measured-unlock.service"), "image-units", FAILURE),
+    "no last look": (remove(f"{m.HOOKS}/cleanup/99-pre-pivot.sh"), "image-hooks", FAILURE),
+    "switch without a last look": (remove("etc/systemd/system/initrd-switch-root.service.d/measured-unlock.conf"),
+                                   "image-units", FAILURE),
     "root mounted before": (remove("etc/systemd/system/sysroot.mount.d/measured-unlock.conf"), "image-units", FAILURE),
-    "asks for a passphrase": (remove("etc/systemd/system-generators/systemd-cryptsetup-generator"), "image-prompt",
-                              FAILURE),
     "clevis": (write("usr/bin/clevis"), "image-prompt", FAILURE),
     "crypttab": (write("etc/crypttab", "root /dev/vda2 none\n"), "image-prompt", WARNING),
     "emergency shell": (remove("etc/systemd/system/emergency.service.d/measured-unlock.conf"), "image-shell", FAILURE),
-    "debug shell": (remove("etc/systemd/system/debug-shell.service"), "image-shell", FAILURE),
+    "asks for a passphrase": (remove("etc/systemd/system-generators/systemd-cryptsetup-generator"), "image-doors", FAILURE),
+    "debug shell": (remove("etc/systemd/system/debug-shell.service"), "image-doors", FAILURE),
+    "another unit in the place of a mask": (replace("etc/systemd/system/systemd-pcrosseparator.service"), "image-doors",
+                                            FAILURE),
     "dracut's shell": (replace("etc/cmdline.d/50-measured-unlock.conf", "rd.luks=0 rd.emergency=poweroff\n"),
                        "image-shell", FAILURE),
     "host's crypt options": (write("etc/cmdline.d/90crypt.conf", "rd.luks.uuid=luks-1\n"), "image-cmdline", WARNING),
@@ -282,6 +292,101 @@ def test_command_line(healthy, cmdline, result):
     assert healthy.changed()[1] == ({} if result == OK else {"image-cmdline": result})
 
 
+ROOT = "root=/dev/mapper/root "
+# What `words` on a good command line is worth. Values in quotes are one word to the kernel and to dracut ("), or to systemd
+# (" and '): what stands inside them leads nowhere.
+WORDS = {
+    FAILURE: ["systemd.debug-shell", "systemd.debug_shell=1", "systemd.wants=debug-shell.service", "systemd.break=pre-basic",
+              "systemd.confirm_spawn=yes", "systemd.mask=measured-unlock-root.service", "init=/bin/sh", "rd.cmdline=ask",
+              '"systemd.debug_shell"', "root=live:/dev/sr0", "root=nfs:10.0.0.1:/", "-- root=/dev/sda1",
+              'root="PARTLABEL=Arch Linux"', "x='a root=/dev/sda1 b'"],
+    WARNING: ["init=/sbin/init", "rdinit=/x", "initrd=\\\\other", "bootconfig", "systemd.unit=x.target", "rd.systemd.unit=x.target",
+              "rd.systemd.mask=x.service", "systemd.wants=x.service", "systemd.run=/bin/true", "systemd.run='a b'", "emergency",
+              "rescue", "single", "s", "S", "1", "3", "-b", "-s", "rd.rescue", "rd.break", "rd.break=pre-mount", "rdbreak",
+              "rd.systemd.break=pre-mount", "rd.systemd.debug_shell", "systemd.crash-shell", "systemd.set_credential=a:b",
+              "systemd.set-credential-binary=a:Yg==", "systemd.import_credentials=yes", "systemd.import-credentials",
+              "systemd.setenv=A=b", "LD_PRELOAD=/x", "SYSTEMD_PROC_CMDLINE=ro", "SYSTEMD_LOG_LEVEL=debug", "--unit", "-- x",
+              "rd.systemd.mount-extra=tmpfs:/etc:tmpfs", "systemd.mount-extra=/dev/sda1:/etc", "systemd.swap-extra=/dev/sda2",
+              "systemd.volatile=overlay", "systemd.gpt_auto=1", "netroot=nbd:10.0.0.1:1", "rd.overlay", "rd.live.image",
+              "ip=eth0:ibft", "luks.uuid=1", "rd.luks.name=1=x", "resume=/dev/sda2", "module.sig_enforce=0",
+              "initcall_blacklist=tpm_init", "acpi_rsdp=0x1", "systemd.random-seed=AAAA", "ds=nocloud;s=http://x/",
+              "rd.emergency=shell", "systemd.firstboot", "sysctl.kernel.core_pattern=|/x"],
+    OK: ['dyndbg="file x.c +p; root=/dev/sda1"', 'x="a systemd.debug_shell b"', 'x="a rd.break init=/bin/sh"', "rd.shell=0",
+         "systemd.debug_shell=0", "systemd.import_credentials=no", "rd.luks=0 rd.auto=0 noresume", "rd.emergency=poweroff",
+         "initcall_blacklist=efivarfs_init", "systemd.gpt-auto=no systemd.swap=0", "efi=noruntime", "quiet rw console=ttyS0",
+         "rd.systemd.debug_shell=off", "systemd.firstboot=no", "ip=dhcp", "rd.lvm.lv=vg/root", "TERM=linux", "module.sig_enforce=1",
+         "lockdown=confidentiality", "root=LABEL=x", "root=/dev/disk/by-uuid/1", "rd.debug", "rd_break"],
+}
+
+
+@pytest.mark.parametrize("words, result", [(words, result) for result in WORDS for words in WORDS[result]])
+def test_word_of_the_command_line(healthy, words, result):
+    healthy.build(cmdline=ROOT + words)
+    enroll_image(healthy)
+    changed = healthy.changed()[1]
+    changed.pop("image-doors", None)  # of some of them the table says more
+    assert changed == ({} if result == OK else {"image-cmdline": result})
+
+
+SHUT = [door for door in m.doors("word", "forbidden", "generator", "unit", "module")]
+
+
+def open_door(machine, door):
+    """The image without what shuts one door."""
+    kind, value = door[:2]
+    words = m.WORDS.split()
+    if kind == "word":
+        return machine.build(words=" ".join(word for word in words if word != value))
+    if kind == "forbidden":
+        return machine.build(words=f"{m.WORDS} {value}")
+    if kind == "module":
+        return machine.build(write(f"usr/lib/modules/6.12.0/kernel/fs/{value.replace('_', '-')}.ko.xz"))
+    return machine.build(remove(f"etc/systemd/system{'-generators' if kind == 'generator' else ''}/{value}"))
+
+
+@pytest.mark.parametrize("door", SHUT, ids=lambda door: door[1])
+def test_every_door_of_the_table(healthy, door):
+    open_door(healthy, door)
+    finding, = healthy.findings("image-doors")
+    assert finding["result"] == FAILURE and finding["detail"].startswith(door[1] + " ")
+    assert finding["detail"].endswith(f": {door[4]} ({door[3]})")
+    assert (f"'open = {door[2]}' in [boot]" in finding["fix"]) == (door[2] != "-")
+    if door[2] != "-":
+        healthy.configure(open=door[2])
+        if door[0] in ("word", "forbidden", "module"):
+            open_door(healthy, door)
+        else:
+            healthy.build()
+        warning, rest = healthy.findings("image-doors")
+        assert (warning["result"], rest["result"]) == (WARNING, OK)
+        assert warning["detail"].startswith(f"'open = {door[2]}': ")
+
+
+@pytest.mark.parametrize("words, good", [
+    ("{} quiet", True), ("{} systemd.gpt-auto=no", True), ("{} rd.systemd.gpt_auto=0", True), ("{} efi=debug", True),
+    ("{} rd.systemd.gpt_auto=1", False), ("{} systemd.gpt-auto=1", False), ("systemd.gpt_auto=1 {}", False),
+    ("{} systemd.import_credentials", False), ("{} efi=debug,runtime", False), ("{} x='efi=runtime kgdbwait'", True),
+    ('x="{}"', False), ("-- {}", False), ("{} -- kgdbwait", True), ("{} sysrq-always-enabled", False)])
+def test_words_in_other_forms(healthy, words, good):
+    healthy.build(words=words.format(m.WORDS))
+    assert {f["result"] for f in healthy.findings("image-doors")} == {OK if good else FAILURE}
+
+
+def test_words_of_the_running_machine(healthy):
+    (healthy.root / "proc/cmdline").write_text(m.WORDS.replace("efi=noruntime", "quiet"))
+    assert healthy.changed() == (CONFIG, {"running-doors": FAILURE})
+    assert "efi=noruntime is missing from /proc/cmdline" in healthy.detail("running-doors")
+
+
+def test_an_initramfs_does_not_show_its_command_line(healthy):
+    healthy.build(write("usr/lib/modules/6.12.0/kernel/fs/efivarfs.ko"))
+    healthy.image.write_bytes(m.initramfs(healthy.folder / "tree"))
+    assert healthy.examine()[1]["image-doors"] == FAILURE
+    healthy.build()
+    healthy.image.write_bytes(m.initramfs(healthy.folder / "tree"))
+    assert healthy.examine()[1]["image-doors"] == WARNING and "not done" in healthy.detail("image-doors")
+
+
 @pytest.mark.parametrize("how", m.COMPRESS)
 def test_compression(healthy, how):
     if how != "none" and not shutil.which(m.COMPRESS[how][0]):
@@ -300,6 +405,36 @@ def test_plain_initramfs_without_systemd(healthy):
     (healthy.folder / "tree" / m.HOOKS / "pre-mount/00-pre-mount.sh").unlink()
     healthy.image.write_bytes(m.initramfs(healthy.folder / "tree"))
     assert healthy.examine()[1]["image-hooks"] == FAILURE
+
+
+def parts(systemd):
+    """{path in an image: finding} of dracut-module/parts, for the images that made_image makes."""
+    lines = (w.TOP / "dracut-module/parts").read_text().splitlines()
+    rows = [line.split() for line in lines if line and line[0] != "#"]
+    kinds = ("always", "systemd", "networkd") if systemd else ("always", "plain")
+    return {path.replace("hooks/", f"{m.HOOKS}/", 1) if kind == "hook" else path: finding
+            for when, kind, _, path, finding in rows if when in kinds}
+
+
+# What install() takes from elsewhere, and what it makes in some images.
+ELSEWHERE = {"usr/lib/measured-unlock/measured-unlock", "etc/resolv.conf", "etc/cmdline.d/51-measured-unlock.conf",
+             *(f"{ETC}/{name}" for name in ("measured-unlock.conf", "baseline.json", "builder.pem", "ca.pem"))}
+
+
+@pytest.mark.parametrize("systemd", [True, False], ids=["systemd", "plain"])
+def test_what_is_in_an_image_is_in_the_table(healthy, systemd):
+    """In both directions: install() makes each part and nothing else, and doctor misses each one."""
+    healthy.build(systemd=systemd)
+    tree, table = healthy.folder / "tree", parts(systemd)
+    masks = {f"etc/systemd/{'system' if kind == 'unit' else 'system-generators'}/{name}"
+             for kind, name, *_ in m.doors("unit", "generator")}
+    found = {str(p.relative_to(tree)) for p in tree.rglob("*") if p.is_symlink() or p.is_file()}
+    assert found - ELSEWHERE - masks - m.OF_OTHERS == set(table) and len(table) > 12
+    for path, finding in table.items():
+        (tree / path).rename(healthy.folder / "part")
+        healthy.image.write_bytes(m.initramfs(tree))
+        assert healthy.examine()[1][finding] == FAILURE, path
+        (healthy.folder / "part").rename(tree / path)
 
 
 def test_links_in_the_image(healthy):
@@ -325,13 +460,135 @@ def test_later_archive_replaces_a_file(healthy):
     assert healthy.changed() == (CONFIG, {"image-hooks": FAILURE})
     m.uki(healthy.image, m.initramfs(good) + evil)
     enroll_image(healthy)
-    assert healthy.changed()[1] == {"image": WARNING}
+    assert healthy.changed() == (CONFIG, {"image-hooks": FAILURE})
+
+
+@pytest.mark.parametrize("second, zeros", [("none", 0), ("zstd", 509), ("lzma", 4)])
+@pytest.mark.parametrize("first", m.COMPRESS)
+def test_archives_in_any_order(healthy, first, second, zeros):
+    """What follows a compressed archive is seen, however it is compressed and padded."""
+    for how in (first, second):
+        if how != "none" and not shutil.which(m.COMPRESS[how][0]):
+            pytest.skip(f"{m.COMPRESS[how][0]} is not installed")
+    (healthy.folder / "late").mkdir()
+    late = healthy.folder / "late/usr/lib/measured-unlock/refuse"
+    late.parent.mkdir(parents=True)
+    shutil.copy(healthy.folder / "tree/usr/lib/measured-unlock/refuse", late)
+    found = []
+    for text in (late.read_text(), "exec sh\n"):
+        late.write_text(text)
+        m.uki(healthy.image, m.early(healthy.folder / "early") + m.initramfs(healthy.folder / "tree", first) +
+              bytes(zeros) + m.initramfs(healthy.folder / "late", second) + bytes(zeros))
+        shutil.rmtree(healthy.folder / "early")
+        result = healthy.examine()[1]
+        found.append((result["image"], result["image-hooks"], result["image-units"]))
+    assert found == [(OK, OK, OK), (OK, FAILURE, OK)]
+
+
+def test_what_cannot_be_seen_is_not_called_missing(healthy):
+    """A part that muctl cannot read may hold what was not found, and replace what was."""
+    good, bzip2 = (m.initramfs(healthy.folder / "tree", how) for how in ("zstd", "bzip2"))
+    other = b"unknown" * 99
+    for data in (good + other, bzip2 + other, good[:-20] + bytes(20), m.early(healthy.folder / "early") + other):
+        m.uki(healthy.image, data)
+        assert healthy.examine()[1]["image"] != OK
+        said = healthy.detail("image")
+        assert "not done" in said and "is not in it" not in said
+
+
+SQUASHED = {"squashfs-root.img": b"hsqs" + bytes(4092), "squash-root.img": b"hsqs" + bytes(4092),
+            "erofs-root.img": bytes(1024) + bytes.fromhex("e2e1f5e0") + bytes(3068)}
+
+
+@pytest.mark.parametrize("name", SQUASHED)
+def test_squashed_root(healthy, name):
+    """dracut's squash modules leave the file system that holds everything, and what mounts it."""
+    folder = healthy.folder / "squashed"
+    write("init")(folder)
+    healthy.image.write_bytes(m.initramfs(folder))
+    assert "is not in it" in healthy.detail("image")
+    (folder / name).write_bytes(SQUASHED[name])
+    healthy.image.write_bytes(m.initramfs(folder))
+    code, found = healthy.examine()
+    said = healthy.detail("image")
+    assert (code, found["image"]) == (CONFIG, FAILURE)
+    assert name in said and "not done" in said and "--omit" in said and "is not in it" not in said
+    boot = healthy.root / "boot"
+    boot.mkdir()
+    shutil.copy(healthy.image, boot / "initramfs-6.12.img")
+    assert healthy.examine(image=False)[1]["image"] == FAILURE
+    assert "is in none" not in healthy.detail("image", image=False)
+
+
+def test_each_profile_of_a_uki(healthy):
+    """The base belongs to each of them; one that says something of its own is judged by that."""
+    initrd = m.initramfs(healthy.folder / "tree")
+    main, line = [(".profile", b"ID=main\nTITLE=Main\n")], f"root=/dev/mapper/root {m.WORDS}"
+    m.profiles(healthy.image, initrd, main)
+    assert healthy.examine()[1]["image"] == OK
+
+    def second(*sections, name=b"TITLE='Debug Mode'\n"):
+        m.profiles(healthy.image, initrd, main, [(".profile", name), *sections])
+        found = healthy.examine()[1]
+        return [found[name] for name in ("image", "image-cmdline", "image-doors", "image-hooks")]
+    assert second() == second((".cmdline", line.encode())) == [WARNING, OK, OK, OK]
+    assert "PCR 11 alone" in healthy.detail("image")
+    assert second((".cmdline", f"{line} systemd.debug_shell=1".encode())) == [WARNING, FAILURE, OK, OK]
+    assert ".cmdline of the profile 'Debug Mode': 'systemd.debug_shell=1'" in healthy.detail("image-cmdline")
+    assert second((".cmdline", b"root=/dev/mapper/root"), name=b"ID=short\n") == [WARNING, OK, FAILURE, OK]
+    assert "is missing from .cmdline of the profile 'short'" in healthy.detail("image-doors")
+    replace("usr/lib/measured-unlock/refuse")(healthy.folder / "tree")
+    assert second((".initrd", m.initramfs(healthy.folder / "tree"))) == [WARNING, OK, OK, FAILURE]
+    assert second((".initrd", m.initramfs(healthy.folder / "tree")[:100]))[0] == FAILURE
+    assert "not done: the profile 'Debug Mode'" in healthy.detail("image")
+
+
+def test_companions_of_a_uki(healthy):
+    """systemd-stub adds what lies beside an image: found in any case, named, and an add-on's command line judged."""
+    esp = healthy.root / "boot/efi"
+    image = esp / "EFI/Linux/linux+3-1.efi"
+    for folder in ("EFI/Linux/LINUX.EFI.EXTRA.D", "loader/addons", "loader/credentials"):
+        (esp / folder).mkdir(parents=True)
+    shutil.copy(healthy.image, image)
+    before = healthy.examine(image=False)[1]
+    assert before["image"] == OK and "image-addons" not in before
+    extra = esp / "EFI/Linux/LINUX.EFI.EXTRA.D"
+    (extra / "readme.txt").write_text("nothing")
+    assert "image-addons" not in healthy.examine(image=False)[1]
+    told = {extra / "SERIAL.ADDON.EFI": "PCR 4 and 12", extra / "a.cred": "PCR 12", extra / "b.confext.raw": "PCR 12",
+            extra / "c.raw": "PCR 13", esp / "loader/addons/all.addon.efi": "PCR 4 and 12",
+            esp / "loader/credentials/d.cred": "PCR 12"}
+    for path in told:
+        path.write_bytes(m.pe({".cmdline": b"console=ttyS0"}))
+    assert healthy.examine(image=False)[1]["image-addons"] == WARNING
+    said = [f["detail"] for f in healthy.findings("image-addons", image=False) if f["result"] == WARNING]
+    assert len(said) == len(told)
+    assert all(any(str(path) in text and pcrs in text for text in said) for path, pcrs in told.items())
+    (esp / "loader/addons/all.addon.efi").write_bytes(m.pe({".cmdline": b"init=/bin/sh"}))
+    assert healthy.examine(image=False)[1]["image-addons"] == FAILURE
+    (extra / "SERIAL.ADDON.EFI").write_bytes(m.pe({".initrd": m.early(healthy.folder / "early")}))
+    assert "SERIAL.ADDON.EFI: it has an initrd" in healthy.detail("image-addons", image=False)
+    assert "all.addon.efi: 'init=/bin/sh'" in healthy.detail("image-addons", image=False)
+    (esp / "loader/addons/all.addon.efi").write_bytes(m.pe({".cmdline": b"init=/bin/sh"})[:-600])
+    assert "not done" in healthy.detail("image-addons", image=False)
+
+
+@pytest.mark.parametrize("name", ["EFI/Linux/linux.efi", "EFI/LINUX/LINUX.EFI", "efi/linux/Linux.Efi",
+                                  "EFI/BOOT/bootx64.efi", "Efi/Boot/BOOTAA64.EFI"])
+@pytest.mark.parametrize("where", ["boot/efi", "boot", "efi"])
+def test_names_on_the_esp(healthy, where, name):
+    """FAT knows no case, and the folder of a test, or of a build, does."""
+    path = healthy.root / where / name
+    path.parent.mkdir(parents=True)
+    shutil.copy(healthy.image, path)
+    assert healthy.examine(image=False)[1]["image"] == OK
+    assert str(path) in healthy.detail("image", image=False)
 
 
 @pytest.mark.parametrize("data, says", [
     (b"", "holds no files"), (b"\0" * 4096, "holds no files"), (b"junk" * 100, "neither a cpio archive nor compressed"),
     (b"070701" + b"0" * 99, "bad entry at offset 0"), (b"070701" + b"f" * 200, "bad entry"),
-    (b"\x28\xb5\x2f\xfd junk", "holds no files"), (m.pe({".text": b"a boot loader"}), "no .initrd section")])
+    (b"\x28\xb5\x2f\xfd junk", "damaged or cut"), (m.pe({".text": b"a boot loader"}), "no .initrd section")])
 def test_not_an_image(healthy, data, says):
     healthy.image.write_bytes(data)
     code, found = healthy.examine()
@@ -382,6 +639,20 @@ def test_image_that_is_not_enrolled(healthy):
     assert healthy.changed() == (0, {"volume-image": WARNING})
 
 
+def test_image_enrolled_for_secure_boot(healthy):
+    """Its record has another PCR 4: the kernel inside a UKI is measured by itself only without Secure Boot."""
+    keys = [f"--{name}={w.TOP / 'tests/data/secureboot' / name}.esl" for name in ("PK", "KEK", "db")]
+    predicted = {}
+    for name, options in (("off", []), ("on", keys)):
+        predicted[name] = healthy.folder / f"{name}.json"
+        w.muctl("baseline", "predict", "--image", healthy.image, "--pcr", "2,3,4,12,13,14", "-o", predicted[name], *options)
+    assert len({path.read_text() for path in predicted.values()}) == 2
+    healthy.world.enroll(healthy.world.volume, "--baseline", predicted["on"])
+    assert healthy.examine()[1]["volume-image"] == OK
+    healthy.build(cmdline="root=/dev/mapper/root other")
+    assert healthy.examine()[1]["volume-image"] == WARNING
+
+
 def test_real_images(healthy):
     """What dracut itself made for the VM tests: everything in it is found, and equal where it is of this tree."""
     cache = w.Path(os.environ.get("MU_CACHE", w.Path.home() / ".cache/measured-unlock"))
@@ -417,7 +688,7 @@ def test_banks(healthy, tmp_path):
 
 
 def test_event_log(healthy):
-    healthy.log.write_bytes(event_log({4: b"another boot loader", 7: b"secure boot is off"}))
+    healthy.log.write_bytes(event_log({4: b"another boot loader", 7: b"secure boot is on"}))
     assert healthy.changed() == (0, {"event-log": WARNING}) and "PCR 4" in healthy.detail("event-log")
     healthy.log.write_bytes(event_log({4: b"the boot loader"})[:-3])
     assert healthy.changed() == (0, {"event-log": WARNING}) and "offset" in healthy.detail("event-log")
@@ -465,7 +736,7 @@ def test_header(healthy):
 
 def test_record_of_another_builder(healthy, tmp_path):
     key, _ = w.make_builder_key(tmp_path)
-    healthy.world.enroll(healthy.world.volume, key=key)
+    healthy.world.enroll(healthy.world.volume, "--record-version", "2", key=key)
     code, found = healthy.changed()
     assert code == REFUSE and found.pop("volume-record") == FAILURE and set(found.values()) == {WARNING}
 
@@ -478,14 +749,14 @@ def test_record_version(healthy):
 
 
 def test_incomplete_baseline_in_the_record(healthy):
-    """PCR 15 becomes the fence's value only by configuration: the record names PCR 14."""
-    path = healthy.folder / "with14.json"
-    w.muctl("baseline", "record", "--pcr", "4,7,12,14", "--tcti", healthy.world.tpm.tcti, "-o", path)
+    """PCR 15 becomes the fence's value only by configuration: the record names PCR 11."""
+    path = healthy.folder / "with11.json"
+    w.muctl("baseline", "record", "--pcr", "2,3,4,7,11,12,13,14", "--tcti", healthy.world.tpm.tcti, "-o", path)
     healthy.world.enroll(healthy.world.volume, "--baseline", path)
-    healthy.configure(fence_pcr=14)
+    healthy.configure(fence_pcr=11)
     healthy.build()
     code, found = healthy.examine()
-    assert (code, found["volume-baseline"]) == (CONFIG, FAILURE) and "PCR 14" in healthy.detail("volume-baseline")
+    assert (code, found["volume-baseline"]) == (CONFIG, FAILURE) and "PCR 11" in healthy.detail("volume-baseline")
 
 
 def test_missing_device(healthy):
@@ -505,6 +776,8 @@ def test_policy(healthy):
             f"arn:aws:iam::{w.ACCOUNT}:role/admin", "-o", policy)
     assert healthy.changed("--policy", policy) == (0, {"policy": OK})
     text = json.loads(policy.read_text())
+    policy.write_text(json.dumps({"Policy": json.dumps(text), "PolicyName": "default"}))  # aws kms get-key-policy
+    assert healthy.changed("--policy", policy) == (0, {"policy": OK})
     text["Statement"].append({"Sid": "hole", "Effect": "Allow", "Principal": {"AWS": w.ROLE_ARN}, "Resource": "*",
                               "Action": "kms:Decrypt"})
     bad.write_text(json.dumps(text))
@@ -580,6 +853,19 @@ def test_no_credentials(instance):
     instance.world.aws.fault("imds", "status", 404)
     code, found = instance.changed("--online")
     assert (code, found) == (RETRY, {"kms": OK, "clock": OK, "credentials": FAILURE})
+
+
+@pytest.mark.parametrize("until, result", [("2999-01-01T00:00:00Z", OK), ("2026-01-01T00:00:00Z", FAILURE)])
+def test_credentials_of_the_builder(instance, tmp_path, until, result):
+    """As `aws configure export-credentials` prints them; the role of the machine does not stand in for those that expired."""
+    path = tmp_path / "exported"
+    path.write_text(json.dumps({"Version": 1, "AccessKeyId": "AKIA", "SecretAccessKey": "S", "SessionToken": "T", "Expiration": until}))
+    path.chmod(0o600)
+    found, = instance.findings("credentials", "--online", "--credentials", path, role=None)
+    assert found["result"] == result
+    assert found["detail"] == f"of {path}" if result == OK else "expired at 2026-01-01" in found["detail"]
+    assert instance.command("--credentials", path, role=None).returncode == 1
+    assert instance.command("--online", "--credentials", path).returncode == 1
 
 
 def test_certificate_of_another_authority(instance):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The shell around the program, without a machine: rooted copies of the scripts, fake commands."""
+import json
 import os
 import re
 import shutil
@@ -7,12 +8,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import world as w
 
 TREE = Path(__file__).resolve().parents[2]
 SCRIPTS = ["supervise", "refuse", "passphrase", "check-root", "wait-unlocked"]
 HOOKS = ["cmdline", "pre-trigger", "settled", "finished", "pre-mount", "pre-pivot", "emergency"]
-ABSOLUTE = re.compile(r"(?<![\w.}/-])/(?=(?:run|etc|dev|proc|sys|lib|usr/(?:lib|share)/measured)\b)")
+ABSOLUTE = re.compile(r"(?<![\w.}/-])/(?=(?:run|etc|dev|proc|sys|lib|usr/(?:lib|share)/measured|usr/bin/muctl)\b)")
 SHELLS = [s for s in ("dash", "bash") if shutil.which(s)]
+# Kinds of the table of doors, and where `muctl config` lists those that are shut.
+KINDS = {"word": "words", "forbidden": "forbidden", "generator": "generators", "unit": "units", "module": "modules"}
 PUBLIC = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
 
 
@@ -39,7 +43,7 @@ def world(tmp_path):
                    "etc/measured-unlock", "usr/lib/measured-unlock", "hooks/initqueue/settled",
                    "hooks/initqueue/finished", "etc/udev/rules.d"):
         (root / folder).mkdir(parents=True)
-    for name in [*SCRIPTS, "settings.sh", *(f"{h}.sh" for h in HOOKS)]:
+    for name in [*SCRIPTS, *(f"{h}.sh" for h in HOOKS)]:
         rooted(root, TREE / "hook" / name, root / "usr/lib/measured-unlock" / name)
     (root / "dev/console").write_text("")
     (root / "log").write_text("")
@@ -57,10 +61,20 @@ def program(root, unlock="exit 0", fence="exit 0"):
     path.chmod(0o755)
 
 
+def muctl_config(*args):
+    return subprocess.run([w.MUCTL, "config", *args], capture_output=True, text=True)
+
+
+def configure_text(root, text):
+    """The configuration, and what the dracut module writes of it into an image."""
+    conf = root / "etc/measured-unlock/measured-unlock.conf"
+    conf.write_text(text)
+    (root / "usr/lib/measured-unlock/settings").write_text(muctl_config(conf).stdout)
+
+
 def configure(root, *lines):
-    (root / "etc/measured-unlock/measured-unlock.conf").write_text(
-        "\n".join(["[boot]", *lines, "[volume root]", "device = PARTLABEL=the root", "",
-                   "[ volume data ]", "device=/dev/vdb", "mapping = d1"]) + "\n")
+    configure_text(root, "\n".join(["[boot]", *lines, "[volume root]", "device = PARTLABEL=the root", "",
+                                    "[ volume data ]", "device=/dev/vdb", "mapping = d1"]) + "\n")
 
 
 def run(root, name, *args, env=None):
@@ -77,37 +91,53 @@ def test_shellcheck():
     assert done.returncode == 0, done.stdout
 
 
+def settings(root, shell="sh"):
+    """What a script gets of the configuration: {name: value}"""
+    text = muctl_config(root / "etc/measured-unlock/measured-unlock.conf").stdout
+    names = re.findall(r"^(mu_[a-z_]+)=", text, re.M)
+    shown = "".join(f'printf "%s\\0" "${name}";' for name in names)
+    done = subprocess.run([shell, "-euc", f'cd "{root}/run"; {text}\n{shown}'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(names, done.stdout.split("\0")[:-1], strict=True))
+
+
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("text,expected", [
-    ("[boot]\naction = reboot\n", "reboot"),
-    ("[boot]\n\taction=reboot  \n[aws]\nca_file=/x\n", "reboot"),
-    ("[ boot ]\naction = reboot", "reboot"),  # no newline at the end
-    ("[boot]\n# action = reboot\n", "poweroff"),
-    ("[aws]\naction = reboot\n", "poweroff"),
-    ("action = reboot\n[boot]\n", "poweroff"),
-    ("[boot]\nactions = reboot\n", "poweroff"),
-])
-def test_setting(tmp_path, shell, text, expected):
-    (tmp_path / "conf").write_text(text)
-    done = subprocess.run([shell, "-euc", f'. {TREE}/hook/settings.sh; mu_setting conf boot action poweroff'],
-                          cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, expected)
+def test_settings(world, shell):
+    """Names with blanks and quotes, and what a shell would do with others, are what they were in the file."""
+    odd = "PARTLABEL=a 'b' \"c\" $(touch x) `touch x` \\ *;&"
+    (world / "etc/measured-unlock/measured-unlock.conf").write_text(
+        f"[boot]\n\taction=reboot  \ntimeout = 300\n[volume root]\ndevice = {odd}\n"
+        "[ volume data ]\ndevice=/dev/it's\nmapping = d1\nprovider = tpm2")
+    found = settings(world, shell)
+    assert found["mu_volumes"] == f"root {odd}\nd1 /dev/it's" and not (world / "run/x").exists()
+    assert [found[f"mu_{name}"] for name in ("action", "fallback", "timeout", "network", "baseline", "vault_ca_file")] == [
+        "reboot", "none", "300", "true", "/etc/measured-unlock/baseline.json", ""]
 
 
-@pytest.mark.parametrize("value,expected", [("300", "300"), ("3600", "3600"), ("", "120"), ("1e3", "120"),
-                                            ("$(touch x)", "120"), ("012", "120"), ("99999", "120")])
-def test_timeout_is_a_number(tmp_path, value, expected):
-    (tmp_path / "conf").write_text(f"[boot]\ntimeout = {value}\n")
-    done = subprocess.run(["sh", "-euc", f'. {TREE}/hook/settings.sh; mu_timeout conf'], cwd=tmp_path,
-                          capture_output=True, text=True)
-    assert done.stdout.strip() == expected and not (tmp_path / "x").exists()
+@pytest.mark.parametrize("lines, message", [
+    (["action = reboot", "action = halt"], "action"), (["actions = halt"], "actions"), (["timeout = 1e3"], "timeout must be a number"),
+    (["open = efivar"], "no door has this name"), (["[volume x]", "device = /dev/x", "provider = odd"], "no key-release provider 'odd'")])
+def test_unusable_settings(world, lines, message):
+    """As the program refuses them; then nothing is printed, and there is no image."""
+    administer(world)
+    configure_text(world, "\n".join(["[boot]", *lines, "[volume root]", "device = /dev/vda"]))
+    done = muctl_config(world / "etc/measured-unlock/measured-unlock.conf")
+    assert (done.returncode, done.stdout) == (4, "") and message in done.stderr
+    for call in ("check", "install"):
+        done = module(world, f"{call}\necho went on", "systemd")
+        assert done.returncode == 1 and "went on" not in done.stdout
+        assert "dfatal measured-unlock: " in done.stderr and message in done.stderr.replace("\nmuctl:   ", "")
 
 
-def test_volumes(world):
-    configure(world)
-    done = subprocess.run(["sh", "-euc", f'. {TREE}/hook/settings.sh; mu_volumes "$0"',
-                           world / "etc/measured-unlock/measured-unlock.conf"], capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["root PARTLABEL=the root", "d1 /dev/vdb"]
+def test_settings_as_json(world):
+    configure(world, "open = imds")
+    done = muctl_config("--json", world / "etc/measured-unlock/measured-unlock.conf")
+    report = json.loads(done.stdout)
+    assert report["volumes"] == [{"mapping": "root", "device": "PARTLABEL=the root", "provider": "aws-kms"},
+                                 {"mapping": "d1", "device": "/dev/vdb", "provider": "aws-kms"}]
+    assert report["network"] is True and report["timeout"] == 120
+    for kind, name in KINDS.items():
+        assert report[name] == doors(kind, "imds")
 
 
 def test_supervise_success(world):
@@ -143,7 +173,7 @@ def test_supervise_without_program(world):
 
 @pytest.mark.parametrize("action,first", [("poweroff", "poweroff -f"), ("reboot", "reboot -f"),
                                           ("halt", "halt -f"), ("nonsense", "poweroff -f")])
-@pytest.mark.parametrize("fence", ["exit 0", "exit 3", "kill -9 $$"])
+@pytest.mark.parametrize("fence", ["exit 0", "exit 3", "exit 4", "kill -9 $$"])
 def test_refuse_action(world, action, first, fence):
     configure(world, f"action = {action}")
     program(world, fence=fence)
@@ -152,7 +182,8 @@ def test_refuse_action(world, action, first, fence):
     ends = [line for line in log if line.split()[0] in ("poweroff", "reboot", "halt")]
     assert ends[0] == first and "poweroff -f" in ends and "reboot -f" in ends
     assert (world / "proc/sysrq-trigger").read_text() == "b\n"
-    assert f"fence:  {'closed' if fence == 'exit 0' else 'open'}" in console
+    said = {"exit 0": "closed", "exit 4": "see above: the configuration or the TPM is unusable"}
+    assert f"fence:  {said.get(fence, 'open')}\n" in console
     assert max(map(len, console.splitlines())) < 100
 
 
@@ -162,7 +193,8 @@ def test_refuse_without_configuration(world):
 
 
 @pytest.mark.parametrize("fallback,fence,shell", [("none", "exit 0", False), ("shell", "exit 0", True),
-                                                  ("shell", "exit 3", False), ("passphrase", "exit 0", False)])
+                                                  ("shell", "exit 3", False), ("shell", "exit 4", False),
+                                                  ("passphrase", "exit 0", False)])
 def test_shell_only_if_configured_and_fenced(world, fallback, fence, shell):
     configure(world, f"fallback = {fallback}")
     program(world, fence=fence)
@@ -174,7 +206,8 @@ def test_shell_only_if_configured_and_fenced(world, fallback, fence, shell):
 
 @pytest.mark.parametrize("fallback,fence,opens,unlocked", [
     ("passphrase", "exit 0", "exit 0", True), ("passphrase", "exit 0", "exit 2", False),
-    ("passphrase", "exit 3", "exit 0", False), ("none", "exit 0", "exit 0", False)])
+    ("passphrase", "exit 3", "exit 0", False), ("passphrase", "exit 4", "exit 0", False),
+    ("none", "exit 0", "exit 0", False)])
 def test_passphrase_only_if_configured_and_fenced(world, fallback, fence, opens, unlocked):
     configure(world, f"fallback = {fallback}")
     program(world, unlock="exit 2", fence=fence)
@@ -211,23 +244,19 @@ def mounts(root, *lines):
         for point, number, kind, source in [("/", "0:2", "rootfs", "none"), *lines]))
 
 
-@pytest.mark.parametrize("mounted,code", [
-    ([("/sysroot", "253:0", "ext4", "/dev/mapper/root")], 0),
-    ([("/sysroot", "253:3", "xfs", "/dev/mapper/vg-root")], 0),      # LVM on ours
-    ([("/sysroot", "253:2", "erofs", "/dev/mapper/verity")], 0),
-    ([("/sysroot", "0:9", "tmpfs", "tmpfs"), ("/sysroot/usr", "253:2", "erofs", "/dev/dm-2")], 0),
-    ([("/sysroot", "254:1", "ext4", "/dev/vda1")], 2),               # a plain file system
-    ([("/sysroot", "253:1", "ext4", "/dev/mapper/other")], 2),       # LUKS, not configured
-    ([("/sysroot", "253:5", "ext4", "/dev/mapper/root")], 2),        # our name, not dm-crypt
-    ([("/sysroot", "253:4", "xfs", "/dev/mapper/vg-mixed")], 2),     # LVM on ours and on another
-    ([("/sysroot", "253:0", "ext4", "/dev/mapper/root"), ("/sysroot/usr", "254:1", "ext4", "/dev/vda1")], 2),
-    ([("/sysroot", "0:10", "overlay", "overlay")], 2),
-    ([("/sysroot", "0:11", "9p", "host")], 2),
-    ([("/sysroot", "0:12", "btrfs", "/dev/dm-0")], 0),
-    ([("/sysroot", "0:13", "btrfs", "/dev/dm-3")], 2),               # with a plain second device
-    ([("/run", "0:20", "tmpfs", "tmpfs")], 3),
-])
-def test_check_root(world, mounted, code):
+HASH, OTHER_HASH = "ab" * 32, "cd" * 32
+ROOT = ("/sysroot", "253:0", "ext4", "/dev/mapper/root")
+MEMORY = ("/sysroot", "0:9", "tmpfs", "tmpfs")
+PLAIN = ("254:1", "ext4", "/dev/vda1")
+VERITY = ("253:2", "erofs", "/dev/dm-2")
+
+
+def overlay(point, options):
+    return point, "0:10", "overlay", f"overlay {options}"
+
+
+def machine(world):
+    """Devices: vda1 is plain; dm-0 is ours; dm-1 LUKS of somebody else; dm-2 dm-verity; dm-3 and dm-4 LVM; dm-5 has our name."""
     configure(world)
     block(world, "254:1", "vda1")
     block(world, "253:0", "dm-0", ("root", "CRYPT-LUKS2-00-root"), ["vda1"])
@@ -241,7 +270,80 @@ def test_check_root(world, mounted, code):
         directory.mkdir(parents=True)
         for member in members:
             (directory / member).symlink_to(world / "sys/devices" / member)
+    command(world, "dmsetup", f"echo 0 8192 verity 1 254:1 254:2 4096 4096 1024 1 sha256 {HASH} 00")
+    (world / "proc/cmdline").write_text(f"quiet usrhash={HASH} rw\n")
+
+
+@pytest.mark.parametrize("mounted,code", [
+    ([ROOT], 0),
+    ([("/sysroot", "253:3", "xfs", "/dev/mapper/vg-root")], 0),      # LVM on ours
+    ([("/sysroot", *VERITY)], 0),
+    ([MEMORY, ("/sysroot/usr", *VERITY)], 0),
+    ([("/sysroot", *PLAIN)], 2),                                     # a plain file system
+    ([("/sysroot", "253:1", "ext4", "/dev/mapper/other")], 2),       # LUKS, not configured
+    ([("/sysroot", "253:5", "ext4", "/dev/mapper/root")], 2),        # our name, not dm-crypt
+    ([("/sysroot", "253:4", "xfs", "/dev/mapper/vg-mixed")], 2),     # LVM on ours and on another
+    ([ROOT, ("/sysroot/usr", *PLAIN)], 2),
+    ([("/sysroot", "0:11", "9p", "host")], 2),
+    ([("/sysroot", "0:12", "btrfs", "/dev/dm-0")], 0),
+    ([("/sysroot", "0:13", "btrfs", "/dev/dm-3")], 2),               # with a plain second device
+    ([("/run", "0:20", "tmpfs", "tmpfs")], 3),
+    ([("/sysrooted", *PLAIN), ROOT], 0),
+    # Whatever lies below the root is looked at.
+    ([ROOT, ("/sysroot/etc", *PLAIN)], 2),
+    ([ROOT, ("/sysroot/boot", "254:1", "vfat", "/dev/vda1")], 2),
+    ([ROOT, (r"/sysroot/srv/a\040b", *PLAIN)], 2),
+    ([ROOT, (r"/sysroot/srv/a\040b", "253:0", "ext4", "/dev/mapper/root")], 0),
+    ([ROOT, ROOT, ("/sysroot", *PLAIN)], 2),                         # one over another
+    ([ROOT, ("/sysroot/etc", "0:21", "tmpfs", "tmpfs")], 2),
+    ([ROOT, ("/sysroot/etc", "0:21", "fuse.x", "x")], 2),
+    ([ROOT, ("/sysroot/etc", "0:4", "proc", "proc")], 2),
+    ([ROOT, ("/sysroot/proc", "0:4", "proc", "proc"), ("/sysroot/sys", "0:5", "sysfs", "sysfs"),
+      ("/sysroot/sys/fs/cgroup", "0:6", "cgroup2", "cgroup2"), ("/sysroot/dev", "0:7", "devtmpfs", "devtmpfs"),
+      ("/sysroot/dev/pts", "0:8", "devpts", "devpts"), ("/sysroot/run", "0:20", "tmpfs", "tmpfs"),
+      ("/sysroot/tmp", "0:21", "tmpfs", "tmpfs")], 0),
+    ([ROOT, ("/sysroot/proc", *PLAIN)], 2),
+    # Memory proves nothing.
+    ([MEMORY], 2),
+    ([MEMORY, ("/sysroot/usr", "0:22", "tmpfs", "tmpfs")], 2),
+    ([MEMORY, ("/sysroot/usr", *VERITY), ("/sysroot/etc", *PLAIN)], 2),
+    ([MEMORY, ("/sysroot/usr", *PLAIN)], 2),
+    # An overlay counts as its layers do.
+    ([overlay("/sysroot", "rw")], 2),
+    ([("/run/lower", *VERITY), overlay("/sysroot", "ro,lowerdir=/run/lower/a:/run/lower/b")], 0),
+    ([("/run/lower", *VERITY), ("/run", "0:20", "tmpfs", "tmpfs"),
+      overlay("/sysroot", "ro,lowerdir=/run/lower,upperdir=/run/up,workdir=/run/work")], 0),
+    ([("/run/lower", *VERITY), ("/run/plain", *PLAIN), overlay("/sysroot", "ro,lowerdir=/run/lower:/run/plain")], 2),
+    ([("/run/lower", *VERITY), ("/run/plain", *PLAIN), overlay("/sysroot", "ro,lowerdir+=/run/lower,lowerdir+=/run/plain")], 2),
+    ([("/run/lower", *VERITY), ("/run/plain", *PLAIN), overlay("/sysroot", "lowerdir=/run/lower,upperdir=/run/plain/u")], 2),
+    ([("/run/lower", *VERITY), ("/run/lower", *PLAIN), overlay("/sysroot", "ro,lowerdir=/run/lower")], 2),
+    ([("/run", "0:20", "tmpfs", "tmpfs"), overlay("/sysroot", "ro,lowerdir=/run/lower")], 2),
+    ([("/run/lower", *VERITY), overlay("/sysroot", r"ro,lowerdir=/run/lower\\040x")], 2),
+    ([("/run/lower", *VERITY), overlay("/sysroot", "ro,lowerdir=lower")], 2),
+    ([ROOT, overlay("/sysroot/etc", "rw,lowerdir=/sysroot/etc,upperdir=/sysroot/var/etc,workdir=/sysroot/var/w")], 0),
+])
+def test_check_root(world, mounted, code):
+    machine(world)
     mounts(world, *mounted)
+    assert run(world, "check-root")[0] == code
+
+
+@pytest.mark.parametrize("line,table,code", [
+    (f"roothash={HASH}", None, 0),
+    (f"usrhash={OTHER_HASH}", None, 2),
+    ("quiet", None, 2),                                              # the hash is the attacker's
+    (f"xusrhash={HASH}", None, 2),
+    (f"usrhash={HASH}", "exit 1", 2),
+    (f"usrhash={HASH}", f"echo 0 8192 linear 254:1 0 0 0 0 0 0 0 {HASH} 00", 2),
+    (f"usrhash={HASH}", f"echo 0 8192 verity 1 254:1 254:2 4096 4096 1024 1 sha256 {HASH} 00 1 ignore_corruption", 2),
+    (f"usrhash={HASH}", f"echo 0 8192 verity 1 254:1 254:2 4096 4096 1024 1 sha256 {OTHER_HASH} {HASH}", 2),
+])
+def test_verity_counts_with_its_hash_alone(world, line, table, code):
+    machine(world)
+    (world / "proc/cmdline").write_text(line + "\n")
+    if table:
+        command(world, "dmsetup", table)
+    mounts(world, ("/sysroot", *VERITY))
     assert run(world, "check-root")[0] == code
 
 
@@ -321,6 +423,10 @@ instmods() { echo "instmods [$hostonly] $*" >>"$world/log"; }
 dracut_need_initqueue() { echo need-initqueue >>"$world/log"; }
 dracut_module_included() { case " $included " in *" $1 "*) return 0 ;; esac; return 1; }
 dfatal() { echo "dfatal $*" >&2; }
+dinfo() { echo "dinfo $*"; }
+check_module() { case " $broken " in *" $1 "*) require_binaries "$program" ;; esac; }
+require_binaries() { find_binary "$@"; }
+find_binary() { case " $lacking " in *" $1 "*) return 1 ;; esac; }
 """
 PATHS = r"""
 dracut_module_path() { case " $modules " in *" $1 "*) echo "$world" ;; *) return 1 ;; esac; }
@@ -335,12 +441,18 @@ def module(world, call, included="", modules="securityfs systemd-networkd networ
         for path in [*(TREE / "hook").iterdir(), *(TREE / "dracut-module").iterdir()]:
             shutil.copy(path, directory)
         rooted(world, directory / "module-setup.sh", directory / "module-setup.sh")
+        # Where nothing is configured, files lie below the world, too.
+        (world / "usr/bin").mkdir()
+        (world / "usr/bin/muctl").write_text(f"#!/bin/sh\nout=$({w.MUCTL} \"$@\") || exit\n"
+                                             f"echo \"$out\" | sed \"s,='/etc/,='{world}/etc/,\"\n")
+        (world / "usr/bin/muctl").chmod(0o755)
         (world / "init").mkdir(exist_ok=True)
         (world / "usr/share/measured-unlock").mkdir(parents=True)
         (world / "usr/share/measured-unlock/amazon-roots.pem").write_text("roots")
     script = (f"set -eu\nworld={world} moddir={directory} initdir={world}/init hostonly=yes "
               f"dracutbasedir={world}/dracut included='{included}' modules='{modules}' "
-              f"systemdsystemunitdir=/usr/lib/systemd/system systemdutildir={world}/systemd\n"
+              f"systemdsystemunitdir=/usr/lib/systemd/system systemdutildir={world}/systemd "
+              "dracutmodules=all broken= lacking= program=\n"
               + "".join(f"{k}='{v}'\n" for k, v in variables.items()) + stubs +
               f". {directory}/module-setup.sh\n{call}\n")
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
@@ -363,6 +475,105 @@ def test_check(world):
     administer(world)
     assert module(world, "check").returncode == 0
     assert module(world, "check", mount_needs="1").returncode == 1
+
+
+@pytest.mark.parametrize("variables,message", [
+    ({"program": "pgrep", "lacking": "pgrep"}, "its module 'network-legacy' needs pgrep (package procps or procps-ng)"),
+    ({"program": "dbus-daemon", "lacking": "dbus-daemon"}, "needs dbus-daemon (package dbus), which is not installed"),
+    ({"program": "odd", "lacking": "odd"}, "needs odd, which is not installed"),
+    ({"omit_dracutmodules": " network-legacy ", "program": "x", "lacking": "x"}, "told to omit its module 'network-legacy'"),
+])
+def test_an_image_without_its_network_fails(world, variables, message):
+    """Where dracut would leave the module out, and succeed: test_real_dracut.py."""
+    administer(world)
+    done = module(world, "check\necho went on", **variables)
+    assert (done.returncode, done.stdout) == (0, "went on\n"), "the premise: the stand-in finds the module"
+    done = module(world, "check\necho went on", broken="network-legacy", **variables)
+    assert done.returncode == 1 and "went on" not in done.stdout
+    assert "dfatal measured-unlock: this image could not unlock: " in done.stderr and message in done.stderr
+
+
+def test_an_image_for_which_dracut_has_no_network_module_fails(world):
+    administer(world)
+    done = module(world, "check", modules="", broken="network", program="x", lacking="x")
+    assert done.returncode == 1 and "has no module 'network'; install the package dracut-network" in done.stderr
+
+
+def test_dependencies_of_an_image_of_named_modules(world):
+    """dracut takes none but the named ones and what these depend on."""
+    administer(world)
+    done = module(world, 'check\necho "$add_dracutmodules"', dracutmodules="base measured-unlock")
+    assert done.stdout.split() == ["dm", "securityfs", "network-legacy", "network"]
+
+
+def doors(kind, *opened):
+    """The table, read in a third way."""
+    lines = (TREE / "dracut-module/doors").read_text().splitlines()
+    fields = [line.split(None, 4) for line in lines if line and not line.startswith("#")]
+    return [f[1] for f in fields if f[0] == kind and f[2] not in opened]
+
+
+def open_doors(world, *names):
+    conf = world / "etc/measured-unlock/measured-unlock.conf"
+    conf.write_text(conf.read_text().replace("[boot]\n", f"[boot]\nopen = {' '.join(names)}\n"))
+
+
+@pytest.mark.parametrize("opened", [(), ("efivars",), ("credentials", "imds")])
+def test_doors(world, opened):
+    configure(world, f"open = {'  '.join(opened)}" if opened else "")
+    found = settings(world)
+    for kind, name in KINDS.items():
+        assert found[f"mu_{name}"].split() == doors(kind, *opened) != []
+
+
+def test_kernel_modules_are_left_out(world):
+    administer(world)
+    done = module(world, 'check\necho "$omit_drivers"', omit_drivers="^floppy$")
+    assert done.stdout == "^floppy$|^efivarfs$|^qemu_fw_cfg$\n"
+    open_doors(world, "efivars", "credentials")
+    assert module(world, 'check\necho "${omit_drivers-none}"').stdout == "none\n"
+
+
+@pytest.mark.parametrize("before", ["", "root=/dev/mapper/root", "root=x systemd.gpt_auto=0 efi=noruntime2"])
+def test_words_of_a_uki(world, before):
+    administer(world)
+    done = module(world, 'install\necho "=$kernel_cmdline"', "systemd", uefi="yes", kernel_cmdline=before)
+    line = done.stdout.splitlines()[-1][1:].split()
+    assert line[:len(before.split())] == before.split() and sorted(line) == sorted({*doors("word"), *before.split()})
+    assert "dinfo measured-unlock: added to the kernel command line: efi=noruntime" in done.stdout
+    open_doors(world, "efivars", "swap")
+    line = module(world, 'install\necho "=$kernel_cmdline"', "systemd", uefi="yes", kernel_cmdline="").stdout.split()
+    assert "efi=noruntime" not in line and "systemd.swap=0" not in line and "systemd.gpt_auto=0" in line
+
+
+def test_words_of_a_uki_whose_command_line_dracut_finds_itself(world):
+    administer(world)
+    done = module(world, 'install\necho "=${kernel_cmdline-}"', "systemd", uefi="yes", hostonly_cmdline="yes")
+    assert done.stdout.endswith("=\n")
+    assert image(world, "etc/cmdline.d/52-measured-unlock.conf").read_text().split() == doors("word")
+
+
+def test_no_words_without_a_uki(world):
+    administer(world)
+    done = module(world, 'install\necho "=${kernel_cmdline-}"', "systemd")
+    assert done.stdout == "=\n" and not image(world, "etc/cmdline.d/52-measured-unlock.conf").exists()
+
+
+@pytest.mark.parametrize("line,bad", [("kgdboc=ttyS0 quiet", "kgdboc"), ("quiet efi=runtime", "efi=runtime"),
+                                      ("quiet kgdbwait", "kgdbwait"), ("kgdbwaiter akgdboc=1", None)])
+def test_forbidden_words_of_a_uki(world, line, bad):
+    administer(world)
+    done = module(world, "install\necho went on", "systemd", uefi="yes", kernel_cmdline=line)
+    assert (done.returncode == 1) == (bad is not None) and ("went on" in done.stdout) == (bad is None)
+    assert bad is None or f"kernel command line: take '{bad}' out" in done.stderr
+
+
+def test_open_names_a_door(world):
+    for name, good in (("efivars", True), ("efivar", False), ("-", False), ("efi=noruntime", False)):
+        administer(world)
+        open_doors(world, "swap", name)
+        done = module(world, "install", "systemd")
+        assert (done.returncode == 0) == good and (f"open = {name}: no door has this name" in done.stderr) != good
 
 
 @pytest.mark.parametrize("included,modules,networkd,expected", [
@@ -404,8 +615,7 @@ def test_install_systemd(world):
                  "etc/measured-unlock/ca.pem", "usr/lib/systemd/system/measured-unlock.service",
                  "usr/lib/systemd/network/zzz-measured-unlock.network"):
         assert image(world, name).is_file(), name
-    for name in ("system-generators/systemd-cryptsetup-generator", "system-generators/systemd-debug-generator",
-                 "system-generators/systemd-gpt-auto-generator", "system/debug-shell.service"):
+    for name in (*("system-generators/" + g for g in doors("generator")), *("system/" + u for u in doors("unit"))):
         assert os.readlink(image(world, "etc/systemd/" + name)) == "/dev/null"
     for unit in ("emergency", "rescue", "dracut-emergency"):
         text = image(world, f"etc/systemd/system/{unit}.service.d/measured-unlock.conf").read_text()
@@ -415,6 +625,19 @@ def test_install_systemd(world):
     assert "169.254.169.253" in image(world, "etc/resolv.conf").read_text()
     log = (world / "log").read_text()
     assert "pre-trigger" not in log and "finished" not in log and "hook pre-pivot 00" in log
+    assert "hook cleanup 99 pre-pivot.sh" in log
+    last = image(world, "etc/systemd/system/initrd-switch-root.service.d/measured-unlock.conf").read_text()
+    assert "Requires=measured-unlock-switch.service\nAfter=measured-unlock-switch.service" in last
+    assert image(world, "usr/lib/systemd/system/measured-unlock-switch.service").is_file()
+
+
+def test_open_doors_are_not_masked(world):
+    administer(world)
+    open_doors(world, "gpt-auto", "imds")
+    assert module(world, "install", "systemd").returncode == 0
+    masked = {p.name for p in image(world, "etc/systemd").glob("system*/*") if p.is_symlink()}
+    assert masked == {*doors("generator", "gpt-auto", "imds"), *doors("unit", "gpt-auto", "imds")}
+    assert "systemd-gpt-auto-generator" in doors("generator") and "systemd-imdsd.socket" in doors("unit")
 
 
 def test_install_plain(world):
@@ -484,7 +707,7 @@ def test_install_fails_loudly(world, name, text, message):
         path.write_text(text)
     done = module(world, "install\necho went on", "systemd")
     assert done.returncode == 1 and "went on" not in done.stdout
-    assert "dfatal measured-unlock: " in done.stderr and message in done.stderr
+    assert "dfatal measured-unlock: " in done.stderr and message in done.stderr.replace("\nmuctl:   ", "")
 
 
 def test_install_fails_without_program(world):
@@ -495,7 +718,7 @@ def test_install_fails_without_program(world):
 
 
 @pytest.mark.parametrize("name", ["measured-unlock.service", "measured-unlock-root.service",
-                                  "measured-unlock-refused.service"])
+                                  "measured-unlock-switch.service", "measured-unlock-refused.service"])
 def test_units_parse(name):
     """Each directive stands in the section where systemd reads it, and every end leads to a refusal."""
     text = (TREE / "dracut-module" / name).read_text()
@@ -505,3 +728,19 @@ def test_units_parse(name):
         assert "SuccessAction=poweroff-immediate" in unit and "FailureAction=poweroff-immediate" in unit
     else:
         assert "OnFailure=measured-unlock-refused.service" in unit
+        assert "Condition" not in unit  # what it looks at could be hidden by a mount, and the unit be skipped
+
+
+def test_documented_doors_are_those_of_the_table():
+    """docs/guide/dracut.md, docs/man/measured-unlock.conf.5 and the table say the same, in both directions."""
+    what = {"word": "on the command line", "forbidden": "not on the command line", "generator": "generator masked",
+            "unit": "unit masked", "module": "kernel module left out"}
+    lines = (TREE / "dracut-module/doors").read_text().splitlines()
+    table = [line.split(None, 4) for line in lines if line and line[0] != "#"]
+    page = (TREE / "docs/guide/dracut.md").read_text()
+    rows = re.findall(r"^\| (\S*) +\| ([a-z ]+) \| `(\S+)` \| (\S+) \| (.+) \|$", page, re.M)
+    assert rows == [("" if n == "-" else n, what[k], v, s, r) for k, v, n, s, r in table]
+    manual = (TREE / "docs/man/measured-unlock.conf.5").read_text()
+    named = manual.partition("The names:\n")[2].partition(".TP")[0]
+    assert re.findall(r"[a-z][a-z-]+", named.replace(".BR", "")) == list(dict.fromkeys(
+        f[2] for f in table if f[2] != "-"))

@@ -85,8 +85,8 @@ class Tpm:
     def reboot(self):
         assert transact(self.port + 1, struct.pack(">II", 2, 0)) == bytes(4)
         self.send(0x144, bytes(2))
-        self.extend(4, b"the boot loader")
-        self.extend(7, b"secure boot is off")
+        for pcr, data in w.NitroTpm.measured:
+            self.extend(pcr, data)
 
     def fence_closed(self):
         """In every bank."""
@@ -116,7 +116,7 @@ class Machine:
     def __init__(self, world):
         self.world, self.folder = world, world.folder
         world.fresh()
-        world.configure(timeout=5)
+        world.configure(timeout=5, open="swap")
         path = world.config_path
         path.write_text(re.sub("tcti = .*", self.tcti, path.read_text()))
         self.tpm = Tpm(int(world.tpm.port))
@@ -310,6 +310,16 @@ def faults_of(calls):
 
 
 def tried(machine, fault):
+    """The same. Which thread fills OpenSSL's caches decides where it allocates: such a call may take a few boots to come
+    again."""
+    for _ in range(6 if fault.call.symbol == "<openssl-memory>" else 1):
+        wrong = tried_once(machine, fault)
+        if wrong is None or not wrong.startswith("was not called again"):
+            break
+    return wrong
+
+
+def tried_once(machine, fault):
     """-> what is wrong with how the program took it, or None"""
     code, lines, errors = machine.boot(f"{fault.number}:{fault.call.path}:{fault.nth}")
     if "fired" not in lines:
@@ -360,10 +370,10 @@ class EitherOf(w.TpmWorld):
 
 
 class Authorized(w.TpmWorld):
-    """Sealed for whatever the builder signs."""
+    """Sealed for whatever the builder signs, and a counter."""
 
     def enroll(self, volume, *options, **more):
-        return super().enroll(volume, "--authorize", self.signing_key, *options, **more)
+        return super().enroll(volume, "--authorize", self.signing_key, "--counter", "0x01804d55", *options, **more)
 
 
 @contextlib.contextmanager
@@ -392,16 +402,22 @@ def test_what_is_not_wiped_is_seen(machine):
     assert {l.split()[2] for l in lines if l.startswith("leak uuid")} >= {"freed"}
 
 
+def shards(count):
+    """Of the faults; one of them is tried at each change."""
+    return pytest.mark.parametrize("shard", [0, *(pytest.param(n, marks=pytest.mark.long) for n in range(1, count))])
+
+
 def check_all(machine, faults):
     wrong = [f"{describe(f)}: {problem}" for f in faults if (problem := tried(machine, f))]
     assert not wrong, f"{len(wrong)} of {len(faults)}:\n" + "\n".join(wrong)
 
 
-@pytest.mark.parametrize("shard", range(SHARDS))
+@shards(SHARDS)
 def test_each_call_fails_once(machine, shard):
     check_all(machine, faults_of(calls_of(machine))[shard::SHARDS])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [EitherOf, Authorized])
 def test_each_call_of_provider_tpm2_fails_once(machine, tmp_path, kind):
     """Those that a boot by KMS does not make from the same place."""
@@ -421,7 +437,7 @@ def making_machine(world):
         Machine(world)  # its configuration and its keys are in the same places
 
 
-@pytest.mark.parametrize("shard", range(SHARDS // 2))
+@shards(SHARDS // 2)
 def test_each_call_of_a_boot_that_makes_a_volume_fails_once(machine, shard):
     places = {(call.symbol, call.path) for call in calls_of(machine)}
     with making_machine(machine.world) as other:
@@ -429,6 +445,7 @@ def test_each_call_of_a_boot_that_makes_a_volume_fails_once(machine, shard):
 
 
 @needs_vault
+@pytest.mark.long
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_each_call_of_provider_vault_fails_once(machine, tmp_path, shard):
     places = {(call.symbol, call.path) for call in calls_of(machine)}

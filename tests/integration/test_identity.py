@@ -271,7 +271,7 @@ def unreadable(place):
         "no signer": (pem(identity.pkcs7(text(), signer, signers=[])), None, "exactly one"),
         "two signers": (pem(identity.pkcs7(text(), signer, signers=[info, info])), None, "exactly one"),
         "ECDSA": (pem(identity.pkcs7(text(), signer, signers=[info.replace(
-            identity.OID_RSA, bytes.fromhex("06092a864886f70d01010a"))])), None, "something else than RSA"),
+            identity.OID_RSA, bytes.fromhex("06092a864886f70d01010a"))])), None, "is not signed with RSA"),
         "not an object": (signed(b'["instanceId"]'), None, "JSON"), "UTF-16": (signed(text().decode().encode("utf-16")), None, "JSON"),
         **{f"{m} missing": (signed(json.dumps({k: v for k, v in MEMBERS.items() if k != m}).encode()), None, m)
            for m in ("instanceId", "accountId", "region", "instanceType", "imageId", "pendingTime")},

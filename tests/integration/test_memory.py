@@ -92,25 +92,26 @@ def test_the_memory_holds_no_key_of_vault_at_the_end(vw):
     assert "key" in early and late == set()
 
 
-def started(world, text):
+@pytest.fixture
+def waiting(world):
     """A boot whose program waits for a slow KMS."""
     world.aws.fault("kms", "delay", "30", operation="Decrypt")
     process = subprocess.Popen([w.UNLOCK, "unlock", "--config", world.config_path, "--no-activate"],
                                stderr=subprocess.PIPE, text=True)
     said = ""
-    while text not in said:
+    while "signed by the image builder" not in said:
         line = process.stderr.readline()
         assert line, said
         said += line
-    return process
-
-
-def test_privileges(world):
-    process = started(world, "signed by the image builder")
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
-                  if ":\t" in line)
+    yield process
     process.kill()
     process.wait()
+
+
+def test_privileges(waiting):
+    process = waiting
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                  if ":\t" in line)
     allowed = sum(1 << n for n in (CAP_IPC_LOCK, CAP_DAC_OVERRIDE, CAP_SYS_ADMIN, CAP_MKNOD))
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
@@ -120,10 +121,10 @@ def test_privileges(world):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_in_a_closed_fence(world, number):
-    process = started(world, "signed by the image builder")
-    process.send_signal(number)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == 3, said
+def test_a_signal_ends_in_a_closed_fence(world, waiting, number):
+    """Before KMS has answered, which alone would take longer."""
+    waiting.send_signal(number)
+    _, said = waiting.communicate(timeout=10)
+    assert waiting.returncode == 3, said
     assert world.fence_closed()
     assert world.report()["result"] == "failed"

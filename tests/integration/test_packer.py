@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/packer: what can be said about the template and its scripts without EC2. The VM tests run the scripts."""
+"""docs/examples/packer: what can be said about the template and its scripts without EC2. The VM tests run the scripts."""
+import base64
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
+import uefi_data
 import world as w
 
-PACKER = w.TOP / "docs/packer"
+PACKER = w.TOP / "docs/examples/packer"
 TEMPLATE = PACKER / "measured-unlock.pkr.hcl"
 STEPS = sorted(p for p in (PACKER / "provision").iterdir())
 # What Debian's Packer, 1.6.6 with the builders of its time, does not know yet; all else it checks.
-NEWER = r"(?m)^ *(?:boot_mode|tpm_support|imds_support) .*\n|^ *metadata_options \{[^}]*\}\n"
+NEWER = r"(?m)^ *(?:boot_mode|uefi_data|tpm_support|imds_support) +=.*\n|^ *metadata_options \{[^}]*\}\n"
 
 
 def packer(*arguments):
@@ -30,7 +35,7 @@ def old_template(tmp_path):
     shutil.copytree(PACKER / "provision", tmp_path / "provision")
     (tmp_path / "input").mkdir()
     text, removed = re.subn(NEWER, "", TEMPLATE.read_text())
-    assert removed == 4, "the template lacks a setting that the image cannot do without"
+    assert removed == 5, "the template lacks a setting that the image cannot do without"
     path = tmp_path / TEMPLATE.name
     path.write_text(text)
     return path
@@ -76,8 +81,50 @@ def test_image_is_registered_for_attestation():
         assert re.search(r"(?m)^ *" + setting.replace(" = ", " += ") + "$", text), setting
 
 
+def test_template_compares_the_variable_stores(tmp_path):
+    """What the AMI is registered with is known before the builder starts, what the image needs only after."""
+    off, on = re.search(r'inline = \[local\.variable_store == "" \? "(.*)" :\s+"(.*)"\]', TEMPLATE.read_text()).groups()
+    store = tmp_path / "out/uefi-data"
+    store.parent.mkdir()
+    cases = ((off, None, True), (off, "a", False), (on, "a", True), (on, "b", False), (on, None, False))
+    for command, made, good in cases:
+        store.unlink(missing_ok=True)
+        if made:
+            store.write_text(made)
+        text = command.replace("${local.variable_store}", "a").replace("/mnt/image", str(tmp_path)).replace("sudo ", "")
+        assert (subprocess.run(["sh", "-e", "-c", text], capture_output=True).returncode == 0) == good, (text, made)
+
+
 def test_template_runs_every_step_in_order():
     assert re.findall(r"provision/([^\"]+)", TEMPLATE.read_text()) == [p.name for p in STEPS]
+
+
+# The actions of a build of this template, as Packer 1.16.0 and its Amazon plugin 1.8 asked for them (of moto).
+ASKED = """AuthorizeSecurityGroupIngress CreateKeyPair CreateSecurityGroup CreateSnapshot CreateTags DeleteKeyPair DeleteSecurityGroup
+    DeleteVolume DescribeImages DescribeInstances DescribeRegions DescribeSecurityGroups DescribeSnapshots DescribeSubnets DescribeVolumes
+    ModifyImageAttribute ModifyInstanceAttribute RegisterImage RunInstances StopInstances TerminateInstances""".split()
+
+
+def test_policy_of_whoever_runs_packer():
+    """All that a build asks for, nothing of KMS, and no role but the builder's."""
+    statements = json.loads((PACKER / "iam-policy.json").read_text())["Statement"]
+    allowed = {action: s for s in statements for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+    assert all(s["Effect"] == "Allow" for s in statements)
+    assert [a for a in ASKED if f"ec2:{a}" not in allowed and not (a.startswith("Describe") and "ec2:Describe*" in allowed)] == []
+    assert {a.split(":")[0] for a in allowed} == {"ec2", "iam"} and not {"ec2:*", "iam:*", "*"} & set(allowed)
+    assert allowed["iam:PassRole"]["Resource"].endswith(":role/image-builder")
+    assert allowed["iam:PassRole"]["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
+
+
+@pytest.mark.parametrize("passphrase, warned", [("a passphrase\n", True), ("a passphrase", False)])
+def test_passphrase_that_nobody_can_type(tmp_path, passphrase, warned):
+    (tmp_path / "cryptsetup").write_text(f"#!/bin/sh\necho \"$@\" >{tmp_path}/called\n")
+    (tmp_path / "cryptsetup").chmod(0o755)
+    (tmp_path / "passphrase").write_text(passphrase)
+    (tmp_path / "conf").write_text(f"WORK={tmp_path}\nPASSPHRASE={tmp_path}/passphrase\n")
+    done = w.run("sh", PACKER / "provision/20-encrypt", tmp_path / "conf", text=True,
+                 env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert ("ends with a newline" in done.stderr) == warned and (tmp_path / "called").exists()
 
 
 def test_shellcheck():
@@ -96,6 +143,33 @@ def test_every_variable_is_documented():
         assert used <= documented, step.name
 
 
+def test_example_image_takes_no_user_data():
+    """Neither cloud-init, nor what would put its name back on the command line."""
+    text = (PACKER / "image.conf.example").read_text()
+    packages = re.search(r"(?m)^PACKAGES='(.*)'$", text)[1].split()
+    assert "openssh-server" in packages and not {p for p in packages if p.startswith("cloud")}
+    assert "cloud-init" not in re.search(r"(?m)^CMDLINE='(.*)'$", text)[1]
+
+
+def test_customize_example(tmp_path):
+    """Host keys are made by the instance, since nothing else does it; who logs in is part of the image."""
+    root, programs = tmp_path / "root", tmp_path / "bin"
+    for folder in (root / "etc/systemd/network", root / "etc/ssh", programs):
+        folder.mkdir(parents=True)
+    (root / "etc/ssh/ssh_host_rsa_key").write_text("of the builder")
+    (programs / "systemctl").write_text("#!/bin/sh\n")
+    (programs / "systemctl").chmod(0o755)
+    script = shutil.copy(PACKER / "customize.example", tmp_path / "customize")
+    keys = tmp_path / "authorized_keys"
+    for given in (False, True):
+        if given:
+            keys.write_text("ssh-ed25519 AAAA somebody\n")
+        subprocess.run(["sh", script, root], check=True, env={"PATH": f"{programs}:{os.environ['PATH']}"})
+        assert (root / "root/.ssh/authorized_keys").exists() == given
+    assert "ExecStartPre=ssh-keygen -A" in (root / "etc/systemd/system/ssh.service.d/host-keys.conf").read_text()
+    assert not (root / "etc/ssh/ssh_host_rsa_key").exists()
+
+
 def test_disk_with_data_is_left_alone(tmp_path):
     disk, conf = tmp_path / "disk", tmp_path / "image.conf"
     data = bytes(1000) + b"somebody's" + bytes(2 << 20)
@@ -104,3 +178,191 @@ def test_disk_with_data_is_left_alone(tmp_path):
     done = subprocess.run([PACKER / "provision/10-partition", conf], capture_output=True, text=True)
     assert done.returncode == 1 and "not blank" in done.stderr
     assert disk.read_bytes() == data
+
+
+# Secure Boot: the steps that it changes, without the ones between them
+
+STUB = Path("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
+
+
+class Builder:
+    """The builder's machine when 30-system has run, and dracut will have made the stub itself into a UKI."""
+
+    def __init__(self, folder):
+        self.work, self.out, self.input = folder, folder / "out", folder / "in"
+        self.root, self.uki = folder / "root", folder / "out/uki.efi"
+        for path in (self.out, self.input, self.root / "usr/bin", self.root / STUB.parent.relative_to("/")):
+            path.mkdir(parents=True)
+        shutil.copy(w.MUCTL, self.root / "usr/bin/muctl")
+        shutil.copy(STUB, self.root / STUB.relative_to("/"))
+        shutil.copy(STUB, self.uki)
+        (self.input / "measured-unlock.conf").write_text("[volume root]\ndevice = PARTLABEL=root\n")
+        key, public = w.make_builder_key(self.input)
+        self.variables = {"WORK": folder, "OUT": self.out, "MUCTL": folder / "muctl", "FILES": "", "SIGN_KEY": key,
+                          "CONFIG": self.input / "measured-unlock.conf", "BUILDER_PEM": public,
+                          "BASELINES": self.out / "baseline.json", "ROLE_ARN": w.ROLE_ARN,
+                          "ADMIN_ARN": f"arn:aws:iam::{w.ACCOUNT}:role/key-admin", "BUILDER_ARN": w.BUILDER_ARN}
+
+    def make_key(self, name="secure-boot"):
+        key, cert = (self.input / f"{name}.{end}" for end in ("key", "pem"))
+        w.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-days", "10",
+              "-keyout", key, "-out", cert)
+        return key, cert
+
+    def secure_boot(self, **more):
+        """The switch."""
+        key, cert = self.make_key()
+        self.variables |= {"SECURE_BOOT_CERT": cert, "SECURE_BOOT_SIGNER": f"sbsign --key {key} --cert {cert}", **more}
+        return key, cert
+
+    def step(self, *names):
+        conf = self.work / "image.conf"
+        conf.write_text("".join(f"{n}={shlex.quote(str(v))}\n" for n, v in self.variables.items()))
+        for name in names:
+            done = subprocess.run([PACKER / "provision" / name, conf], capture_output=True, text=True)
+            if done.returncode != 0:
+                break
+        return done
+
+    def build(self):
+        done = self.step("35-configure", "37-bake", "42-sign", "60-baseline", "80-policy")
+        assert done.returncode == 0, done.stderr
+
+    def pcr7(self, path):
+        return json.loads(path.read_text())["Measurements"]["PCR7"]
+
+    @property
+    def baked(self):
+        return self.root / "etc/measured-unlock/baseline.json"
+
+
+@pytest.fixture
+def builder(tmp_path):
+    if not STUB.exists() or not shutil.which("sbsign"):
+        pytest.skip("systemd-boot-efi or sbsigntool is not installed (tests/setup installs both)")
+    return Builder(tmp_path)
+
+
+def signature_list(cert):
+    """By efitools' rule: type, sizes, owner, certificate."""
+    der = w.run("openssl", "x509", "-in", cert, "-outform", "DER").stdout
+    owner = bytes.fromhex("17d62e815fd54643a6d21510b6783949")
+    sizes = ((28 + 16 + len(der)).to_bytes(4, "little"), bytes(4), (16 + len(der)).to_bytes(4, "little"))
+    return bytes.fromhex("a159c0a5e494a74a87b5ab155c2bf072") + b"".join(sizes) + owner + der
+
+
+def enrolled(builder):
+    return {name: data for name, (_, _, data) in uefi_data.variables((builder.out / "uefi-data").read_bytes()).items()}
+
+
+def test_without_the_switch_nothing_is_signed(builder):
+    builder.build()
+    assert builder.uki.read_bytes() == STUB.read_bytes()
+    assert not (builder.out / "uefi-data").exists() and not (builder.out / "variables").exists()
+    assert json.loads((builder.out / "baseline.json").read_text())["SecureBoot"] == "off"
+    assert builder.pcr7(builder.baked) == builder.pcr7(builder.out / "baseline.json")
+
+
+def test_secure_boot_by_one_switch(builder):
+    builder.build()
+    off = builder.pcr7(builder.baked)
+    _, cert = builder.secure_boot()
+    builder.build()
+    assert w.run("sbverify", "--cert", cert, builder.uki, check=False).returncode == 0
+    assert enrolled(builder) == dict.fromkeys(("PK", "KEK", "db"), signature_list(cert))
+    complete = builder.pcr7(builder.out / "baseline.json")
+    assert complete == builder.pcr7(builder.baked) != off
+    policy = (builder.out / "key-policy.json").read_text()
+    assert complete in policy and off not in policy
+
+
+def test_aws_reads_the_variable_store(builder):
+    if uefi_data.why_not():
+        pytest.skip(uefi_data.why_not())
+    _, cert = builder.secure_boot()
+    builder.build()
+    by_aws = uefi_data.variables_by_aws((builder.out / "uefi-data").read_bytes())
+    assert {n: v[2] for n, v in by_aws.items()} == dict.fromkeys(("PK", "KEK", "db"), signature_list(cert))
+
+
+def example(builder, **values):
+    """image.conf.example with some of its variables set, and no package to install."""
+    text = (PACKER / "image.conf.example").read_text()
+    for name, value in {"WORK": builder.work, "FILES": "", "CUSTOMIZE": "", **values}.items():
+        text, count = re.subn(rf"(?m)^{name}=.*$", f"{name}={value}", text)
+        assert count == 1, name
+    return text
+
+
+def test_the_switch_is_the_certificate(builder):
+    """As README.md has it: one variable of the example; and the variable store for Packer, which is made before."""
+    key, cert = builder.make_key()
+    assert (key.name, cert.name) == ("secure-boot.key", "secure-boot.pem")
+    conf, own, store = (builder.work / name for name in ("image.conf", "own.esl", "uefi-data"))
+    conf.write_text(example(builder, SECURE_BOOT_CERT="$WORK/in/secure-boot.pem"))
+    for name in ("35-configure", "37-bake", "42-sign", "60-baseline"):
+        w.run(PACKER / "provision" / name, conf)
+    assert w.run("sbverify", "--cert", cert, builder.uki, check=False).returncode == 0
+    assert json.loads((builder.out / "baseline.json").read_text())["SecureBoot"] == "on"
+    w.muctl("secureboot", "list", cert, "-o", own)
+    w.muctl("secureboot", "store", "--PK", own, "--KEK", own, "--db", own, "-o", store)
+    assert store.read_bytes() == (builder.out / "uefi-data").read_bytes()
+
+
+def test_given_variables(builder):
+    """db has somebody else's certificate first, and PK comes with its authentication."""
+    (_, platform), (_, other) = builder.make_key("platform"), builder.make_key("other")
+    time_and_signature = bytes(16) + (24 + 5).to_bytes(4, "little") + bytes.fromhex("0002f10e") + bytes(16) + b"PKCS7"
+    files = {"PK": time_and_signature + signature_list(platform), "KEK": signature_list(platform),
+             "DBX": signature_list(platform)}
+    for name, content in files.items():
+        (builder.input / name).write_bytes(content)
+    _, cert = builder.secure_boot(**{f"SECURE_BOOT_{name}": builder.input / name for name in (*files, "DB")})
+    (builder.input / "DB").write_bytes(signature_list(other) + signature_list(cert))
+    builder.build()
+    assert enrolled(builder) == {"PK": signature_list(platform), "KEK": signature_list(platform),
+                                 "db": signature_list(other) + signature_list(cert), "dbx": signature_list(platform)}
+    assert builder.pcr7(builder.out / "baseline.json") == builder.pcr7(builder.baked)
+
+
+def test_signer_command(builder):
+    """A key that is somewhere else: the command alone knows where."""
+    key, cert = builder.secure_boot(SECURE_BOOT_SIGNER=f"{builder.input}/signer its-option")
+    hidden = key.rename(builder.work.parent / f"{builder.work.name}.key")
+    (builder.input / "signer").write_text(f"""#!/bin/sh -eu
+        [ "$1 $2 $3" = "its-option --output $4" ]
+        sbsign --key {hidden} --cert {cert} --output "$3" "$4"
+        """)
+    (builder.input / "signer").chmod(0o755)
+    builder.build()
+    assert w.run("sbverify", "--cert", cert, builder.uki, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("signer", ["false", "true"])
+def test_what_is_not_signed_is_not_built(builder, signer):
+    """Neither where the command fails nor where it only says that it signed."""
+    builder.secure_boot(SECURE_BOOT_SIGNER=signer)
+    done = builder.step("35-configure", "37-bake")
+    assert done.returncode != 0 and not builder.baked.exists()
+    assert signer == "false" or "nothing in db lets the image start" in done.stderr
+    done = builder.step("42-sign", "60-baseline")
+    assert done.returncode != 0 and not (builder.out / "baseline.json").exists()
+
+
+def holders(folder, secret):
+    return [p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and secret in p.read_bytes()]
+
+
+def test_signing_key_stays_with_the_builder(builder):
+    """In no form: a line of its PEM, its DER or that in base64, one of its primes. What is public of it is found."""
+    key, _ = builder.secure_boot()
+    builder.build()
+    der = w.run("openssl", "pkey", "-in", key, "-outform", "DER").stdout
+    text = w.run("openssl", "rsa", "-in", key, "-noout", "-text").stdout.decode()
+    modulus, prime = (bytes.fromhex(re.sub(r"[\s:]", "", re.search(rf"{name}:([\s0-9a-f:]+)", text)[1]))
+                      for name in ("modulus", "prime1"))
+    line = key.read_bytes().splitlines()[15]  # past the modulus, which is in the first 300 bytes
+    for secret in (line, der[600:660], base64.b64encode(der)[800:880], prime[1:]):
+        assert holders(builder.root, secret) == holders(builder.out, secret) == []
+    assert holders(builder.input, line) == [key]
+    assert builder.uki in holders(builder.out, modulus)

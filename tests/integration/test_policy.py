@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Key policies: tests/aws/policy.py, which evaluates them as IAM does, judges what is generated and what lint says."""
 import copy
+import hashlib
 import itertools
 import json
 import random
@@ -19,7 +20,10 @@ ROOT = ARN + "root"
 UUID, IDENTITY = "0f0e0d0c-1234-4321-8765-123456789abc", "5a" * 48
 ZERO, SECURE_BOOT_OFF = w.ZERO, ("98441c7f7625d10058c47683aec486ce311c633235eb555593a7ee791121e357"
                                  "8ae72d04ecef661f272d59058b77af35")
-IMAGE = {4: "4a" * 48, 7: "7b" * 48, 12: ZERO}
+# A separator alone, as firmware leaves PCR 2 and 3 where it loaded nothing.
+CLEAN = hashlib.sha384(bytes(48) + hashlib.sha384(bytes(4)).digest()).hexdigest()
+IMAGE = {2: CLEAN, 3: CLEAN, 4: "4a" * 48, 7: "7b" * 48, 12: ZERO, 13: ZERO, 14: ZERO}
+BOUND_PCRS = {*IMAGE, 15}
 CONTEXT = {"volume-uuid": UUID, "volume-identity": IDENTITY}
 MAY_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "kms:*", "Resource": "*"}]}
 WHO = ["--principal", ROLE, "--admin", ADMIN, "--builder", BUILDER]
@@ -62,7 +66,7 @@ def request(action="Decrypt", who=ROLE, pcrs=IMAGE, context=CONTEXT, fence=ZERO,
     if context:
         values["kms:EncryptionContextKeys"] = list(context)
     if attested and action in ATTESTABLE:
-        shown = {**{n: ZERO for n in range(24)}, 0: "00aa" * 24, **pcrs, 15: fence}
+        shown = {**{n: ZERO for n in range(24)}, 0: "00aa" * 24, 2: CLEAN, 3: CLEAN, **pcrs, 15: fence}
         values.update({f"{w.NITRO}{n}": v for n, v in shown.items()})
     values.update({"aws:PrincipalArn": who, "aws:SecureTransport": "true"})
     return iam.Request(f"kms:{action}", KEY, who, context=values)
@@ -164,10 +168,10 @@ def test_each_action(good, bound, who, may):
 
 
 def test_each_pcr_of_a_document(good):
-    """Exactly PCR 4, 7, 12 and 15 matter."""
+    """Exactly those of the baseline and the fence matter."""
     for n in range(24):
         asked = request(pcrs=others(IMAGE, **{f"p{n}": "ee" * 48}), fence="ee" * 48 if n == 15 else ZERO)
-        assert admits(good, asked) is (n not in (4, 7, 12, 15)), n
+        assert admits(good, asked) is (n not in BOUND_PCRS), n
 
 
 @pytest.mark.parametrize("image", [{4: "4a" * 48, 12: ZERO}, {7: "7b" * 48, 12: ZERO}, {**IMAGE, 11: "11" * 48},
@@ -219,9 +223,9 @@ def test_before_the_first_image(tmp_path):
 
 
 def test_other_fence(tmp_path):
-    found = generate(tmp_path, IMAGE, options=["--fence-pcr", "14"])
-    assert admits(found, request(fence="ee" * 48)) and not admits(found, request(pcrs=others(IMAGE, p14="ee" * 48)))
-    assert lint(found, "--fence-pcr", "14")[0] == 0 and lint(found)[1] == {"fence-pcr"}
+    found = generate(tmp_path, IMAGE, options=["--fence-pcr", "11"])
+    assert admits(found, request(fence="ee" * 48)) and not admits(found, request(pcrs=others(IMAGE, p11="ee" * 48)))
+    assert lint(found, "--fence-pcr", "11")[0] == 0 and lint(found)[1] == {"fence-pcr"}
 
 
 def test_pcr_0_is_left_out_and_said(tmp_path):
@@ -281,7 +285,7 @@ def outcome(call, **arguments):
 
 def test_through_kms(aws, tmp_path):
     """The builder, a former administrator, puts the policy; from then on it only encrypts."""
-    image = {n: E.PCRS[n].hex() for n in (4, 7, 12)}
+    image = {n: E.PCRS[n].hex() for n in IMAGE}
     builder, instance = aws.builder(), aws.kms()
     put = {"KeyId": E.KEY_ARN, "PolicyName": "default", "Policy": json.dumps(generate(tmp_path, image, options=BOUND))}
     builder.put_key_policy(**put)
@@ -293,7 +297,7 @@ def test_through_kms(aws, tmp_path):
                        Recipient=aws.recipient(spki, **what))
 
     assert decrypt() == "ok"
-    for n in (4, 7, 12, 15):
+    for n in BOUND_PCRS:
         changed = [bytes([0xee]) * 48 if i == n else p for i, p in enumerate(E.PCRS)]
         assert decrypt(pcrs=changed) == "AccessDeniedException"
     assert decrypt(client=builder) == decrypt(context={}) == "AccessDeniedException"
@@ -394,13 +398,19 @@ FLAWS = {
                                     allow("kms:Decrypt", Condition={"StringEquals": {"aws:PrincipalArn": OTHER}}),
                                     STRANGER),
     "any document": ("unconditioned-allow", allow("kms:Decrypt", Condition={"Null": {pcr(4): "false"}}), STRANGER),
-    "all PCRs forgotten": ("unconditioned-allow", drop(4, 7, 12, 15), ANY_IMAGE),
+    "all PCRs forgotten": ("unconditioned-allow", drop(*BOUND_PCRS), ANY_IMAGE),
     "no PCR 12": ("pcr4-without-pcr12", drop(12), WRONG["PCR 12 wrong"]),
     "no PCR 4 and 7": ("no-image-pcr", drop(4, 7), ANY_IMAGE),
     "PCR 7 alone, Secure Boot off": ("pcr-proves-nothing", lambda p: (drop(4)(p), value(7, SECURE_BOOT_OFF)(p)),
                                      request(pcrs={4: "ee" * 48, 7: SECURE_BOOT_OFF, 12: ZERO})),
+    **{f"driver in PCR {n}, Secure Boot off": (
+        "firmware-drivers", lambda p, n=n: (drop(n)(p), value(7, SECURE_BOOT_OFF)(p)),
+        request(pcrs={**IMAGE, 7: SECURE_BOOT_OFF, n: "dd" * 48})) for n in (2, 3)},
+    "driver, Secure Boot on or off": ("firmware-drivers", lambda p: (
+        drop(2)(p), value(7, [IMAGE[7], SECURE_BOOT_OFF])(p)), None),
+    "driver, no PCR 7": ("firmware-drivers", drop(2, 7), request(pcrs={**IMAGE, 2: "dd" * 48})),
     "PCR 4 may be zero": ("pcr-proves-nothing", value(4, [IMAGE[4], ZERO]), WRONG["PCR 4 zero"]),
-    **{f"PCR {n}": ("pcr-not-useful", value(n, "aa" * 48), None) for n in (0, 1, 2, 3, 6, 10, 16, 17, 22, 23)},
+    **{f"PCR {n}": ("pcr-not-useful", value(n, "aa" * 48), None) for n in (0, 1, 6, 10, 16, 17, 22, 23)},
     "no fence": ("fence-pcr", drop(15), WRONG["fence closed"]),
     "fence may be closed": ("fence-pcr", value(15, [ZERO, "f1" * 48]), WRONG["fence closed"]),
     "upper case": ("upper-case-hex", value(4, IMAGE[4].upper()), None),
@@ -416,9 +426,9 @@ FLAWS = {
     "not the old image": ("pcr-operator", lambda p: move(p, "StringNotEquals", 4, change=lambda v: "01" * 48),
                           WRONG["PCR 4 wrong"]),
     "ArnLike": ("pcr-operator", lambda p: move(p, "ArnLike", 4), None),
-    "IfExists": ("passes-when-absent", without_deny(lambda p: move(p, "StringEqualsIfExists", 4, 7, 12, 15)),
+    "IfExists": ("passes-when-absent", without_deny(lambda p: move(p, "StringEqualsIfExists", *BOUND_PCRS)),
                  WRONG["no document"]),
-    "ForAllValues": ("passes-when-absent", without_deny(lambda p: move(p, "ForAllValues:StringEquals", 4, 7, 12, 15)),
+    "ForAllValues": ("passes-when-absent", without_deny(lambda p: move(p, "ForAllValues:StringEquals", *BOUND_PCRS)),
                      WRONG["no document"]),
     "context that may be absent": ("passes-when-absent", lambda p: release(p)["Condition"].pop("Null"),
                                    WRONG["no encryption context"]),
@@ -444,12 +454,14 @@ FLAWS = {
     "Deny with an exception": ("missing-null-deny", lambda p: deny(p)["Condition"].update(
         ArnNotEquals={"aws:PrincipalArn": OTHER}), None),
     "Deny for another key": ("missing-null-deny", lambda p: deny(p).update(Resource=KEY + "x"), None),
+    "Deny by the key's ARN": ("missing-null-deny", lambda p: deny(p).update(Resource=KEY), None),
+    "Allow by the key's ARN": ("resource", lambda p: release(p).update(Resource=KEY), None),
+    "Allow by two": ("resource", lambda p: release(p).update(Resource=["*", KEY]), None),
+    "deleted role": ("principal-deleted", lambda p: release(p).update(Principal={"AWS": [ROLE, "AROAEXAMPLEID123456"]}), None),
     "NotAction": ("not-element", element("Action", "NotAction", "kms:Encrypt"), request("GenerateDataKey")),
     "NotPrincipal": ("not-element", element("Principal", "NotPrincipal", {"AWS": ADMIN}), request(who=OTHER)),
     "NotResource": ("not-element", element("Resource", "NotResource", KEY + "x"), None),
     "Deny NotPrincipal": ("missing-null-deny", element("Principal", "NotPrincipal", {"AWS": ROLE}, deny), None),
-    "Deny of another key's ARN": ("missing-null-deny", lambda p: (
-        release(p).update(Resource=KEY), deny(p).update(Resource=[KEY + "x"])), None),
     "Deny of a name": ("malformed", lambda p: deny(p).update(Action="Decrypt"), None),
     "empty principal": ("malformed", lambda p: release(p).update(Principal={}), None),
     "anybody of an account": ("principal-any", lambda p: (
@@ -508,6 +520,10 @@ WARNINGS = {
                    lambda p: [release(p)["Condition"].pop(k) for k in ("Null", "ForAllValues:StringEquals")],
                    WRONG["no encryption context"]),
     "outside command line": ("outside-command-line", value(12, "cc" * 48), request(pcrs=others(IMAGE, p12="cc" * 48))),
+    "an action without documents": ("no-document", lambda p: release(p).update(
+        Action=["kms:Decrypt", "kms:ReEncryptFrom"]), None),
+    "extension images": ("extensions", drop(13), request(pcrs=others(IMAGE, p13="dd" * 48))),
+    "machine owner's keys": ("extensions", drop(14), request(pcrs=others(IMAGE, p14="dd" * 48))),
     "Deny of Decrypt alone": ("incomplete-null-deny", lambda p: deny(p).update(Action="kms:Decrypt"), None),
     "nobody administers": ("no-administrator", lambda p: p["Statement"].pop(0), None),
     "administration with a document only": ("no-administrator", lambda p: deny(p).update(Action="kms:*"), None),
@@ -535,7 +551,7 @@ def test_warning(good, name):
     lambda p: release(p)["Condition"].update(Bool={"aws:SecureTransport": True}),
     allow(["kms:Describe*", "kms:Encrypt", "kms:ReEncryptTo", "kms:GenerateDataKeyWithoutPlaintext"]),
     lambda p: p.pop("Id"),
-    lambda p: release(p).update(Resource=KEY) or deny(p).update(Resource=[KEY]),
+    lambda p: release(p).update(Resource=["*"]) or deny(p).update(Resource=["*"]),
     element("Action", "NotAction", [f"kms:{a}" for a in ("PutKeyPolicy", "GetKeyPolicy", "DescribeKey", "Encrypt")], deny),
     lambda p: release(p).update(Principal="*") or release(p)["Condition"].update(ArnEquals={"aws:PrincipalArn": ROLE}),
     lambda p: release(p).update(Principal={"AWS": ROOT}) or equals(p).update({"aws:PrincipalArn": ROLE}),
@@ -600,10 +616,34 @@ GATE = [ANY_IMAGE, STRANGER, *(WRONG[name] for name in (
     "CreateGrant by the instance"))]
 
 
+def test_clean_pcrs_are_demanded(tmp_path):
+    """A baseline of other tools, of PCR 4 and 12 alone: what every clean machine has is demanded, and said. One that leaves
+    a PCR out knowingly is taken at its word, and lint wants the same word."""
+    image = {4: IMAGE[4], 12: ZERO}
+    done = w.muctl("policy", "kms", *baselines(tmp_path, image), *WHO)
+    filled = json.loads(done.stdout)
+    assert "lacks PCR 2, 3, 13 and 14" in " ".join(done.stderr.replace("muctl:", "").split())
+    assert lint(filled)[:3] == (0, set(), set()) and admits(filled, request(pcrs=image))
+    knowing = json.loads(baseline(tmp_path, {**image, 3: CLEAN, 13: ZERO, 14: ZERO}).read_text())
+    (tmp_path / "knowing.json").write_text(json.dumps({**knowing, "Without": [2]}))
+    without = json.loads(w.muctl("policy", "kms", "--baseline", tmp_path / "knowing.json", *WHO).stdout)
+    driver = request(pcrs={**image, 2: "dd" * 48})
+    assert admits(without, driver) and not admits(filled, driver)
+    assert lint(without)[:2] == (2, {"firmware-drivers"}) and lint(without, "--without-pcr", "2")[:2] == (0, set())
+
+
+def test_more_baselines_than_kms_takes(tmp_path):
+    """Each differs in two PCRs, so that each is a statement."""
+    images = [{**IMAGE, 4: f"{i:02x}" * 48, 7: f"{i + 64:02x}" * 48} for i in range(1, 17)]
+    done = w.muctl("policy", "kms", *baselines(tmp_path, *images), *WHO, "--data-volumes", check=False)
+    assert done.returncode == 4 and "32768 bytes" in done.stderr and done.stdout == ""
+    assert len(json.dumps(generate(tmp_path, *images[:4], options=["--data-volumes"]))) < 32768
+
+
 def test_what_lint_passes_keeps_the_gate(good):
     """Whatever happens to a policy: if it lets the instance's role in unproven, or a stranger, lint has a finding."""
     passed = opened = 0
-    for seed in range(400):
+    for seed in range(600):
         changed = mutations(good, seed)
         try:
             iam.check(changed)
@@ -636,7 +676,7 @@ def test_policy_of_another_hand():
     for left_out, rules in ((15, {"fence-pcr"}), (12, {"pcr4-without-pcr12"}), (7, set()), (4, set())):
         spoilt = copy.deepcopy(good)
         spoilt["Statement"][1]["Condition"]["StringEqualsIgnoreCase"].pop(pcr(left_out))
-        assert lint(spoilt)[1] == rules and len(conditions) == 4
+        assert lint(spoilt)[1] == rules and len(conditions) == len(BOUND_PCRS)
     good["Statement"][1]["Condition"]["StringEquals"] = good["Statement"][1]["Condition"].pop("StringEqualsIgnoreCase")
     assert lint(good)[1] == {"upper-case-hex"}
 

@@ -9,7 +9,7 @@ import pytest
 import relying
 import world as w
 
-PROGRAMS = [w.UNLOCK, w.MUCTL]
+PROGRAMS = [w.UNLOCK, w.MUCTL, w.MU_VERIFIER]
 KMS_NAME = f"kms.{w.REGION}.api.aws"  # in the emulator's certificate; "localhost" needs no lookup
 DECOY = "__attribute__((constructor)) static void loaded(void) { __builtin_trap(); }"
 # What a static glibc falls for: it resolves a name as nsswitch.conf says.
@@ -118,13 +118,13 @@ def test_muctl_opens_no_shared_object(decoys, world):
     assert suspects(paths) == []
 
 
-def test_muctl_finds_its_database_without_a_shared_object(decoys, world, tmp_path):
+def test_verifier_finds_its_database_without_a_shared_object(decoys, world, tmp_path):
     """GnuTLS starts, libpq looks up whose home to search and where the database is: nothing is loaded."""
     party = relying.Party(tmp_path / "party", world.tpm.root, {})
-    baseline = relying.baseline(tmp_path / "b.json", [bytes(48)] * 24, 4, 7, 12)
+    baseline = relying.baseline(tmp_path / "b.json", [bytes(48)] * 24, 2, 3, 4, 7, 12, 13, 14)
     party.baselines["b"] = (baseline, "boot")
     party.write(store=f"postgresql:host={KMS_NAME} port=1 dbname=fleet user=fleet")
-    done, paths = run_in(decoys, w.MUCTL, "verifier", "--config", str(party.config),
+    done, paths = run_in(decoys, w.MU_VERIFIER, "serve", "--config", str(party.config),
                          folders=[tmp_path, world.folder])
     assert done.returncode not in (0, None) and KMS_NAME in done.stderr, done.stderr
     assert "/etc/hosts" in paths

@@ -97,7 +97,7 @@ def test_baselines_that_are_not_here_yet(world):
     """Enrolled for the present image and the next one, as predicted; the next one boots, a third does not."""
     world.tpm.extend(4, b"the next image")
     coming = world.folder / "coming.json"
-    w.muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", world.tpm.tcti, "-o", coming)
+    w.muctl("baseline", "record", "--tcti", world.tpm.tcti, "-o", coming)
     world.tpm.reboot()
     world.enroll(world.volume, "--baseline", coming)
     assert world.unlock().returncode == OK
@@ -121,7 +121,7 @@ def test_resign(world, curve):
     world.tpm.reboot()
     world.tpm.extend(4, b"an updated image")
     updated = world.folder / "updated.json"
-    w.muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", world.tpm.tcti, "-o", updated)
+    w.muctl("baseline", "record", "--tcti", world.tpm.tcti, "-o", updated)
     refused(unseal_as_root(world), says="the policy does not hold")
 
     refused(world.enroll(world.volume, "--resign", check=False, baseline=updated), says="--authorize", code=USAGE)
@@ -151,7 +151,7 @@ def test_the_tpm_refuses_an_image_that_trusts_another_builder(world, tmp_path):
     """The program in it is content with a record that the attacker signed for it (the premise); the TPM is not."""
     world.tpm.extend(4, b"the attacker's image")
     key, public = w.make_builder_key(tmp_path)
-    w.muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", world.tpm.tcti, "-o", tmp_path / "evil.json")
+    w.muctl("baseline", "record", "--tcti", world.tpm.tcti, "-o", tmp_path / "evil.json")
     token = w.export_token(world.volume)
     record = json.loads(base64.b64decode(token["record"]))
     record["baselines"] = [{"Measurements": json.loads((tmp_path / "evil.json").read_text())["Measurements"]}]
@@ -222,8 +222,8 @@ def test_owner_password(world):
 
 
 def test_record_of_another_fence(world):
-    world.configure(fence_pcr=14)
-    refused(world.unlock(), says="sealed with the fence PCR 15, and this image has 14")
+    world.configure(fence_pcr=11)
+    refused(world.unlock(), says="sealed with the fence PCR 15, and this image has 11")
 
 
 def test_image_of_the_other_provider(world):
@@ -237,7 +237,7 @@ def test_sha256_only(tmp_path):
     try:
         world.tpm.reboot(banks=["sha256"])
         world.baked, world.complete = tmp_path / "baked.json", tmp_path / "complete.json"
-        for pcrs, path in (("7,12", world.baked), ("4,7,12", world.complete)):
+        for pcrs, path in (("2,3,7,12,13,14", world.baked), ("2,3,4,7,12,13,14", world.complete)):
             w.muctl("baseline", "record", "--bank", "sha256", "--pcr", pcrs, "--tcti", world.tpm.tcti, "-o", path)
         world.volume = w.make_volume(tmp_path / "volume.img")
         world.enroll(world.volume)
@@ -250,7 +250,8 @@ def test_sha256_only(tmp_path):
         refused(world.unlock(), says="not allocated in bank sha384", code=CONFIG)
         world.tpm.reboot(banks=["sha256"])
         sha384 = tmp_path / "sha384.json"
-        sha384.write_text(json.dumps({"Measurements": {"HashAlgorithm": "SHA384", "PCR4": w.ZERO, "PCR12": w.ZERO}}))
+        sha384.write_text(json.dumps({"Measurements": {"HashAlgorithm": "SHA384", "PCR4": w.ZERO, "PCR12": w.ZERO},
+                                      "Without": [2, 3, 13, 14]}))
         refused(world.enroll(world.volume, baseline=sha384, check=False), says="no sha384 bank", code=CONFIG)
         assert unseal(world, write(tmp_path / "s", seal(world).stdout)).stdout == SECRET  # SHA-256 of its own accord
     finally:
@@ -393,7 +394,7 @@ def test_connection_is_lost(world, command):
 
 def seal_pair(world, folder, *options):
     seal(world, "--public", folder / "u", "--private", folder / "r", *options)
-    return "sha384:4,7,12"
+    return "sha384:2,3,4,7,12,13,14"
 
 
 def theirs_unseal(tools, folder, pcrs, tcti=None, check=True):
@@ -430,7 +431,7 @@ def test_we_unseal_what_tpm2_tools_sealed(world, tools, tmp_path):
 
 def test_a_pcr_that_changes_between_policy_and_unseal(world, tmp_path):
     """Any PCR, also one that the policy does not name: the TPM gives up the session."""
-    sealed = write(tmp_path / "s", seal(world).stdout)
+    sealed = write(tmp_path / "s", seal(world, "--pcr", "4,7,12").stdout)
     tap = Tap(world.tpm.port, before_unseal=EXTEND)
     done = w.run(w.MUCTL, "unseal", "--tcti", tap.tcti, sealed, check=False)
     tap.close()
@@ -438,3 +439,191 @@ def test_a_pcr_that_changes_between_policy_and_unseal(world, tmp_path):
     refused(done, says="a PCR changed meanwhile (0x128)")
     assert done.stdout == b""
     assert unseal(world, sealed).stdout == SECRET
+
+
+# A counter that takes older records out of use
+
+COUNTER = "0x01804d55"
+ATTRIBUTES = "authread|authwrite|no_da|nt=counter"
+
+
+@pytest.fixture
+def next_image(world):
+    """The baseline of the image that an update brings."""
+    world.tpm.extend(4, b"the next image")
+    path = world.folder / "next-image.json"
+    w.muctl("baseline", "record", "--tcti", world.tpm.tcti, "-o", path)
+    world.tpm.reboot()
+    yield path
+    if int(COUNTER, 16) in [int(word, 16) for word in world.tpm.tool("tpm2_getcap", "handles-nv-index").stdout.split()
+                            if word.startswith(b"0x")]:
+        world.tpm.tool("tpm2_nvundefine", COUNTER)
+
+
+def count(world):
+    return int.from_bytes(world.tpm.tool("tpm2_nvread", "-C", COUNTER, COUNTER).stdout, "big")
+
+
+def boot_next(world):
+    world.tpm.reboot()
+    world.tpm.extend(4, b"the next image")
+    return world.unlock()
+
+
+def boot_old(world):
+    world.tpm.reboot()
+    return world.unlock()
+
+
+def revoke(world, *options, check=True):
+    return w.muctl("revoke", "--config", world.config_path, "--tcti", world.tpm.tcti, *options, check=check)
+
+
+def update(world, next_image, *options):
+    """Enrolled for this image, then for the next one alone, which has booted. The header of before, as a copy."""
+    authorize = options[options.index("--authorize"):][:2] if "--authorize" in options else []
+    world.enroll(world.volume, *options)
+    before = world.folder / "before.img"
+    shutil.copy(world.volume, before)
+    world.enroll(world.volume, *(["--resign", *authorize] if authorize else options), baseline=next_image)
+    assert boot_old(world).returncode == REFUSE
+    done = boot_next(world)
+    assert done.returncode == OK, done.stderr
+    return before
+
+
+def old_header_comes_back(world, before):
+    """Over today's data: only the header is the old one."""
+    after = world.folder / "after.img"
+    shutil.copy(world.volume, after)
+    with before.open("rb") as source, world.volume.open("r+b") as target:
+        target.write(source.read(4 << 20))
+    world.tpm.reboot()
+    stolen = unseal_as_root(world)
+    done = boot_old(world)
+    shutil.copy(after, world.volume)
+    return done, stolen
+
+
+@pytest.mark.parametrize("authorized", [False, True], ids=["sealed", "authorized"])
+def test_an_old_image_stays_a_way_in_without_a_counter(world, next_image, authorized):
+    """The premise: neither minimum_record_version nor a new enrolment reaches what the old image accepts."""
+    before = update(world, next_image, *(["--authorize", world.signing_key] if authorized else []))
+    refused(revoke(world, check=False), says="no volume has a counter", code=CONFIG)
+    assert old_header_comes_back(world, before)[0].returncode == OK
+
+
+@pytest.mark.parametrize("authorized", [False, True], ids=["sealed", "authorized"])
+def test_revoke_takes_an_old_image_out_of_use(world, next_image, authorized):
+    before = update(world, next_image, "--counter", COUNTER, *(["--authorize", world.signing_key] if authorized else []))
+    done, _ = old_header_comes_back(world, before)
+    assert done.returncode == OK  # the premise: until then it opens
+    assert boot_next(world).returncode == OK
+    value = count(world)
+    would = json.loads(revoke(world, "--dry-run", "--json").stdout)["counters"][0]
+    assert (would["index"], would["before"], would["volumes"]) == (COUNTER, value, ["root"]) and count(world) == value
+    assert "root" in revoke(world).stdout
+    assert count(world) == would["after"] > value
+    done, stolen = old_header_comes_back(world, before)
+    refused(done, says="taken out of use")
+    refused(stolen, says="taken out of use")
+    assert world.fence_closed()
+    assert boot_next(world).returncode == OK  # the good machine
+    revoke(world)  # once more changes nothing
+    assert count(world) == would["after"]
+
+
+def test_old_and_new_image_overlap(world, next_image):
+    """A record for both: raising the counter for it locks out what was before it, and neither of the two."""
+    world.enroll(world.volume, "--counter", COUNTER)
+    before = world.folder / "before.img"
+    shutil.copy(world.volume, before)
+    world.enroll(world.volume, "--baseline", next_image)  # the counter is kept
+    assert boot_next(world).returncode == OK
+    assert boot_old(world).returncode == OK
+    revoke(world)
+    assert boot_next(world).returncode == OK
+    assert boot_old(world).returncode == OK
+    refused(old_header_comes_back(world, before)[0], says="taken out of use")
+
+
+def test_revoke_waits_for_the_record_to_boot(world, next_image):
+    """Who raises the counter for a record that has not opened the volume yet may lock the machine out."""
+    world.enroll(world.volume, "--counter", COUNTER)
+    assert boot_old(world).returncode == OK
+    world.enroll(world.volume, baseline=next_image)
+    value = count(world)
+    refused(revoke(world, check=False), says="reboot first")
+    assert boot_old(world).returncode == REFUSE
+    refused(revoke(world, check=False), says="reboot first")
+    assert count(world) == value
+    assert boot_next(world).returncode == OK
+    revoke(world)
+    assert count(world) > value
+
+
+def test_counter_that_is_deleted(world, next_image, tools):
+    """Made again it begins above the old count, and another index in its place has another Name."""
+    before = update(world, next_image, "--counter", COUNTER)
+    revoke(world)
+    value = count(world)
+    tools("tpm2_nvundefine", COUNTER)
+    refused(boot_next(world), says="is gone")
+    refused(old_header_comes_back(world, before)[0], says="is gone")
+    tools("tpm2_nvdefine", COUNTER, "-s", "8", "-a", ATTRIBUTES)
+    refused(old_header_comes_back(world, before)[0], says="is gone")  # not written yet
+    tools("tpm2_nvincrement", "-C", COUNTER, COUNTER)
+    assert count(world) > value
+    refused(old_header_comes_back(world, before)[0], says="taken out of use")
+    tools("tpm2_nvundefine", COUNTER)
+    tools("tpm2_nvdefine", COUNTER, "-s", "8", "-a", "authread|authwrite|no_da")
+    tools("tpm2_nvwrite", "-C", COUNTER, "-i", "-", COUNTER, input=bytes(8))
+    assert count(world) == 0
+    refused(old_header_comes_back(world, before)[0], says="the policy does not hold")
+
+
+def test_approval_without_a_counter_is_none_with_one(world, next_image):
+    """The same key signed the same PCRs when there was no counter; the policyRef tells them apart."""
+    world.enroll(world.volume, "--authorize", world.signing_key)
+    plain = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)
+    world.enroll(world.volume, "--authorize", world.signing_key, "--counter", COUNTER)
+    bound = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)
+    assert len(unseal_as_root(world, check=True).stdout) == 32
+    forged = {**bound["tpm2"], "signatures": plain["tpm2"]["signatures"]}
+    for data in (forged, {k: v for k, v in forged.items() if k != "counter"},
+                 {**bound["tpm2"], "counter": {"index": COUNTER, "limit": bound["tpm2"]["counter"]["limit"] + 1}}):
+        (world.folder / "forged").write_text(json.dumps({**bound, "tpm2": data}))
+        assert unseal(world, world.folder / "forged", check=False).returncode == REFUSE
+
+
+def test_something_else_at_the_index(world, next_image, tools):
+    tools("tpm2_nvdefine", COUNTER, "-s", "8", "-a", "ownerread|ownerwrite")
+    before = world.volume.read_bytes()
+    refused(world.enroll(world.volume, "--counter", COUNTER, check=False), says="not a counter of ours", code=CONFIG)
+    for index in ("0x01d10200", "0x01800000", "0x1804d55", "none at all"):
+        refused(world.enroll(world.volume, "--counter", index, check=False), says="--counter", code=USAGE)
+    assert world.volume.read_bytes() == before
+
+
+def test_tpm2_tools_agree_about_the_counter(world, next_image, tools, tmp_path):
+    """The second opinion on the policy: PolicyPCR and PolicyNV by tpm2-tools give out the key, once."""
+    world.enroll(world.volume, "--counter", COUNTER)
+    data = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)["tpm2"]
+    for name, part in (("u", "public"), ("r", "private")):
+        write(tmp_path / name, base64.b64decode(data[part]))
+    write(tmp_path / "limit", data["counter"]["limit"].to_bytes(8, "big"))
+
+    def theirs(check=True):
+        tools(*PARENT)
+        tools("tpm2_load", "-Q", "-C", "parent", "-u", "u", "-r", "r", "-c", "object")
+        tools("tpm2_startauthsession", "--policy-session", "-S", "session")
+        tools("tpm2_policypcr", "-Q", "-S", "session", "-l", "sha384:2,3,4,7,12,13,14,15")
+        done = tools("tpm2_policynv", "-S", "session", "-C", COUNTER, "-i", "limit", COUNTER, "ule", check=check)
+        if done.returncode == 0:
+            done = tools("tpm2_unseal", "-c", "object", "-p", "session:session", check=check)
+        tools("tpm2_flushcontext", "session")
+        return done
+    assert len(theirs().stdout) == 32
+    while count(world) <= data["counter"]["limit"]:
+        tools("tpm2_nvincrement", "-C", COUNTER, COUNTER)
+    assert theirs(check=False).returncode != 0

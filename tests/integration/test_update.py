@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/updating.md and docs/recovery.md, command by command: old and new image overlap, and the way back in."""
+"""docs/guide/updating.md and docs/guide/recovery.md, command by command: old and new image overlap, and the way back in."""
+import base64
 import hashlib
 import json
+import os
+import re
 import shutil
 
 import pytest
@@ -15,8 +18,8 @@ def boot(world, image):
     """Power cycle with this image in the ESP, and measured-unlock."""
     world.tpm.fault("none")
     w.run(world.tpm.COMMAND, "reset", "--tcp", world.tpm.port)
-    world.tpm.extend(4, image)
-    world.tpm.extend(7, b"secure boot is off")
+    for pcr, data in world.tpm.measured:
+        world.tpm.extend(pcr, image if pcr == 4 else data)
     world.aws.fresh()
     return world.unlock()
 
@@ -86,6 +89,56 @@ def test_update_in_place(world, new, put, tmp_path):
     assert boot(world, OLD).returncode == 2 and [r["decision"] for r in world.aws.decrypts()] == ["deny"]
 
 
+def typed(world, folder, lines):
+    """Lines of a guide, in a folder that has what they name. The configured endpoint of KMS is the emulator's."""
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin/muctl").write_text(f"""#!/bin/sh
+[ "$1" != enroll ] || set -- "$@" --endpoint {world.aws.info['kms_endpoint']} --ca-file {world.aws.info['ca_file']}
+exec {w.MUCTL} "$@"
+""")
+    (folder / "bin/muctl").chmod(0o755)
+    for name, path in (("old.json", world.complete), ("baseline.json", world.complete), ("builder.key", world.signing_key),
+                       ("builder.pem", world.builder_key)):
+        shutil.copy(path, folder / name)
+    (folder / "passphrase").write_bytes(w.PASSPHRASE)
+    for wanted, have in (("/dev/disk/by-partlabel/root", world.volume), ("/dev/nvme1n1p2", world.volume), ("KEY-ARN", w.KEY_ARN),
+                         ("/run/header.img", folder / "header.img"), ("/etc/measured-unlock/builder.pem", world.builder_key)):
+        lines = lines.replace(wanted, str(have))
+    w.run("sh", "-eux", "-c", lines, cwd=folder, env={**os.environ, **w.BUILDER_ENVIRONMENT, "PATH": f"{folder}/bin:{os.environ['PATH']}"})
+
+
+def shell(text):
+    return "".join(line[4:] for line in text.splitlines(True) if line.startswith("    "))
+
+
+def test_update_as_typed(world, new, put, tmp_path):
+    """"Widen the record", line by line: out to the builder, and back."""
+    put(world.complete, new)
+    shutil.copy(new, tmp_path / "new.json")
+    guide = (w.TOP / "docs/guide/updating.md").read_text()
+    lines = shell(guide[guide.index("**Widen the record.**"):guide.index("**Widen the key policy**")])
+    assert "luksHeaderBackup" in lines and "luksHeaderRestore" in lines
+    typed(world, tmp_path, lines)
+    assert boot(world, OLD).returncode == 0
+    assert boot(world, NEW).returncode == 0
+
+
+def test_recovery_as_typed(world, tmp_path):
+    """The look at the volume, and its enrolment anew, from the rescue instance; what asks AWS, or mounts, is left out."""
+    guide = (w.TOP / "docs/guide/recovery.md").read_text()
+    blocks = re.findall(r"(?:^    .*\n)+", guide, re.M)
+    wanted = [b for b in blocks if not re.search(r"^    (aws|mount|cryptsetup open --key-file|cryptsetup luksHeaderRestore|muctl baseline) ?",
+                                                 b, re.M)]
+    assert len(wanted) == 2
+    look, enroll = map(shell, wanted)
+    typed(world, tmp_path, look)
+    metadata = json.loads(w.run("cryptsetup", "luksDump", "--dump-json-metadata", world.volume).stdout)
+    w.run("cryptsetup", "token", "remove", "--token-id", *metadata["tokens"], world.volume)
+    assert boot(world, OLD).returncode == 2
+    typed(world, tmp_path, enroll)
+    assert boot(world, OLD).returncode == 0
+
+
 def test_only_policy_first_is_safe_too(world, new, put, tmp_path):
     """The other order: KMS would, the record does not yet."""
     put(world.complete, new)
@@ -125,8 +178,102 @@ def test_recovery_of_a_lost_key(world, put):
 def test_without_any_passphrase_there_is_no_way_back(world, tmp_path):
     """Why the recovery passphrase is to be kept: a wrong one is refused and nothing is written."""
     before = world.volume.read_bytes()
-    done = w.muctl("enroll", world.volume, "--key-arn", w.KEY_ARN, "--baseline", world.complete, "--sign-key",
-                   world.signing_key, "--key-file", "-", "--endpoint", world.aws.info["kms_endpoint"], "--ca-file",
+    done = w.muctl("enroll", world.volume, "--volume", "root", "--key-arn", w.KEY_ARN, "--baseline", world.complete,
+                   "--sign-key", world.signing_key, "--key-file", "-", "--endpoint", world.aws.info["kms_endpoint"], "--ca-file",
                    world.aws.info["ca_file"], input="a guess", check=False)
     assert done.returncode == 2 and "does not open the volume" in done.stderr
     assert world.volume.read_bytes() == before
+
+
+# ---- which volume it is, and which version ----
+
+def bare_enroll(world, device, *options, check=False, **more):
+    """Without --volume, and without a configuration unless the options name one."""
+    return w.muctl("enroll", device, "--key-arn", w.KEY_ARN, "--baseline", world.complete, "--sign-key",
+                   world.signing_key, "--key-file", "-", "--endpoint", world.aws.info["kms_endpoint"], "--ca-file",
+                   world.aws.info["ca_file"], *options, input=w.PASSPHRASE.decode(), check=check,
+                   env={**os.environ, **w.BUILDER_ENVIRONMENT}, **more)
+
+
+def shown(device):
+    return json.loads(w.muctl("record", "show", device, "--json", check=False).stdout)
+
+
+def test_no_name_is_guessed(world, tmp_path):
+    done = bare_enroll(world, world.volume)  # no configuration: the root, and that is said
+    assert done.returncode == 0 and "[volume root]" in done.stderr and shown(world.volume)["volume_name"] == "root"
+    before = world.volume.read_bytes()
+    world.configure({"root": world.volume, "data": tmp_path})
+    done = bare_enroll(world, world.volume, "--config", world.config_path)
+    assert done.returncode == 1 and "there are several" in done.stderr
+    done = bare_enroll(world, world.volume, "--config", world.config_path, "--volume", "other")
+    assert done.returncode == 4 and "no [volume other]" in done.stderr
+    assert bare_enroll(world, world.volume, "--volume", "ro/ot").returncode == 1
+    assert world.volume.read_bytes() == before
+    world.configure({"data": world.volume})
+    assert bare_enroll(world, world.volume, "--config", world.config_path).returncode == 0  # the twin: there is one
+    assert shown(world.volume)["volume_name"] == "data"
+
+
+def test_signing_anew_keeps_the_name(world):
+    """--resign changes the baselines; a volume gets no other name by it."""
+    before = shown(world.volume)
+    resign = ["enroll", "--resign", world.volume, "--baseline", world.complete, "--sign-key", world.signing_key]
+    done = w.muctl(*resign, "--volume", "data", check=False)
+    assert done.returncode == 2 and "made for the volume 'root'" in done.stderr
+    w.muctl(*resign)
+    w.muctl(*resign, "--volume", "root")
+    after = shown(world.volume)
+    assert after["record_version"] == before["record_version"] + 2
+    for name in ("volume_name", "volume_uuid", "volume_identity", "data_offset", "sector_size", "device_size"):
+        assert after[name] == before[name]
+
+
+def test_size_of_the_device_of_a_copied_header(world, tmp_path):
+    """A copy of the header takes it from the record that is signed in it, or must be told."""
+    header, size = tmp_path / "header.img", world.volume.stat().st_size
+    w.run("cryptsetup", "luksHeaderBackup", world.volume, "--header-backup-file", header)
+    world.enroll(header)
+    assert shown(header)["device_size"] == size
+    w.remove_token(header)
+    done = world.enroll(header, check=False)
+    assert done.returncode == 4 and "--device-size" in done.stderr
+    world.enroll(header, "--device-size", str(size))
+    assert shown(header)["device_size"] == size
+    done = world.enroll(world.volume, "--device-size", str(size + 512), check=False)  # what is there is measured
+    assert done.returncode == 4 and "--device-size is for copies" in done.stderr
+
+
+def write_record(volume, **members):
+    """What anybody who can write the disk can do: another record, with a signature that does not hold."""
+    token = w.export_token(volume)
+    record = {**json.loads(base64.b64decode(token["record"])), **members}
+    w.remove_token(volume)
+    w.import_token(volume, {**token, "record": base64.b64encode(json.dumps(record).encode()).decode()})
+
+
+def test_version_is_not_counted_from_an_unsigned_record(world):
+    """Else the next genuine record would have a version that no image's minimum ever reaches."""
+    high = 9 * 10**18
+    write_record(world.volume, record_version=high)
+    assert shown(world.volume)["record_version"] == high  # the premise: it is there to be counted from
+    before = world.volume.read_bytes()
+    done = bare_enroll(world, world.volume, "--volume", "root")
+    assert done.returncode == 2 and "--record-version" in done.stderr and "signature" in done.stderr
+    assert world.volume.read_bytes() == before
+    world.configure(minimum_record_version=5)
+    assert bare_enroll(world, world.volume, "--config", world.config_path).returncode == 0
+    assert shown(world.volume)["record_version"] == 5
+    assert bare_enroll(world, world.volume, "--volume", "root").returncode == 0  # the twin: it is ours, and counts
+    assert shown(world.volume)["record_version"] == 6
+    write_record(world.volume, record_version=high)
+    world.enroll(world.volume, "--record-version", "7")
+    assert shown(world.volume)["record_version"] == 7
+
+
+def test_version_does_not_jump(world):
+    before = world.volume.read_bytes()
+    done = world.enroll(world.volume, "--record-version", "1000002", check=False)
+    assert done.returncode == 2 and "a step is at most" in done.stderr
+    assert world.volume.read_bytes() == before
+    world.enroll(world.volume, "--record-version", "1000001")

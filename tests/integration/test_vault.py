@@ -2,10 +2,12 @@
 """The provider vault: a real Vault (tests/vault), a verifier, a NitroTPM. What unlocks, what is refused, what is
 waited for."""
 import base64
+import contextlib
 import json
 import os
 import re
 import threading
+from types import SimpleNamespace
 
 import pytest
 import stand_ins
@@ -136,6 +138,80 @@ def test_a_namespace_is_named(vw):
     assert named == {"team/a"}
 
 
+def role_of(world):
+    return json.loads(world.vault.run("read", "-format=json", "auth/jwt/role/root-volume").stdout)["data"]
+
+
+@contextlib.contextmanager
+def role(world, **claims):
+    """Other bound_claims for a while; None: without that one."""
+    before = role_of(world)
+    bound = {k: v for k, v in {**before["bound_claims"], **claims}.items() if v is not None}
+    try:
+        world.vault.run("write", "auth/jwt/role/root-volume", "-", input=json.dumps({**before, "bound_claims": bound}))
+        yield
+    finally:
+        world.vault.run("write", "auth/jwt/role/root-volume", "-", input=json.dumps(before))
+
+
+def test_the_identity_document_is_shown_once(vw):
+    """Because the verifier wants it; it needs no role."""
+    vw.unlocked()
+    assert [i["accountId"] for i in vw.verifier.identities] == [w.ACCOUNT]
+    asked = [r["operation"] for r in vw.aws.log()[vw.aws.seen:]]
+    assert asked.count("/latest/dynamic/instance-identity/rsa2048") == 1 and not [p for p in asked if "iam" in p]
+
+
+def test_imds_is_waited_for(vw):
+    vw.aws.fault("imds", "status", 503, count=3)
+    vw.unlocked()
+
+
+def test_imds_is_off(vw):
+    vw.aws.fault("imds", "status", 403)
+    vw.refused("IMDS", "forbidden", code=CONFIG)
+    assert not vw.verifier.asked("attest")
+
+
+ANY, GLOB = {"account": None}, {"account": ["1111*"]}
+
+
+@pytest.mark.parametrize("claims", [ANY, GLOB], ids=["any", "pattern"])
+def test_enroll_refuses_a_role_for_any_account(vw, claims):
+    volume = w.make_volume(vw.folder / "open.img")
+    before = volume.read_bytes()
+    keys = vw.vault.run("kv", "list", "secret/volumes").stdout
+    with role(vw, **claims):
+        done = vw.enroll(volume, check=False, source=("--vault-kv", "secret/volumes/open"))
+    assert done.returncode == REFUSE and "names no account" in done.stderr and '"account"' in done.stderr
+    assert volume.read_bytes() == before and vw.vault.run("kv", "list", "secret/volumes").stdout == keys
+
+
+def test_enroll_says_that_it_could_not_look_at_the_role(vw):
+    vw.vault.run("policy", "write", "writer", "-", input='path "transit/encrypt/volumes" { capabilities = ["update"] }')
+    token = vw.vault.run("token", "create", "-policy=writer", "-field=token").stdout.strip()
+    volume = w.make_volume(vw.folder / "unseen.img")
+    done = vw.enroll(volume, source=("--vault-transit", "transit/volumes"), VAULT_TOKEN=token)
+    assert "not done: whether the role 'root-volume' binds an account" in done.stderr and "HTTP 403" in done.stderr
+
+
+def doctor(vw, **environment):
+    done = w.muctl("doctor", "--online", "--config", vw.config_path, check=False, env={**os.environ, **environment})
+    return re.sub(r"\n +", " ", done.stdout)
+
+
+def test_doctor_looks_at_the_account(vw):
+    vw.tpm.extend(15, b"a volume")
+    said = doctor(vw, VAULT_TOKEN=vw.vault.token)
+    assert re.search(r"^ok +accounts .*asks for identity documents", said, re.M), said
+    assert re.search(r"^ok +vault-role .*admits named accounts alone", said, re.M), said
+    with role(vw, **ANY):
+        assert re.search(r"^FAILED +vault-role .*names no account", doctor(vw, VAULT_TOKEN=vw.vault.token), re.M)
+    assert re.search(r"^warn +vault-role .*not done: .*VAULT_TOKEN is not set", doctor(vw, VAULT_TOKEN=""), re.M)
+    vw.verifier.fault("challenge", 200, {"nonce": "00", "expires_in": 60})
+    assert re.search(r"^warn +accounts .*does not ask for an instance.s account", doctor(vw), re.M)
+
+
 def test_doctor_gets_the_key(vw):
     """Before the fence is closed, by the code that boots."""
     done = w.muctl("doctor", "--online", "--instance", "--config", vw.config_path, check=False)
@@ -160,7 +236,7 @@ def test_doctor_looks_into_the_roots(vw):
 def test_another_boot_loader_is_refused_by_the_verifier(vw):
     """By its baselines, where the machine's own signed baseline knows both."""
     other_boot(vw)
-    vw.refused("the verifier answered HTTP 403", "its baselines do not know this boot")
+    vw.refused("the verifier answered HTTP 403", "none of its baselines matches this boot")
     assert not vw.relay.asked("login")
 
 
@@ -168,7 +244,7 @@ def other_boot(vw):
     """PCR 4 is another, and the volume's own record allows that."""
     vw.tpm.extend(4, b"another loader")
     second = vw.folder / "second.json"
-    w.muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", vw.tpm.tcti, "-o", second)
+    w.muctl("baseline", "record", "--tcti", vw.tpm.tcti, "-o", second)
     vw.volume2 = w.make_volume(vw.folder / "other.img")
     vw.enroll(vw.volume2, "--baseline", second, source=("--vault-transit", "transit/volumes"))
     vw.configure(volumes={"root": vw.volume2})
@@ -237,7 +313,7 @@ def test_another_server_in_its_place(vw, name):
 
 
 @pytest.mark.parametrize("path, status, body, code, says", [
-    ("secret/data", 404, {"errors": []}, CONFIG, "nothing is there"),
+    ("secret/data", 404, {"errors": []}, CONFIG, "not found: compare mount"),
     ("secret/data", 403, {"errors": ["permission denied"]}, REFUSE, "no policy of this token allows this"),
     ("secret/data", 405, {"errors": []}, CONFIG, "is it of the type it should be?"),
     ("secret/data", 200, b"<html>", REFUSE, "not JSON"),
@@ -246,21 +322,24 @@ def test_another_server_in_its_place(vw, name):
     ("secret/data", 200, {"data": {"data": None}}, REFUSE, "not of type object"),
     ("login", 200, {"auth": {"client_token": "a\nb"}}, REFUSE, "is not a token"),
     ("login", 200, {"auth": None}, REFUSE, "not of type object"),
-    ("login", 204, b"", REFUSE, "what should hold it is not a JSON object")])
+    ("login", 204, b"", REFUSE, "the value around it is not a JSON object")])
 def test_answers_of_vault(vw, path, status, body, code, says):
     vw.relay.fault(path, status, body)
     vw.refused(says, code=code)
 
 
 @pytest.mark.parametrize("path, status, body, code, says", [
-    ("challenge", 404, b"not found", CONFIG, "is there a 'muctl verifier' at this address?"),
-    ("challenge", 200, {"nonce": "zz", "expires_in": 60}, REFUSE, "not hex"),
-    ("challenge", 200, {"nonce": "00" * 1100, "expires_in": 60}, REFUSE, "nonce"),
-    ("challenge", 200, {"nonce": "00"}, REFUSE, "expires_in"),
+    ("challenge", 404, b"not found", CONFIG, "is there a 'mu-verifier serve' at this address?"),
+    ("challenge", 200, {"nonce": "zz", "expires_in": 60}, CONFIG, "not hex"),
+    ("challenge", 200, {"nonce": "00" * 1100, "expires_in": 60}, CONFIG, "nonce"),
+    ("challenge", 200, {"nonce": "00"}, CONFIG, "expires_in"),
     ("attest", 403, {"error": "refused", "detail": "PCR 4 differs"}, REFUSE, "PCR 4 differs"),
-    ("attest", 400, {"error": "malformed"}, REFUSE, "HTTP 400 malformed"),
+    ("attest", 403, b"<html>", CONFIG, "is there a 'mu-verifier serve' at this address?"),
+    ("attest", 401, {"message": "Unauthorized"}, CONFIG, "HTTP 401"),
+    ("attest", 400, {"error": "malformed"}, CONFIG, "HTTP 400 malformed"),
     ("attest", 413, b"", CONFIG, "HTTP 413"),
-    ("attest", 200, {"ok": True, "expires_in": 60}, REFUSE, '"token" is missing'),
+    ("attest", 200, ["ok"], CONFIG, "not a JSON object"),
+    ("attest", 200, {"ok": True, "expires_in": 60}, CONFIG, '"token" is missing'),
     ("attest", 200, {"ok": True, "expires_in": 60, "token": "a.b.c"}, REFUSE, "token")])
 def test_answers_of_the_verifier(vw, path, status, body, code, says):
     vw.verifier.fault(path, status, body, count=2 if path == "challenge" else 1)
@@ -392,8 +471,6 @@ def test_no_secret_is_shown(vw):
 
 @pytest.fixture(scope="module")
 def settled_own(tmp_path_factory):
-    if w.run(w.MUCTL, "verifier", "--help", check=False).returncode != 0:
-        pytest.skip("this muctl is built without a verifier")
     world = OwnVerifierWorld(tmp_path_factory.mktemp("own"))
     world.settle()
     yield world
@@ -411,6 +488,60 @@ def test_our_verifier_unlocks(own):
     (asked,) = [line for line in own.verifier.log() if line.get("path") == "/v1/attest" and line["status"] == 200][-1:]
     assert asked["instance_id"] == w.INSTANCE_ID and asked["baseline"] == "golden"
     assert own.relay.asked("secret/data")
+
+
+STRANGER = {"account": "444455556666", "instance_id": "i-0ce4441c840a0a941"}
+
+
+@pytest.fixture(scope="module")
+def stranger(settled_own, tmp_path_factory):
+    """A genuine instance of another account, which has the image and a copy of the volume. What AWS would publish for
+    the region holds for both accounts."""
+    folder = tmp_path_factory.mktemp("stranger")
+    tpm = w.NitroTpm(folder / "tpm", "--ca", settled_own.tpm.folder / "ca", "--instance-id", STRANGER["instance_id"])
+    aws = w.Aws(folder / "aws", tpm.root, settled_own.golden4, **STRANGER)
+    settled_own.fresh()
+    settled_own.unlocked()
+    text = settled_own.config_path.read_text()
+    for old, new in (settled_own.tpm.tcti, tpm.tcti), (settled_own.aws.info["imds_endpoint"], aws.info["imds_endpoint"]):
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "measured-unlock.conf").write_text(text)
+    yield SimpleNamespace(tpm=tpm, aws=aws, config=folder / "measured-unlock.conf")
+    tpm.stop()
+    aws.stop()
+
+
+def boot_as(own, stranger):
+    """The stranger's boot, with the stranger's region certificates beside ours."""
+    stranger.tpm.reboot()
+    w.run("curl", "-sf", "-H", f"X-aws-ec2-metadata-token: {imds_token(stranger)}",
+          stranger.aws.info["imds_endpoint"] + "/latest/dynamic/instance-identity/rsa2048")
+    ours = own.aws.folder / f"region-certificates/{w.REGION}.pem"
+    theirs = (stranger.aws.folder / f"region-certificates/{w.REGION}.pem").read_text()
+    if theirs not in ours.read_text():
+        ours.write_text(ours.read_text() + theirs)
+    return w.unfold(w.run(w.UNLOCK, "unlock", "--config", stranger.config, "--no-activate", check=False, text=True))
+
+
+def imds_token(stranger):
+    return w.run("curl", "-sf", "-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60",
+                 stranger.aws.info["imds_endpoint"] + "/latest/api/token", text=True).stdout
+
+
+def test_a_role_without_account_gives_the_key_to_a_stranger(own, stranger):
+    """The premise: every PCR is golden in any account."""
+    with role(own, account=None):
+        done = boot_as(own, stranger)
+    assert done.returncode == OK, done.stderr
+
+
+def test_a_role_with_account_refuses_a_stranger(own, stranger):
+    done = boot_as(own, stranger)
+    assert done.returncode == REFUSE and 'claim "account"' in done.stderr, done.stderr
+    assert not own.relay.asked("secret/data")
+    own.fresh()
+    own.unlocked()
 
 
 def test_our_verifier_refuses_another_boot_loader(own):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """muctl verify against documents that another hand made: genuine ones, the emulator's, and chains with one fault."""
+import base64
 import hashlib
 import json
 import os
@@ -139,6 +140,22 @@ FAULTS = {
     "duplicate-key": (None, {"structure"}), "extra-key": (None, set()), "reversed-cabundle": (None, {"root", "chain"}),
     "empty-cabundle": (None, {"structure"}), "definite": (None, set()), "tagged": (None, set()),
 }
+
+
+def test_base64_is_taken(draft, root_pem):
+    """In one line, in lines, or with those of Windows; cut off, it is neither."""
+    raw = draft.encode()
+    good = verify(raw, "--root", root_pem)[1]
+    for text in (base64.b64encode(raw), base64.encodebytes(raw), base64.encodebytes(raw).replace(b"\n", b"\r\n")):
+        code, report, _ = verify(text, "--root", root_pem)
+        assert code == 0 and report["ok"] and report["pcrs"] == good["pcrs"]
+    assert verify(base64.b64encode(raw)[:-1], "--root", root_pem)[0] == 4
+
+
+@pytest.mark.parametrize("text", [b'{"Measurements": {}}', b"-----BEGIN CERTIFICATE-----\n"])
+def test_file_of_another_kind(text):
+    code, _, said = verify(text)
+    assert code == 2 and "not what 'muctl attest' writes" in " ".join(said.replace("muctl:", "").split())
 
 
 def test_every_fault_is_listed():

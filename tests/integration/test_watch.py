@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""muctl watch: each transition of an instance is one event, on both stores, whatever is killed, slow or down."""
+"""mu-verifier watch: each transition of an instance is one event, on both stores, whatever is killed, slow or down."""
 import hashlib
 import hmac
 import json
 import os
+import shutil
 import signal
 import socket
 import time
+import urllib.request
+from pathlib import Path
 from types import SimpleNamespace
 
 import fleet as f
@@ -24,7 +27,7 @@ def watch(store, tmp_path):
     yield watch
     if watch.process is not None and watch.process.poll() is None:
         watch.process.kill()
-        watch.process.communicate()
+        watch.process.wait()
 
 
 @pytest.fixture
@@ -149,9 +152,8 @@ def test_service_stops_in_time(watch):
     watch.start()
     f.until(lambda: watch.list()[0]["announced"] == "ok")
     started = time.monotonic()
-    code, stderr = watch.stop()
-    assert code == 0 and time.monotonic() - started < 5 * w.PATIENCE
-    assert "watching" in stderr
+    assert watch.stop()[0] == 0 and time.monotonic() - started < 5 * w.PATIENCE
+    assert watch.log("watching") and watch.log("stopping")
 
 
 def test_command_that_fails_is_tried_again(watch):
@@ -159,21 +161,27 @@ def test_command_that_fails_is_tried_again(watch):
     watch.sections["command"]["path"] = watch.script("failing", "exit 7")
     f.record(watch.store, (ONE, 1, True, ""))
     done = watch.once(check=False)
-    assert done.returncode == 3 and "exit status 7" in done.stderr and "waits for the next run" in done.stderr
+    assert done.returncode == 3 and "exit status 7" in done.stderr and "wait in the store for the next run" in done.stderr
     watch.sections["command"]["path"] = watch.command
     watch.once()
     assert watch.kinds() == [(ONE, "first-seen")]
 
 
+def runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_command_that_hangs_is_ended_with_what_it_started(watch):
     watch.once()
-    mark = watch.folder / "survivor"
-    watch.sections["command"] = {"path": watch.script("hanging", f"(sleep 3; touch '{mark}') & wait"), "timeout": 1}
+    started = watch.folder / "started"
+    watch.sections["command"] = {"path": watch.script("hanging", f"sleep 1000 & echo $! >'{started}'; wait"), "timeout": 1}
     f.record(watch.store, (ONE, 1, True, ""))
     done = watch.once(check=False)
     assert done.returncode == 3 and "not ready in time" in done.stderr
-    time.sleep(3.5)
-    assert not mark.exists()
+    f.until(lambda: not runs(int(started.read_text())))
 
 
 def test_command_that_does_not_read(watch):
@@ -246,8 +254,9 @@ def test_event_is_given_up_after_some_time(watch):
     f.record(watch.store, (ONE, 5, True, ""))
     watch.start()
     f.until(lambda: f.until(lambda: readable(port))['given_up_total{sink="command"}'] == 1)
-    code, stderr = watch.stop()
-    assert code == 0 and "is given up" in stderr
+    assert watch.stop()[0] == 0
+    line, = watch.log("given-up")
+    assert (line["sink"], line["kind"], line["instance_id"]) == ("command", "first-seen", ONE) and "exit status 1" in line["detail"]
     watch.sections["command"]["path"] = watch.command
     watch.once()
     assert watch.told() == []
@@ -268,13 +277,13 @@ def test_database_that_goes_away(postgresql, tmp_path):
     watch.start()
     f.until(watch.events.exists)
     postgresql.halt()
-    time.sleep(2.5)
+    f.until(lambda: watch.log("store"))
     assert watch.process.poll() is None
     postgresql.start()
     f.record(watch.store, (ONE, 0, False, DETAIL))
     f.until(lambda: "mismatch" in watch.events.read_text())
-    code, stderr = watch.stop()
-    assert code == 0 and "not ready: store in PostgreSQL" in stderr
+    assert watch.stop()[0] == 0 and "store in PostgreSQL" in watch.log("store")[0]["detail"]
+    assert [e["instance_id"] for e in watch.log("mismatch")] == [ONE]
 
 
 def test_database_that_does_not_answer():
@@ -282,14 +291,14 @@ def test_database_that_does_not_answer():
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         started = time.monotonic()
-        done = w.muctl("watch", "list", "--store", f"postgresql:host=127.0.0.1 port={silent.getsockname()[1]} user=u",
+        done = w.mu_verifier("list", "--store", f"postgresql:host=127.0.0.1 port={silent.getsockname()[1]} user=u",
                        check=False)
     assert done.returncode == 3 and "timeout" in done.stderr and time.monotonic() - started < 10 * w.PATIENCE
 
 
 def test_list_and_forget(watch):
     f.record(watch.store, (ONE, 500, True, ""), (TWO, 20, True, ""), (TWO, 10, False, DETAIL))
-    table = w.muctl("watch", "list", "--config", watch.write()).stdout.splitlines()
+    table = w.mu_verifier("list", "--config", watch.write()).stdout.splitlines()
     assert table[0].split()[:2] == ["INSTANCE", "STATE"]
     assert [line.split()[:2] for line in table[1:]] == [[ONE, "missing"], [TWO, "mismatch"]]
     assert DETAIL in table[2] and "web 7" in table[1]
@@ -297,12 +306,178 @@ def test_list_and_forget(watch):
     assert (one["instance_id"], one["state"], one["announced"]) == (ONE, "missing", "new")
     assert two["detail"] == two["last_mismatch_detail"] == DETAIL and two["last_good"] < two["last_seen"]
     assert (two["good_baseline"], two["good_baseline_version"]) == ("web", "7")
-    alone = w.muctl("watch", "list", "--json", "--store", watch.store, TWO)
+    alone = w.mu_verifier("list", "--json", "--store", watch.store, TWO)
     assert [i["instance_id"] for i in json.loads(alone.stdout)] == [TWO]
-    w.muctl("watch", "forget", "--config", watch.write(), ONE)
+    w.mu_verifier("forget", "--config", watch.write(), ONE)
     assert [i["instance_id"] for i in watch.list()] == [TWO]
-    again = w.muctl("watch", "forget", "--config", watch.write(), ONE, check=False)
-    assert again.returncode == 4 and ONE in again.stderr
+    for verb in "forget", "list":
+        again = w.mu_verifier(verb, "--config", watch.write(), ONE, check=False)
+        assert again.returncode == 4 and f"{ONE} is not known" in again.stderr
+
+
+def list_of(watch, *options):
+    done = w.mu_verifier("list", "--config", watch.write(), *options, check=False)
+    return done.returncode, [line.split()[:2] for line in done.stdout.splitlines()[1:]]
+
+
+def test_altered_and_silent(watch):
+    """Quarantine, or whoever altered it, makes it silent. That fixes nothing: it is both, everywhere."""
+    port = w.two_free_ports()
+    watch.sections["watch"].update(metrics=f"127.0.0.1:{port}", silence=50, forget_days=1)
+    f.record(watch.store, (ONE, 80, True, ""), (ONE, 70, False, DETAIL), (TWO, 70, True, ""))
+    watch.once()
+    assert watch.kinds() == [(ONE, "first-seen"), (ONE, "mismatch"), (ONE, "missing"), (TWO, "first-seen"), (TWO, "missing")]
+    one, two = watch.list()
+    assert (one["state"], one["missing"], one["announced"]) == ("mismatch", True, "mismatch")
+    assert (two["state"], two["missing"], two["announced"]) == ("missing", True, "missing")
+    assert list_of(watch) == (0, [[ONE, "mismatch,missing"], [TWO, "missing"]])
+    watch.start()
+    values = f.until(lambda: (m := readable(port)) and m["scans_total"] > 0 and m)
+    assert values['instances{state="mismatch"}'] == 1 and values['instances{state="missing"}'] == 2
+    assert values['instances{state="ok"}'] == values['instances{state="boot-overdue"}'] == 0
+    watch.stop()
+    f.record(watch.store, (ONE, 0, True, ""))
+    watch.once()
+    assert watch.kinds() == [(ONE, "recovered")]
+
+
+def test_an_altered_one_is_not_forgotten(watch):
+    """The twin is test_forgotten_after_days."""
+    watch.sections["watch"]["forget_days"] = 2
+    f.record(watch.store, (ONE, 3 * 86400, False, DETAIL), (TWO, 3 * 86400, True, ""))
+    watch.once()
+    assert [(i["instance_id"], i["state"]) for i in watch.list()] == [(ONE, "mismatch")]
+    w.mu_verifier("forget", "--config", watch.write(), ONE)
+    assert watch.list() == []
+
+
+def test_one_that_stays_in_boot(watch):
+    """Its fence is open: the key can be had once more. The default is ten minutes."""
+    watch.once()
+    for seconds in 900, 400, 301:
+        f.record(watch.store, (ONE, seconds, True, ""), state="boot")
+    f.record(watch.store, (TWO, 900, True, ""), (TWO, 250, True, ""))
+    f.record(watch.store, (TWO, 200, True, ""), (TWO, 0, True, ""), state="boot")   # it boots again
+    watch.sections["watch"]["silence"] = 400
+    watch.once()
+    assert [i["state"] for i in watch.list()] == ["ok", "ok"]
+    f.record(watch.store, (ONE, 299, True, ""), state="boot")
+    watch.told()
+    watch.once()
+    event, = watch.told()
+    assert (event["instance_id"], event["event"], event["state"]) == (ONE, "boot-overdue", "boot")
+    assert list_of(watch, "--state", "boot-overdue") == (2, [[ONE, "boot-overdue"]])
+    watch.sections["watch"]["boot_limit"] = 150
+    assert list_of(watch, "--state", "boot-overdue")[1] == [[ONE, "boot-overdue"], [TWO, "boot-overdue"]]
+    del watch.sections["watch"]["boot_limit"]
+    f.record(watch.store, (ONE, 0, True, ""))
+    watch.once()
+    assert watch.kinds() == [(ONE, "recovered")]
+
+
+def test_list_by_state_is_a_check(watch):
+    """For cron: exit code 2 if one of those asked for is not trusted."""
+    f.record(watch.store, (ONE, 5, True, ""))
+    every = ("--state", "mismatch,boot-overdue,missing")
+    assert list_of(watch, *every) == (0, []) and list_of(watch, "--state", "ok") == (0, [[ONE, "ok"]])
+    f.record(watch.store, (TWO, 500, False, DETAIL))
+    for state in every[1], "missing", "mismatch":
+        assert list_of(watch, "--state", state) == (2, [[TWO, "mismatch,missing"]]), state
+    assert list_of(watch, "--state", "ok") == (0, [[ONE, "ok"]]) and list_of(watch)[0] == 0
+    done = w.mu_verifier("list", "--state", "mismatch", "--json", "--store", watch.store, check=False)
+    assert done.returncode == 2 and [i["instance_id"] for i in json.loads(done.stdout)] == [TWO]
+    done = w.mu_verifier("list", "--state", "bad", "--store", watch.store, check=False)
+    assert done.returncode == 1 and "the states are ok, mismatch" in done.stderr
+
+
+# ---- a store that is not there, or may only be read ----
+
+@pytest.mark.parametrize("verb", [["list"], ["list", ONE], ["forget", ONE], ["watch", "--once"], ["watch"]], ids=" ".join)
+def test_only_the_verifier_makes_a_store(tmp_path, verb):
+    done = w.mu_verifier(*verb, "--store", f"sqlite:{tmp_path}/flet", check=False, timeout=20)
+    assert done.returncode == 4 and "'mu-verifier serve' makes it when it starts" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_database_is_no_store(postgresql):
+    store = postgresql.database()
+    for verb in ["list"], ["forget", ONE], ["watch", "--once"]:
+        done = w.mu_verifier(*verb, "--store", store, check=False)
+        assert done.returncode == 4 and "this database: there is no store here" in done.stderr
+
+
+def test_reading_needs_no_right_to_write(postgresql, tmp_path):
+    store = postgresql.database()
+    f.record(store, (ONE, 5, True, ""))
+    postgresql.sql(store, "CREATE ROLE auditor LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO auditor")
+    reader = store.replace("user=mu", "user=auditor")
+    done = w.mu_verifier("list", "--json", "--store", reader)
+    assert [i["instance_id"] for i in json.loads(done.stdout)] == [ONE]
+    done = w.mu_verifier("forget", "--store", reader, ONE, check=False)
+    assert done.returncode == 4 and "permission denied for table instance" in done.stderr
+    done = w.mu_verifier("list", "--store", reader.replace(store.split("dbname=")[1], "postgres"), check=False)
+    assert done.returncode == 4 and "there is no store here" in done.stderr
+
+
+def test_listing_changes_nothing(tmp_path):
+    path = tmp_path / "fleet"
+    f.record(f"sqlite:{path}", (ONE, 5, True, ""))
+    before = path.read_bytes()
+    done = w.mu_verifier("list", "--json", "--store", f"sqlite:{path}")
+    assert [i["instance_id"] for i in json.loads(done.stdout)] == [ONE] and path.read_bytes() == before
+
+
+# ---- reloading ----
+
+def test_reload(watch, hook):
+    """A new limit, a sink more, another command; what the old command still does, it does."""
+    watch.sections["watch"]["interval"] = 3600
+    started, gate = watch.folder / "started", watch.folder / "gate"
+    watch.sections["command"]["path"] = watch.script(
+        "slow", f": >'{started}'; while [ ! -e '{gate}' ]; do sleep 0.05; done; cat >> '{watch.events}'; echo >> '{watch.events}'")
+    f.record(watch.store, (ONE, 100, True, ""))
+    watch.start()
+    f.until(started.exists)
+    watch.sections["watch"].update(silence=50, interval=1)
+    watch.sections["command"]["path"] = watch.command
+    watch.sections["webhook"] = {"url": hook.url}
+    assert watch.reload()["detail"] == str(watch.folder / "watch.conf")
+    gate.touch()
+    f.until(lambda: hook.requests and watch.events.exists() and len(watch.events.read_text().splitlines()) == 2)
+    assert watch.kinds() == [(ONE, "first-seen"), (ONE, "missing")]
+    assert [json.loads(body)["event"] for _, body in hook.requests] == ["missing"]
+    assert watch.stop()[0] == 0
+
+
+def test_bad_reload_keeps_what_there_was(watch):
+    port = w.two_free_ports()
+    watch.sections["watch"]["metrics"] = f"127.0.0.1:{port}"
+    watch.start()
+    f.until(lambda: watch.log("watching"))
+    watch.sections["watch"]["colour"] = "red"
+    assert 'unknown key "colour"' in watch.reload("reload-failed")["detail"]
+    assert f.metrics(port)["reload_failed"] == 1
+    f.record(watch.store, (ONE, 1, True, ""))
+    f.until(lambda: watch.events.exists() and watch.kinds() == [(ONE, "first-seen")])
+    del watch.sections["watch"]["colour"]
+    watch.reload()
+    assert f.metrics(port)["reload_failed"] == 0
+    assert watch.stop()[0] == 0
+
+
+PROMTOOL = shutil.which("promtool")
+
+
+@pytest.mark.skipif(not PROMTOOL, reason="Debian's package prometheus is not installed")
+def test_prometheus_finds_no_fault(watch):
+    port = w.two_free_ports()
+    watch.sections["watch"]["metrics"] = f"127.0.0.1:{port}"
+    f.record(watch.store, (ONE, 5, True, ""))
+    watch.start()
+    f.until(lambda: (m := readable(port)) and m["scans_total"] > 0)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        done = w.run(PROMTOOL, "check", "metrics", input=answer.read(), check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 def test_forgotten_after_days(watch):
@@ -318,7 +493,7 @@ def test_forgotten_after_days(watch):
     ("watch", "store", "mysql:x", "sqlite:PATH or postgresql:CONNINFO"),
     ("watch", "silence", "0", "silence must be a number"),
     ("watch", "colour", "red", 'unknown key "colour"'),
-    ("watch", "metrics", "0.0.0.0:9469", "no loopback address"),
+    ("watch", "metrics", "0.0.0.0:9469", "not a loopback address"),
     ("watch", "metrics", "127.0.0.1", "not 127.0.0.1:PORT"),
     ("watch", "metrics", "127.0.0.1:99999", "not 127.0.0.1:PORT"),
     ("command", "path", "quarantine", "absolute path"),
@@ -328,18 +503,18 @@ def test_forgotten_after_days(watch):
 def test_configuration_that_is_refused(tmp_path, section, key, value, says):
     watch = f.Watch(tmp_path, f"sqlite:{tmp_path}/fleet")
     watch.sections.setdefault(section, {})[key] = value
-    done = w.muctl("watch", "--config", watch.write(), check=False, timeout=20)
+    done = w.mu_verifier("watch", "--config", watch.write(), check=False, timeout=20)
     assert done.returncode == 4 and says in done.stderr
 
 
 def test_password_of_the_store_is_not_shown(tmp_path):
-    done = w.muctl("watch", "list", "--store", "postgresql:host=127.0.0.1 port=1 user=u password=hidden", check=False)
+    done = w.mu_verifier("list", "--store", "postgresql:host=127.0.0.1 port=1 user=u password=hidden", check=False)
     assert done.returncode == 3 and "hidden" not in done.stdout + done.stderr
-    done = w.muctl("watch", "list", "--store", "postgres:password=hidden", check=False)
+    done = w.mu_verifier("list", "--store", "postgres:password=hidden", check=False)
     assert done.returncode == 4 and "hidden" not in done.stdout + done.stderr
 
 
-# ---- docs/quarantine ----
+# ---- docs/examples/quarantine ----
 
 AWS = '''#!/usr/bin/python3
 """Takes what the AWS CLI takes, by botocore's own model, and notes the request."""
@@ -375,7 +550,7 @@ def quarantine(tmp_path):
     (tmp_path / "aws").chmod(0o755)
     calls = tmp_path / "calls"
 
-    def run(event, group="sg-0123456789abcdef0", command=w.TOP / "docs/quarantine"):
+    def run(event, group="sg-0123456789abcdef0", command=w.TOP / "docs/examples/quarantine"):
         calls.unlink(missing_ok=True)
         env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(calls), **({"QUARANTINE_GROUP": group} if group else {})}
         done = w.run(command, input=json.dumps(event), text=True, check=False, env=env)

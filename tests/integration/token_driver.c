@@ -5,7 +5,7 @@
 
 #include <openssl/pem.h>
 
-#include "attest/token.h"
+#include "appraise/jws.h"
 #include "base/file.h"
 #include "base/log.h"
 

@@ -10,11 +10,12 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("MU_BUILD", TOP / "build"))
-UNLOCK, MUCTL = BUILD / "measured-unlock", BUILD / "muctl"
+UNLOCK, MUCTL, MU_VERIFIER = (BUILD / name for name in ("measured-unlock", "muctl", "mu-verifier"))
 VECTORS = Path(os.environ.get("MU_VECTORS", TOP.parent / "shared/vectors"))
 
 REGION, ACCOUNT, ROLE = "eu-west-1", "111122223333", "measured-unlock-instance"
@@ -44,12 +45,16 @@ def run(*command, check=True, **options):
 
 def unfold(done):
     """Where our programs fold their messages depends on the length of paths, and no assertion should."""
-    done.stderr = re.sub(r"\n(?:muctl|measured-unlock):   ", " ", done.stderr)
+    done.stderr = re.sub(r"\n(?:muctl|mu-verifier|measured-unlock):   ", " ", done.stderr)
     return done
 
 
 def muctl(*arguments, check=True, **options):
     return unfold(run(MUCTL, *arguments, check=check, text=True, **options))
+
+
+def mu_verifier(*arguments, check=True, **options):
+    return unfold(run(MU_VERIFIER, *arguments, check=check, text=True, **options))
 
 
 def two_free_ports():
@@ -78,8 +83,23 @@ class Service:
         self.process.stdout.close()
 
 
+def variable(guid, name, data=b""):
+    """UEFI_VARIABLE_DATA, as firmware measures it."""
+    return (uuid.UUID(guid).bytes_le + len(name).to_bytes(8, "little") + len(data).to_bytes(8, "little")
+            + name.encode("utf-16-le") + data)
+
+
+GLOBAL, DATABASE = "8be4df61-93ca-11d2-aa0d-00e098032b8c", "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
+SEPARATOR = bytes(4)
+# What firmware measures into PCR 7 where Secure Boot is off and no key is enrolled.
+SECURE_BOOT_OFF = [variable(GLOBAL, "SecureBoot", b"\0"), variable(GLOBAL, "PK"), variable(GLOBAL, "KEK"),
+                   variable(DATABASE, "db"), variable(DATABASE, "dbx"), SEPARATOR]
+
+
 class NitroTpm(Service):
     COMMAND = TOP / "tests/nitrotpm/nitrotpm"
+    # A PCR 7 of its own stands for Secure Boot with the keys of this machine's owner.
+    measured = ((2, SEPARATOR), (3, SEPARATOR), (4, b"the boot loader"), (7, b"secure boot is on"))
 
     def __init__(self, folder, *options):
         self.folder = Path(folder)
@@ -89,11 +109,11 @@ class NitroTpm(Service):
         self.root = re.search(r"root=(\S+)", self.ready)[1]
 
     def reboot(self, banks=("sha256", "sha384")):
-        """Power cycle, then what firmware would measure into PCR 4 and 7."""
+        """Power cycle, then what firmware would measure into PCR 2, 3, 4 and 7."""
         self.fault("none")
         run(self.COMMAND, "reset", "--tcp", self.port)
-        for pcr, text in ((4, b"the boot loader"), (7, b"secure boot is off")):
-            self.extend(pcr, text, banks)
+        for pcr, data in self.measured:
+            self.extend(pcr, data, banks)
 
     def extend(self, pcr, data, banks=("sha256", "sha384")):
         import hashlib
@@ -133,14 +153,15 @@ def key_policy(pcr4):
 class Aws(Service):
     COMMAND = TOP / "tests/aws/aws-emulator"
 
-    def __init__(self, folder, nitrotpm_root, pcr4):
+    def __init__(self, folder, nitrotpm_root, pcr4, **config_too):
         self.folder = Path(folder)
         self.folder.mkdir(exist_ok=True)
         config = self.folder / "config.json"
         config.write_text(json.dumps({
             "region": REGION, "account": ACCOUNT, "role": ROLE, "instance_id": INSTANCE_ID,
             "nitrotpm_root": str(nitrotpm_root), "builder": BUILDER,
-            "keys": [{"id": KEY_ID, "policy": key_policy(pcr4)}, {"id": OTHER_KEY_ID, "policy": key_policy(pcr4)}]}))
+            "keys": [{"id": KEY_ID, "policy": key_policy(pcr4)}, {"id": OTHER_KEY_ID, "policy": key_policy(pcr4)}],
+            **config_too}))
         super().__init__(self.COMMAND, "run", "--dir", folder, "--config", config)
         self.info = json.loads(self.ready)
         self.seen = 0
@@ -178,6 +199,13 @@ def export_token(volume):
     return next(token for token in metadata["tokens"].values() if token["type"] == "measured-unlock")
 
 
+def remove_token(volume):
+    tokens = json.loads(run("cryptsetup", "luksDump", "--dump-json-metadata", volume).stdout)["tokens"]
+    for number, token in tokens.items():
+        if token["type"] == "measured-unlock":
+            run("cryptsetup", "token", "remove", "--token-id", number, volume)
+
+
 def import_token(volume, token):
     run("cryptsetup", "token", "import", "--token-id", "0", volume, input=json.dumps(token).encode())
 
@@ -206,8 +234,8 @@ class World:
         self.tpm.reboot()
         self.start_kms()
         self.baked, self.complete = self.folder / "baked.json", self.folder / "complete.json"
-        muctl("baseline", "record", "--pcr", "7,12", "--tcti", self.tpm.tcti, "-o", self.baked)
-        muctl("baseline", "record", "--pcr", "4,7,12", "--tcti", self.tpm.tcti, "-o", self.complete)
+        muctl("baseline", "record", "--pcr", "2,3,7,12,13,14", "--tcti", self.tpm.tcti, "-o", self.baked)
+        muctl("baseline", "record", "--tcti", self.tpm.tcti, "-o", self.complete)
         self.volume = make_volume(self.folder / "volume.img")
         self.enroll(self.volume)
         self.pristine = self.folder / "pristine.img"
@@ -218,15 +246,15 @@ class World:
         self.aws = Aws(self.folder / "aws", self.tpm.root, self.tpm.pcr(4))
 
     def enroll(self, volume, *options, check=True, baseline=None, key=None):
-        return muctl("enroll", volume, "--key-arn", KEY_ARN, "--baseline", baseline or self.complete,
-                     "--sign-key", key or self.signing_key, "--key-file", "-",
+        return muctl("enroll", volume, "--volume", "root", "--key-arn", KEY_ARN,
+                     "--baseline", baseline or self.complete, "--sign-key", key or self.signing_key, "--key-file", "-",
                      "--endpoint", self.aws.info["kms_endpoint"], "--ca-file", self.aws.info["ca_file"], *options,
                      input=PASSPHRASE.decode(), env={**os.environ, **BUILDER_ENVIRONMENT}, check=check)
 
     def configure(self, volumes=None, **boot):
         """Write the configuration; `boot` overrides keys of [boot], `volumes` maps names to devices."""
         settings = {"baseline": self.baked, "builder_key": self.builder_key, "report": self.report_path,
-                    "timeout": 20 * PATIENCE, **boot}
+                    "timeout": 60 * PATIENCE, **boot}
         lines = ["[boot]", *(f"{k} = {v}" for k, v in settings.items()),
                  "[tpm]", f"tcti = {self.tpm.tcti}", *self.provider_lines()]
         for name, device in (volumes or {"root": self.volume}).items():
@@ -246,6 +274,7 @@ class World:
             self.aws.fresh()
         self.tpm.reboot()
         self.report_path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "created", ignore_errors=True)
 
     def unlock(self, *options, program=UNLOCK, **popen):
         return unfold(run(program, "unlock", "--config", self.config_path, "--no-activate", *options, check=False,
@@ -285,6 +314,6 @@ class TpmWorld(World):
 
     def enroll(self, volume, *options, check=True, baseline=None, key=None):
         resign = "--resign" in options
-        return muctl("enroll", volume, "--provider", "tpm2", "--tcti", self.tpm.tcti,
+        return muctl("enroll", volume, "--volume", "root", "--provider", "tpm2", "--tcti", self.tpm.tcti,
                      "--baseline", baseline or self.complete, "--sign-key", key or self.signing_key,
                      *([] if resign else ["--key-file", "-"]), *options, input=PASSPHRASE.decode(), check=check)

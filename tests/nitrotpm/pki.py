@@ -164,7 +164,8 @@ class Chain:
 
 
 def expiry(cert):
-    return cert.not_valid_after.replace(tzinfo=timezone.utc)
+    """With a time zone, which python-cryptography has since 42 (Debian 13), under another name."""
+    return getattr(cert, 'not_valid_after_utc', None) or cert.not_valid_after.replace(tzinfo=timezone.utc)
 
 
 def save_root(node, folder):

@@ -2,17 +2,13 @@
 #ifndef MU_TESTS_IMAGE_H
 #define MU_TESTS_IMAGE_H
 
-/* Small LUKS2 images for the tests of unlock/volume; in memory, for the many syncs. */
-#define IMAGE_TEMPLATE "/dev/shm/mu-image-XXXXXX"
+/* Small LUKS2 images for the tests of unlock/volume. */
 
 #include <fcntl.h>
 #include <libcryptsetup.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/secret.h"
+#include "test.h"
 
 #define IMAGE_UUID "0b3a1c5e-7c1d-4d0f-9a52-5f0c8e6d1a77"
 #define IMAGE_PASSPHRASE "correct horse"
@@ -62,7 +58,6 @@ static inline int image_make(const char *path, const char *cipher_mode, size_t k
 static inline struct secret secret_text(const char *text)
 {
     struct secret secret = {0};
-    struct mu_error err = {0};
 
     if (secret_alloc(&secret, strlen(text), &err) != MU_OK)
         abort();

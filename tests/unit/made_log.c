@@ -69,7 +69,7 @@ void made_event(struct made_log *log, uint32_t pcr, uint32_t type, struct bytes 
 
 void made_text_event(struct made_log *log, uint32_t pcr, uint32_t type, const char *text)
 {
-    made_event(log, pcr, type, (struct bytes){(const uint8_t *)text, strlen(text)});
+    made_event(log, pcr, type, text_view(text));
 }
 
 void made_utf16_event(struct made_log *log, uint32_t pcr, uint32_t type, const char *text)

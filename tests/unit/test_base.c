@@ -1,193 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
 #include <openssl/crypto.h>
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/harden.h"
 #include "base/log.h"
+#include "base/retry.h"
 #include "base/secret.h"
-
-static struct mu_error err;
-static char folder[] = "/tmp/mu-test-base-XXXXXX";
-
-static const char *in_folder(const char *name)
-{
-    static char path[128];
-
-    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
-    return path;
-}
-
-static void test_clock(void **state)
-{
-    uint64_t start = now_us();
-    struct deadline past = {0};
-    struct deadline soon = {start + 30000, NULL};
-    struct deadline far = deadline_in(3600);
-
-    (void)state;
-    assert_true(deadline_passed(past));
-    assert_int_equal(deadline_left_ms(past, 100), 0);
-    assert_false(deadline_passed(far));
-    assert_int_equal(deadline_left_ms(far, 100), 100);
-    assert_in_range(deadline_left_ms(far, UINT32_MAX), 3599000, 3600000);
-    assert_true(pause_ms(5, soon));
-    assert_true(now_us() - start >= 5000);
-    assert_false(pause_ms(10000, soon)); /* until the deadline, not longer */
-    assert_in_range(now_us() - start, 30000, 2000000);
-    assert_false(pause_ms(1, past));
-}
-
-static void test_backoff(void **state)
-{
-    struct deadline far = deadline_in(3600);
-    uint64_t start = now_us();
-
-    (void)state;
-    for (unsigned attempt = 0; attempt < 4; attempt++)
-        assert_true(backoff_sleep(attempt, 4, 5000, far));
-    /* 4 + 8 + 16 + 32 ms; jitter takes off at most half */
-    assert_in_range(now_us() - start, 30000 - 4000, 2000000);
-    start = now_us();
-    assert_false(backoff_sleep(4000000000u, 1000, 5000, (struct deadline){start + 20000, NULL}));
-    assert_in_range(now_us() - start, 20000, 2000000);
-}
-
-/* What log_line(text) writes to standard error. */
-static const char *logged(const char *text)
-{
-    static char out[16384];
-    int old = dup(STDERR_FILENO);
-    FILE *file = tmpfile();
-    size_t len;
-
-    assert_non_null(file);
-    assert_true(dup2(fileno(file), STDERR_FILENO) >= 0);
-    log_line("%s", text);
-    assert_true(dup2(old, STDERR_FILENO) >= 0);
-    (void)close(old);
-    rewind(file);
-    len = fread(out, 1, sizeof(out) - 1, file);
-    out[len] = '\0';
-    (void)fclose(file);
-    return out;
-}
-
-static void test_log(void **state)
-{
-    (void)state;
-    log_init("test");
-    assert_string_equal(logged("PCR 4 differs"), "test: PCR 4 differs\n");
-    assert_string_equal(logged(""), "test: \n");
-    assert_string_equal(logged("a\nb\x1b[2J\xc3\xa9\x7f"),
-                        "test: a\\x0ab\\x1b[2J\\xc3\\xa9\\x7f\n");
-}
-
-static void test_log_folds(void **state)
-{
-    char text[3000];
-    char *line, *rest;
-    size_t words = 0;
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(text); i++)
-        text[i] = i % 7 == 6 ? ' ' : 'w';
-    text[900] = '\0';
-    rest = strdup(logged(text));
-    assert_non_null(rest);
-    for (char *next = rest; (line = strsep(&next, "\n")) != NULL && *line != '\0';) {
-        assert_true(strlen(line) <= 99);
-        assert_memory_equal(line, "test: ", 6);
-        for (const char *w = line + 6; (w = strstr(w, "wwwwww")) != NULL; w += 6)
-            words++;
-    }
-    free(rest);
-    assert_int_equal(words, 900 / 7); /* no word was cut */
-    /* Without a space, and longer than the buffer: cut, never endless. */
-    memset(text, 'x', sizeof(text));
-    text[sizeof(text) - 1] = '\0';
-    rest = strdup(logged(text));
-    for (char *next = rest; (line = strsep(&next, "\n")) != NULL;)
-        assert_true(strlen(line) <= 99);
-    free(rest);
-}
-
-static void test_secret(void **state)
-{
-    static const size_t sizes[] = {0, 1, 32, 4095, 4096, 4097, 100000};
-    struct secret a, b;
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        assert_int_equal(secret_alloc(&a, sizes[i], &err), MU_OK);
-        assert_int_equal(a.len, sizes[i]);
-        assert_true(a.mapped > a.len); /* room for a zero byte */
-        assert_true(bytes_all_zero((struct bytes){a.data, a.mapped}));
-        memset(a.data, 0xff, a.mapped);
-        secret_free(&a);
-        assert_null(a.data);
-        secret_free(&a);
-    }
-    assert_int_equal(secret_random(&a, 32, &err), MU_OK);
-    assert_int_equal(secret_random(&b, 32, &err), MU_OK);
-    assert_false(bytes_equal(secret_view(&a), secret_view(&b)));
-    secret_free(&a);
-    secret_free(&b);
-    assert_int_equal(secret_alloc(&a, SIZE_MAX, &err), MU_INTERNAL);
-}
-
-static void test_secret_is_not_inherited(void **state)
-{
-    struct secret secret;
-    int status = 0;
-    pid_t child;
-
-    (void)state;
-    assert_int_equal(secret_random(&secret, 32, &err), MU_OK);
-    child = fork();
-    assert_true(child >= 0);
-    if (child == 0)
-        _exit(bytes_all_zero(secret_view(&secret)) ? 0 : 1);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    assert_false(bytes_all_zero(secret_view(&secret)));
-    secret_free(&secret);
-}
-
-static void test_wiping_memory(void **state)
-{
-    char *memory = wiping_strdup("0123456789");
-
-    (void)state;
-    assert_string_equal(memory, "0123456789");
-    memory = wiping_realloc(memory, 10000);
-    assert_string_equal(memory, "0123456789");
-    memory = wiping_realloc(memory, 4);
-    assert_memory_equal(memory, "0123", 4);
-    assert_null(wiping_realloc(memory, 0));
-    memory = wiping_realloc(NULL, 8);
-    assert_non_null(memory);
-    wiping_free(memory);
-    wiping_free(NULL);
-    memory = wiping_calloc(3, 5);
-    assert_true(bytes_all_zero((struct bytes){(uint8_t *)memory, 15}));
-    wiping_free(memory);
-    assert_null(wiping_calloc(SIZE_MAX, 2));
-}
+#include "base/time.h"
+#include "test.h"
 
 /* In a child, which then is what process_harden makes of it: exit status 0, or a number that tells
  * which property is missing. */
@@ -234,9 +61,9 @@ static int in_child(int (*what)(enum process_kind), enum process_kind kind)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static void test_harden(void **state)
+/* The first one: OpenSSL has not allocated anything yet. */
+TEST(test_harden)
 {
-    (void)state;
     assert_int_equal(in_child(hardened, PROCESS_BOOT), 0);
     assert_int_equal(in_child(hardened, PROCESS_TOOL), 0);
     if (geteuid() != 0) {
@@ -252,13 +79,234 @@ static void test_harden(void **state)
     assert_int_equal(in_child(hardened_without_lock, PROCESS_TOOL), 0);
 }
 
-static void test_file_read(void **state)
+TEST(test_clock)
+{
+    uint64_t start = clock_now_us();
+    struct deadline past = {0};
+    struct deadline soon = {.at_us = start + 30000};
+    struct deadline far = deadline_in(3600);
+    atomic_bool stopped = false, part_stopped = false;
+
+    assert_true(deadline_passed(past));
+    assert_int_equal(deadline_left_ms(past, 100), 0);
+    assert_false(deadline_passed(far));
+    assert_int_equal(deadline_left_ms(far, 100), 100);
+    assert_in_range(deadline_left_ms(far, UINT32_MAX), 3599000, 3600000);
+    assert_true(clock_pause_ms(5, soon));
+    assert_true(clock_now_us() - start >= 5000);
+    assert_false(clock_pause_ms(10000, soon)); /* until the deadline, not longer */
+    assert_in_range(clock_now_us() - start, 30000, 2000000);
+    assert_false(clock_pause_ms(1, past));
+    far.stop = &stopped;
+    far.part = &part_stopped;
+    assert_false(deadline_passed(far));
+    atomic_store(&part_stopped, true);
+    assert_true(deadline_passed(far));
+    atomic_store(&part_stopped, false);
+    atomic_store(&stopped, true);
+    assert_true(deadline_passed(far));
+}
+
+TEST(test_time)
+{
+    static const struct {
+        const char *text;
+        uint64_t ms;
+    } good[] = {
+        {"1970-01-01T00:00:00Z", 0},
+        {"2026-02-28T23:59:59.4567Z", 1772323199456},
+        {"2024-02-29t12:00:00z", 1709208000000},
+        {"2026-11-28T01:30:00+01:30", 1795824000000},
+        {"2026-11-27T22:30:00-01:30", 1795824000000},
+        {"9999-12-31T23:59:59Z", 253402300799000},
+    };
+    static const char *const bad[] = {"",
+                                      "2026-11-28",
+                                      "2026-11-28T00:00:00",
+                                      "2026-11-28 00:00:00Z",
+                                      "2026-02-29T00:00:00Z",
+                                      "2026-13-01T00:00:00Z",
+                                      "2026-11-31T00:00:00Z",
+                                      "2026-11-28T24:00:00Z",
+                                      "2026-11-28T00:60:00Z",
+                                      "2026-11-28T00:00:60Z",
+                                      "2026-11-28T00:00:00.Z",
+                                      "2026-11-28T00:00:00+24:00",
+                                      "2026-11-28T00:00:00+0100",
+                                      "2026-11-28T00:00:00ZZ",
+                                      "1969-12-31T23:59:59Z",
+                                      " 2026-11-28T00:00:00Z",
+                                      "2026-1-28T00:00:000Z"};
+    char text[TIME_TEXT];
+    uint64_t ms;
+
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_true(time_parse(good[i].text, &ms));
+        assert_int_equal(ms, good[i].ms);
+        assert_true(time_text_ms(ms, text));
+        assert_true(time_parse(text, &ms));
+        assert_int_equal(ms, good[i].ms);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        if (time_parse(bad[i], &ms))
+            fail_msg("'%s' is taken", bad[i]);
+    assert_true(time_text(1795824000, text));
+    assert_string_equal(text, "2026-11-28T00:00:00Z");
+    assert_false(time_text(-1, text));
+    assert_string_equal(text, "");
+    assert_false(time_text(253402300800, text));
+    assert_true(time_now_ms() > 1795824000000);
+}
+
+TEST(test_backoff)
+{
+    static const struct retry_policy four = {.first_ms = 4, .longest_ms = 5000, .attempts = 4};
+    static const struct retry_policy slow = {
+        .first_ms = 1000, .longest_ms = 5000, .unanswered_ms = 4};
+    struct retry retry = {.policy = &four, .deadline = deadline_in(3600)};
+    uint64_t start = clock_now_us();
+
+    assert_false(retry_after(&retry, MU_OK) || retry_after(&retry, MU_REFUSE));
+    for (unsigned attempt = 0; attempt < 4; attempt++)
+        assert_true(retry_after(&retry, MU_RETRY));
+    /* 4 + 8 + 16 + 32 ms; jitter takes off at most half */
+    assert_in_range(clock_now_us() - start, 30000 - 4000, 2000000);
+    assert_false(retry_pause(&retry));
+    start = clock_now_us();
+    retry = (struct retry){.policy = &slow,
+                           .deadline = (struct deadline){.at_us = start + 20000},
+                           .attempt = 4000000000u};
+    assert_false(retry_pause(&retry));
+    assert_in_range(clock_now_us() - start, 20000, 2000000);
+    retry = (struct retry){.policy = &slow, .deadline = deadline_in(3600), .unanswered = true};
+    start = clock_now_us();
+    assert_true(retry_pause(&retry));
+    assert_in_range(clock_now_us() - start, 2000, 900000);
+}
+
+/* What log_line(text) writes to standard error. */
+static const char *logged(const char *text)
+{
+    static char out[16384];
+    int old = dup(STDERR_FILENO);
+    FILE *file = tmpfile();
+    size_t len;
+
+    assert_non_null(file);
+    assert_true(dup2(fileno(file), STDERR_FILENO) >= 0);
+    log_line("%s", text);
+    assert_true(dup2(old, STDERR_FILENO) >= 0);
+    (void)close(old);
+    rewind(file);
+    len = fread(out, 1, sizeof(out) - 1, file);
+    out[len] = '\0';
+    (void)fclose(file);
+    return out;
+}
+
+TEST(test_log)
+{
+    log_init("test");
+    assert_string_equal(logged("PCR 4 differs"), "test: PCR 4 differs\n");
+    assert_string_equal(logged(""), "test: \n");
+    assert_string_equal(logged("a\nb\x1b[2J\xc3\xa9\x7f"),
+                        "test: a\\x0ab\\x1b[2J\\xc3\\xa9\\x7f\n");
+}
+
+TEST(test_log_folds)
+{
+    char text[3000];
+    char *line, *rest;
+    size_t words = 0;
+
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = i % 7 == 6 ? ' ' : 'w';
+    text[900] = '\0';
+    rest = strdup(logged(text));
+    assert_non_null(rest);
+    for (char *next = rest; (line = strsep(&next, "\n")) != NULL && *line != '\0';) {
+        assert_true(strlen(line) <= 99);
+        assert_memory_equal(line, "test: ", 6);
+        for (const char *w = line + 6; (w = strstr(w, "wwwwww")) != NULL; w += 6)
+            words++;
+    }
+    free(rest);
+    assert_int_equal(words, 900 / 7); /* no word was cut */
+    /* Without a space, and longer than the buffer: cut, never endless. */
+    memset(text, 'x', sizeof(text));
+    text[sizeof(text) - 1] = '\0';
+    rest = strdup(logged(text));
+    for (char *next = rest; (line = strsep(&next, "\n")) != NULL;)
+        assert_true(strlen(line) <= 99);
+    free(rest);
+}
+
+TEST(test_secret)
+{
+    static const size_t sizes[] = {0, 1, 32, 4095, 4096, 4097, 100000};
+    struct secret a, b;
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        assert_int_equal(secret_alloc(&a, sizes[i], &err), MU_OK);
+        assert_int_equal(a.len, sizes[i]);
+        assert_true(a.mapped > a.len); /* room for a zero byte */
+        assert_true(bytes_all_zero((struct bytes){a.data, a.mapped}));
+        memset(a.data, 0xff, a.mapped);
+        secret_free(&a);
+        assert_null(a.data);
+        secret_free(&a);
+    }
+    assert_int_equal(secret_random(&a, 32, &err), MU_OK);
+    assert_int_equal(secret_random(&b, 32, &err), MU_OK);
+    assert_false(bytes_equal(secret_view(&a), secret_view(&b)));
+    secret_free(&a);
+    secret_free(&b);
+    assert_int_equal(secret_alloc(&a, SIZE_MAX, &err), MU_INTERNAL);
+}
+
+TEST(test_secret_is_not_inherited)
+{
+    struct secret secret;
+    int status = 0;
+    pid_t child;
+
+    assert_int_equal(secret_random(&secret, 32, &err), MU_OK);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(bytes_all_zero(secret_view(&secret)) ? 0 : 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_false(bytes_all_zero(secret_view(&secret)));
+    secret_free(&secret);
+}
+
+TEST(test_wiping_memory)
+{
+    char *memory = wiping_strdup("0123456789");
+
+    assert_string_equal(memory, "0123456789");
+    memory = wiping_realloc(memory, 10000);
+    assert_string_equal(memory, "0123456789");
+    memory = wiping_realloc(memory, 4);
+    assert_memory_equal(memory, "0123", 4);
+    assert_null(wiping_realloc(memory, 0));
+    memory = wiping_realloc(NULL, 8);
+    assert_non_null(memory);
+    wiping_free(memory);
+    wiping_free(NULL);
+    memory = wiping_calloc(3, 5);
+    assert_true(bytes_all_zero((struct bytes){(uint8_t *)memory, 15}));
+    wiping_free(memory);
+    assert_null(wiping_calloc(SIZE_MAX, 2));
+}
+
+TEST(test_file_read)
 {
     struct buffer b = {0};
-    const char *path = in_folder("read");
+    const char *path = temp_path("read");
     FILE *file = fopen(path, "w");
 
-    (void)state;
     assert_non_null(file);
     for (unsigned i = 0; i < 10000; i++)
         (void)fputc((int)(i % 251), file);
@@ -275,8 +323,8 @@ static void test_file_read(void **state)
     assert_int_equal(b.len, 0);
     buffer_free(&b);
     assert_int_equal(file_read("/dev/zero", 100000, &b, &err), MU_CONFIG);
-    assert_int_equal(file_read(folder, 100, &b, &err), MU_CONFIG);
-    assert_int_equal(file_read(in_folder("none"), 100, &b, &err), MU_CONFIG);
+    assert_int_equal(file_read(temp_path("."), 100, &b, &err), MU_CONFIG);
+    assert_int_equal(file_read(temp_path("none"), 100, &b, &err), MU_CONFIG);
     assert_non_null(strstr(err.text, "none: cannot open: No such file"));
     /* No size is told in advance there. */
     assert_int_equal(file_read("/proc/self/status", 100000, &b, &err), MU_OK);
@@ -290,7 +338,7 @@ static size_t entries(void)
     FILE *ls;
     size_t count = 0;
 
-    (void)snprintf(command, sizeof(command), "ls -A %s", folder);
+    (void)snprintf(command, sizeof(command), "ls -A %s", temp_path("."));
     ls = popen(command, "r");
     assert_non_null(ls);
     for (int c; (c = fgetc(ls)) != EOF;)
@@ -299,15 +347,14 @@ static size_t entries(void)
     return count;
 }
 
-static void test_file_write(void **state)
+TEST(test_file_write)
 {
     const struct bytes one = {(const uint8_t *)"one", 3}, two = {(const uint8_t *)"zwei", 4};
-    const char *path = in_folder("write");
+    const char *path = temp_path("write");
     struct buffer b = {0};
     struct stat st;
     size_t before = entries();
 
-    (void)state;
     (void)umask(077);
     assert_int_equal(file_write(path, one, 0644, &err), MU_OK);
     assert_int_equal(stat(path, &st), 0);
@@ -319,18 +366,17 @@ static void test_file_write(void **state)
     assert_true(bytes_equal(buffer_view(&b), two));
     buffer_free(&b);
     assert_int_equal(entries(), before + 1);
-    assert_int_equal(file_write(in_folder("no/file"), one, 0600, &err), MU_CONFIG);
-    assert_int_equal(file_write(folder, one, 0600, &err), MU_CONFIG);
+    assert_int_equal(file_write(temp_path("no/file"), one, 0600, &err), MU_CONFIG);
+    assert_int_equal(file_write(temp_path("."), one, 0600, &err), MU_CONFIG);
     assert_int_equal(entries(), before + 1);
 }
 
-static void test_file_write_leaves_devices_alone(void **state)
+TEST(test_file_write_leaves_devices_alone)
 {
     const struct bytes one = {(const uint8_t *)"one", 3};
-    const char *path = in_folder("pipe");
+    const char *path = temp_path("pipe");
     struct stat st;
 
-    (void)state;
     assert_int_equal(symlink("/dev/null", path), 0);
     assert_int_equal(file_write(path, one, 0600, &err), MU_OK);
     assert_int_equal(lstat(path, &st), 0);
@@ -339,29 +385,4 @@ static void test_file_write_leaves_devices_alone(void **state)
     assert_true(S_ISCHR(st.st_mode));
     assert_int_equal(file_write("/dev/full", one, 0600, &err), MU_CONFIG);
     assert_non_null(strstr(err.text, "No space left"));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_harden), /* first: OpenSSL has not allocated anything yet */
-        cmocka_unit_test(test_clock),
-        cmocka_unit_test(test_backoff),
-        cmocka_unit_test(test_log),
-        cmocka_unit_test(test_log_folds),
-        cmocka_unit_test(test_secret),
-        cmocka_unit_test(test_secret_is_not_inherited),
-        cmocka_unit_test(test_wiping_memory),
-        cmocka_unit_test(test_file_read),
-        cmocka_unit_test(test_file_write),
-        cmocka_unit_test(test_file_write_leaves_devices_alone),
-    };
-    char command[64];
-    int failed;
-
-    if (mkdtemp(folder) == NULL)
-        return 1;
-    failed = cmocka_run_group_tests_name("base", tests, NULL, NULL);
-    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
-    return system(command) == 0 ? failed : 1;
 }

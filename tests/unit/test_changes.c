@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "made_log.h"
 #include "measure/changes.h"
+#include "test.h"
 
 #define EV_IPL 0x0d
 #define EV_EFI_ACTION 0x80000007
@@ -30,7 +23,6 @@ static void keep(const char *text, void *context)
 static struct pcr_values replayed(const struct eventlog *log)
 {
     struct pcr_values values;
-    struct mu_error err;
 
     assert_int_equal(eventlog_replay(log, HASH_SHA384, &values, &err), MU_OK);
     return values;
@@ -75,26 +67,24 @@ static void expect_lines(const struct lines *lines, const char *const *expected)
 
 static const char *const usual[] = {"alpha", "bravo", "charlie", NULL};
 
-static void command_line_is_shown(void **state)
+TEST(command_line_is_shown)
 {
     struct eventlog now = boot_of(usual, "init=/bin/sh"), then = boot_of(usual, NULL);
     struct lines lines = explain(&now, &then, false, true, PCR_BIT(12));
 
-    (void)state;
     expect_lines(&lines,
                  (const char *const[]){
                      "PCR 12: the event log explains it; without this event it would match:",
                      "  new: command line was handed in from outside: init=/bin/sh", NULL});
 }
 
-static void long_command_line_is_folded(void **state)
+TEST(long_command_line_is_folded)
 {
     char text[700];
     struct eventlog now, then = boot_of(usual, NULL);
     struct lines lines;
     size_t letters = 0;
 
-    (void)state;
     memset(text, 'x', sizeof(text));
     text[sizeof(text) - 1] = '\0';
     text[60] = ' ';
@@ -107,14 +97,13 @@ static void long_command_line_is_folded(void **state)
     assert_int_equal(letters, sizeof(text) - 2);
 }
 
-static void added_events_are_found(void **state)
+TEST(added_events_are_found)
 {
     static const char *const one[] = {"alpha", "evil", "bravo", "charlie", NULL};
     static const char *const two[] = {"alpha", "bravo", "charlie", "evil", "worse", NULL};
     struct eventlog now = boot_of(one, NULL), then = boot_of(usual, NULL);
     struct lines lines = explain(&now, &then, false, true, PCR_BIT(4));
 
-    (void)state;
     expect_lines(&lines, (const char *const[]){
                              "PCR 4: the event log explains it; without this event it would match:",
                              "  new: event 2 EV_EFI_ACTION: evil (", NULL});
@@ -128,13 +117,12 @@ static void added_events_are_found(void **state)
                      "  new: event 5 EV_EFI_ACTION: worse (", NULL});
 }
 
-static void changed_event_lists_them_all(void **state)
+TEST(changed_event_lists_them_all)
 {
     static const char *const changed[] = {"alpha", "evil", "charlie", NULL};
     struct eventlog now = boot_of(changed, NULL), then = boot_of(usual, NULL);
     struct lines lines = explain(&now, &then, false, true, PCR_BIT(4));
 
-    (void)state;
     expect_lines(
         &lines,
         (const char *const[]){
@@ -143,7 +131,7 @@ static void changed_event_lists_them_all(void **state)
             "  logged: event 3 EV_EFI_ACTION: charlie (", NULL});
 }
 
-static void reference_names_the_event(void **state)
+TEST(reference_names_the_event)
 {
     static const char *const changed[] = {"alpha", "evil", "charlie", NULL};
     static const char *const missing[] = {"alpha", "charlie", NULL};
@@ -161,7 +149,6 @@ static void reference_names_the_event(void **state)
         {usual, {title, NULL}},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct eventlog now = boot_of(cases[i].now, NULL), then = boot_of(usual, NULL);
         struct lines lines = explain(&now, &then, true, true, PCR_BIT(4));
@@ -215,12 +202,11 @@ static struct eventlog uki_boot(uint8_t content, const char *initrd)
     return made_parsed(&made);
 }
 
-static void uki_is_named(void **state)
+TEST(uki_is_named)
 {
     struct eventlog now = uki_boot(2, "new"), then = uki_boot(1, "old");
     struct lines lines = explain(&now, &then, false, true, PCR_BIT(4));
 
-    (void)state;
     expect_lines(&lines, (const char *const[]){"PCR 4: the event log explains it:",
                                                "  UKI \\EFI\\BOOT\\BOOTX64.EFI is not the "
                                                "enrolled one (event 3, ",
@@ -237,12 +223,11 @@ static void uki_is_named(void **state)
 }
 
 /* Without a reference the names of sections are no suspects of their own. */
-static void sections_are_listed_once(void **state)
+TEST(sections_are_listed_once)
 {
     struct eventlog now = uki_boot(1, "new"), then = uki_boot(1, "old");
     struct lines lines = explain(&now, &then, false, true, PCR_BIT(11));
 
-    (void)state;
     expect_lines(&lines, (const char *const[]){"PCR 11: the event log explains it; one of these",
                                                "  logged: event 5 EV_IPL: .linux (",
                                                "  logged: event 7 EV_IPL: .initrd (", NULL});
@@ -251,22 +236,18 @@ static void sections_are_listed_once(void **state)
 static void extend_phase(struct pcr_values *values, const char *phase)
 {
     struct digest digest;
-    struct mu_error err;
 
-    assert_int_equal(hash_bytes(HASH_SHA384, (struct bytes){(const uint8_t *)phase, strlen(phase)},
-                                &digest, &err),
-                     MU_OK);
+    assert_int_equal(hash_bytes(HASH_SHA384, text_view(phase), &digest, &err), MU_OK);
     assert_int_equal(hash_extend(HASH_SHA384, &values->value[11], digest.bytes, &err), MU_OK);
 }
 
 /* The firmware's log ends before systemd measures the boot phase. */
-static void boot_phase_is_known(void **state)
+TEST(boot_phase_is_known)
 {
     struct eventlog now = uki_boot(1, "new"), then = uki_boot(1, "old");
     struct pcr_values expected = replayed(&then), found = replayed(&now);
     struct lines lines = {.count = 0};
 
-    (void)state;
     extend_phase(&expected, "enter-initrd");
     extend_phase(&found, "enter-initrd");
     changes_describe(&now, &then, &expected, &found, PCR_BIT(11), keep, &lines);
@@ -316,12 +297,11 @@ static struct eventlog secure_boot(uint8_t on)
     return made_parsed(&made);
 }
 
-static void variables_are_named(void **state)
+TEST(variables_are_named)
 {
     struct eventlog now = secure_boot(0), then = secure_boot(1);
     struct lines lines = explain(&now, &then, true, true, PCR_BIT(7));
 
-    (void)state;
     expect_lines(&lines,
                  (const char *const[]){
                      "PCR 7: the event log explains it; against the reference:",
@@ -345,9 +325,8 @@ static struct eventlog many_commands(const char *last)
     return made_parsed(&made);
 }
 
-static void long_log_is_explained(void **state)
+TEST(long_log_is_explained)
 {
-    (void)state;
     for (int reference = 0; reference < 2; reference++) {
         struct eventlog now = many_commands("init=/bin/sh"), then = many_commands(NULL);
         struct lines lines = explain(&now, &then, reference == 1, true, PCR_BIT(8));
@@ -358,7 +337,7 @@ static void long_log_is_explained(void **state)
     }
 }
 
-static void other_reference_is_not_used(void **state)
+TEST(other_reference_is_not_used)
 {
     static const char *const other[] = {"delta", NULL};
     static const char *const changed[] = {"alpha", "evil", "charlie", NULL};
@@ -367,7 +346,6 @@ static void other_reference_is_not_used(void **state)
     struct pcr_values expected = replayed(&then), found = replayed(&now);
     struct lines lines = {.count = 0};
 
-    (void)state;
     changes_describe(&now, &reference, &expected, &found, PCR_BIT(4), keep, &lines);
     assert_int_equal(lines.count, 5);
     assert_string_equal(lines.line[0],
@@ -377,55 +355,30 @@ static void other_reference_is_not_used(void **state)
     eventlog_free(&reference);
 }
 
-static void only_some_are_told(void **state)
+TEST(only_some_are_told)
 {
     static const char *const many[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", NULL};
     struct eventlog now = boot_of(many, NULL), then = boot_of(usual, NULL);
     struct lines lines = explain(&now, &then, true, true, PCR_BIT(4));
 
-    (void)state;
     assert_int_equal(lines.count, 10);
     assert_string_equal(lines.line[9], "  and more");
 }
 
 /* A log that was edited, or an extend that was not logged: nothing may be concluded from it. */
-static void dishonest_log_proves_nothing(void **state)
+TEST(dishonest_log_proves_nothing)
 {
     struct eventlog now = boot_of(usual, NULL), then = boot_of(usual, NULL);
     struct lines lines = explain(&now, &then, true, false, PCR_BIT(4));
 
-    (void)state;
     assert_int_equal(lines.count, 4);
     assert_non_null(strstr(lines.line[0], "does not lead to the value found"));
 }
 
-static void only_asked_pcrs_are_described(void **state)
+TEST(only_asked_pcrs_are_described)
 {
     struct eventlog now = boot_of(usual, "x"), then = boot_of(usual, NULL);
     struct lines lines = explain(&now, &then, false, true, 0);
 
-    (void)state;
     assert_int_equal(lines.count, 0);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(command_line_is_shown),
-        cmocka_unit_test(long_command_line_is_folded),
-        cmocka_unit_test(added_events_are_found),
-        cmocka_unit_test(changed_event_lists_them_all),
-        cmocka_unit_test(reference_names_the_event),
-        cmocka_unit_test(uki_is_named),
-        cmocka_unit_test(sections_are_listed_once),
-        cmocka_unit_test(boot_phase_is_known),
-        cmocka_unit_test(variables_are_named),
-        cmocka_unit_test(long_log_is_explained),
-        cmocka_unit_test(other_reference_is_not_used),
-        cmocka_unit_test(only_some_are_told),
-        cmocka_unit_test(dishonest_log_proves_nothing),
-        cmocka_unit_test(only_asked_pcrs_are_described),
-    };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

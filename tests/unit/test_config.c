@@ -1,25 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
 #include "base/config.h"
 #include "base/file.h"
+#include "test.h"
 
 #define VOLUME "[volume root]\ndevice=/dev/vda\n"
 
-static char path[] = "/tmp/mu-test-config-XXXXXX";
-static struct mu_error err;
-
 static enum mu_status load_bytes(const char *content, size_t len, struct config *ret)
 {
+    const char *path = temp_path("config");
+
     assert_int_equal(file_write(path, (struct bytes){(const uint8_t *)content, len}, 0600, &err),
                      MU_OK);
     return config_load(path, ret, &err);
@@ -30,26 +19,45 @@ static enum mu_status load(const char *content, struct config *ret)
     return load_bytes(content, strlen(content), ret);
 }
 
-static void test_defaults(void **state)
+TEST(test_open)
 {
     struct config c;
 
-    (void)state;
+    assert_int_equal(load(VOLUME "[boot]\nopen = swap \tefivars\n", &c), MU_OK);
+    assert_true(config_opens(&c, "efivars"));
+    assert_true(config_opens(&c, "swap"));
+    assert_false(config_opens(&c, "efivar"));
+    assert_false(config_opens(&c, "imds"));
+    assert_false(config_opens(&c, "-"));
+    assert_false(config_opens(&c, ""));
+    config_free(&c);
+    assert_int_equal(load(VOLUME, &c), MU_OK);
+    assert_false(config_opens(&c, "efivars"));
+    config_free(&c);
+    assert_int_equal(load("[boot]\nopen = swap everything\n" VOLUME, &c), MU_CONFIG);
+    assert_non_null(strstr(err.text, "open = everything: no door has this name; the doors are "
+                                     "efivars, credentials"));
+}
+
+TEST(test_defaults)
+{
+    struct config c;
+
     assert_int_equal(load(VOLUME, &c), MU_OK);
     assert_string_equal(c.baseline, "/etc/measured-unlock/baseline.json");
     assert_string_equal(c.builder_key, "/etc/measured-unlock/builder.pem");
     assert_string_equal(c.report, "/run/measured-unlock/report.json");
     assert_string_equal(c.eventlog, "/sys/kernel/security/tpm0/binary_bios_measurements");
-    assert_string_equal(c.imds, "http://169.254.169.254");
-    assert_string_equal(c.ca_file, "/etc/measured-unlock/ca.pem");
+    assert_string_equal(c.aws.imds, "http://169.254.169.254");
+    assert_string_equal(c.aws.ca_file, "/etc/measured-unlock/ca.pem");
     assert_null(c.tcti);
-    assert_null(c.kms_endpoint);
+    assert_null(c.aws.kms_endpoint);
     assert_int_equal(c.fence_pcr, 15);
     assert_int_equal(c.timeout, 120);
     assert_int_equal(c.minimum_record_version, 1);
     assert_int_equal(c.action, ACTION_POWEROFF);
     assert_int_equal(c.fallback, FALLBACK_NONE);
-    assert_false(c.fips || c.dual_stack || c.volume[0].discard);
+    assert_false(c.aws.fips || c.aws.dual_stack || c.volume[0].discard);
     assert_int_equal(c.volumes, 1);
     assert_string_equal(c.volume[0].name, "root");
     assert_string_equal(c.volume[0].mapping, "root");
@@ -58,11 +66,10 @@ static void test_defaults(void **state)
     assert_null(c.baseline);
 }
 
-static void test_everything(void **state)
+TEST(test_everything)
 {
     struct config c;
 
-    (void)state;
     assert_int_equal(load("# a comment\n"
                           "[boot]\n"
                           "  baseline = /b # not a comment\n"
@@ -100,9 +107,9 @@ static void test_everything(void **state)
     assert_int_equal(c.action, ACTION_HALT);
     assert_int_equal(c.fallback, FALLBACK_SHELL);
     assert_string_equal(c.tcti, "swtpm:host=127.0.0.1,port=1");
-    assert_string_equal(c.imds, "http://[fd00:ec2::254]");
-    assert_string_equal(c.kms_endpoint, "https://vpce.example/a=b");
-    assert_true(c.fips && c.dual_stack && c.volume[0].discard && !c.volume[1].discard);
+    assert_string_equal(c.aws.imds, "http://[fd00:ec2::254]");
+    assert_string_equal(c.aws.kms_endpoint, "https://vpce.example/a=b");
+    assert_true(c.aws.fips && c.aws.dual_stack && c.volume[0].discard && !c.volume[1].discard);
     assert_int_equal(c.volumes, 2);
     assert_string_equal(c.volume[0].mapping, "luks-root");
     assert_string_equal(c.volume[1].name, "data_1.x-y");
@@ -110,7 +117,7 @@ static void test_everything(void **state)
     config_free(&c);
 }
 
-static void test_bad(void **state)
+TEST(test_bad)
 {
     static const struct {
         const char *content, *says;
@@ -127,9 +134,9 @@ static void test_bad(void **state)
         {VOLUME "[boot]\ncolour = red\n", ":4: unknown key \"colour\" in section [boot]"},
         {VOLUME "[boot]\nfips = yes\n", ":4: unknown key \"fips\" in section [boot]"},
         {VOLUME "[boot]\nAction = halt\n", ":4: unknown key \"Action\""},
-        {VOLUME "[boot]\n[boot]\n", ":4: section [boot] is there twice"},
-        {VOLUME "device=/dev/vdb\n", ":3: device is there twice"},
-        {VOLUME VOLUME, ":3: volume root is there twice"},
+        {VOLUME "[boot]\n[boot]\n", ":4: section [boot] occurs twice"},
+        {VOLUME "device=/dev/vdb\n", ":3: device occurs twice"},
+        {VOLUME VOLUME, ":3: volume root occurs twice"},
         {VOLUME "[volume a]\ndevice=/dev/b\nmapping=root\n", "same mapping root"},
         {"[volume a]\n", "volume a has no device"},
         {"[volume a]\n" VOLUME, "volume a has no device"},
@@ -160,6 +167,8 @@ static void test_bad(void **state)
         {VOLUME "[boot]\nminimum_record_version = 0\n", ":4: minimum_record_version"},
         {VOLUME "[boot]\nminimum_record_version = 2147483648\n", ":4: minimum_record_version"},
         {VOLUME "[boot]\naction = none\n", ":4: action must be poweroff, reboot or halt"},
+        {VOLUME "[boot]\nopen = efivars bogus\n", ": open = bogus: no door has this name"},
+        {VOLUME "[boot]\nopen = -\n", ": open = -: no door has this name"},
         {VOLUME "[boot]\nfallback = no\n", ":4: fallback must be none, passphrase or shell"},
         {VOLUME "[tpm]\ntcti = tabrmd\n", ":4: tcti must be"},
         {VOLUME "[aws]\nimds = 169.254.169.254\n", ":4: imds must be a URL"},
@@ -172,7 +181,6 @@ static void test_bad(void **state)
          ":17: more than 8 volumes"},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct config c = {.timeout = 77};
 
@@ -180,17 +188,16 @@ static void test_bad(void **state)
             fail_msg("accepted: %s", cases[i].content);
         if (strstr(err.text, cases[i].says) == NULL)
             fail_msg("\"%s\" does not say \"%s\"", err.text, cases[i].says);
-        assert_memory_equal(err.text, path, strlen(path));
+        assert_memory_equal(err.text, temp_path("config"), strlen(temp_path("config")));
         assert_int_equal(c.timeout, 77);
     }
 }
 
-static void test_odd_files(void **state)
+TEST(test_odd_files)
 {
     static char large[65537];
     struct config c;
 
-    (void)state;
     memset(large, '\n', sizeof(large));
     memcpy(large, VOLUME, strlen(VOLUME));
     assert_int_equal(load_bytes(large, sizeof(large), &c), MU_CONFIG);
@@ -208,13 +215,12 @@ static void test_odd_files(void **state)
 }
 
 /* Every beginning of a good file either loads or is MU_CONFIG with a text. */
-static void test_truncated(void **state)
+TEST(test_truncated)
 {
     static const char content[] =
         "[boot]\naction = halt\ntimeout=30\n[volume root]\ndevice=/dev/a\n";
     size_t good = 0;
 
-    (void)state;
     for (size_t len = 0; len < sizeof(content); len++) {
         struct config c = {0};
         enum mu_status status = load_bytes(content, len, &c);
@@ -225,19 +231,4 @@ static void test_truncated(void **state)
     }
     /* From "device=/d" on; the last length has the zero byte. */
     assert_int_equal(good, 6);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_everything),
-        cmocka_unit_test(test_bad),       cmocka_unit_test(test_odd_files),
-        cmocka_unit_test(test_truncated),
-    };
-    int fd = mkstemp(path);
-    int failed = cmocka_run_group_tests_name("config", tests, NULL, NULL);
-
-    (void)close(fd);
-    (void)unlink(path);
-    return failed;
 }

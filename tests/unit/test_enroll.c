@@ -1,11 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -19,12 +12,13 @@
 #include <openssl/ec.h>
 
 #include "base/file.h"
+#include "base/signature.h"
+#include "build/enroll.h"
 #include "image.h"
-#include "measure/signature.h"
-#include "volume/enroll.h"
+#include "test.h"
 #include "volume/volume.h"
 
-static char image[] = IMAGE_TEMPLATE;
+static const char *image;
 static EVP_PKEY *signing_key;
 static struct pcr_values baseline;
 
@@ -34,11 +28,12 @@ static struct {
     uint8_t key[4][32];
 } * sealed;
 
-static enum mu_status seal(struct bytes key, struct record *record, void *context,
-                           struct mu_error *err)
+static enum mu_status seal(struct bytes key, const struct record *old, struct record *record,
+                           void *context, struct mu_error *error)
 {
+    (void)old;
     if (context != NULL)
-        return mu_fail(err, MU_RETRY, "no KMS today");
+        return mu_fail(error, MU_RETRY, "no KMS today");
     assert_int_equal(key.len, 32);
     memcpy(sealed->key[sealed->count++ % 4], key.data, key.len);
     (void)snprintf(record->provider, sizeof(record->provider), "test");
@@ -46,27 +41,39 @@ static enum mu_status seal(struct bytes key, struct record *record, void *contex
     return MU_OK;
 }
 
-static enum mu_status run_enroll(struct record *ret, struct mu_error *err)
+static enum mu_status run_enroll(struct record *ret, struct mu_error *error)
 {
     MU_CLEANUP(secret_free) struct secret passphrase = secret_text(IMAGE_PASSPHRASE);
     struct enroll_request request = {.device = image,
+                                     .volume = "root",
                                      .passphrase = &passphrase,
                                      .baseline = &baseline,
                                      .baselines = 1,
                                      .signing_key = signing_key,
                                      .seal = seal};
 
-    return enroll(&request, ret, err);
+    return enroll_volume(&request, ret, error);
 }
 
 static void assert_enrolls(int64_t version)
 {
-    struct mu_error err = {0};
     MU_CLEANUP(record_free) struct record record = {0};
 
     if (run_enroll(&record, &err) != MU_OK)
         fail_msg("%s", err.text);
     assert_int_equal(record.version, version);
+}
+
+static void assert_passphrase_opens(void)
+{
+    struct crypt_device *cd = NULL;
+
+    assert_int_equal(crypt_init(&cd, image), 0);
+    assert_int_equal(crypt_load(cd, CRYPT_LUKS2, NULL), 0);
+    assert_int_equal(crypt_activate_by_passphrase(cd, NULL, CRYPT_ANY_SLOT, IMAGE_PASSPHRASE,
+                                                  strlen(IMAGE_PASSPHRASE), 0),
+                     0);
+    crypt_free(cd);
 }
 
 /* As libcryptsetup sees it, after its own repair. */
@@ -85,16 +92,12 @@ static void look(unsigned *ret_slots, bool *ret_pending)
             strcmp(type, PENDING_TOKEN_TYPE) == 0)
             *ret_pending = true;
     }
-    assert_int_equal(crypt_activate_by_passphrase(cd, NULL, CRYPT_ANY_SLOT, IMAGE_PASSPHRASE,
-                                                  strlen(IMAGE_PASSPHRASE), 0),
-                     0);
     crypt_free(cd);
 }
 
 /* What a boot does; returns the record's version, 0 if there is no record. */
 static int64_t boot(void)
 {
-    struct mu_error err = {0};
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
     MU_CLEANUP(record_free) struct record record = {0};
     uint8_t identity[VOLUME_IDENTITY_SIZE];
@@ -109,12 +112,12 @@ static int64_t boot(void)
     if (record_parse_token(token, signing_key, &record, &err) != MU_OK ||
         luks_header_load_keyslot(&header, record.keyslot, &err) != MU_OK)
         fail_msg("%s", err.text);
-    for (unsigned i = 0; i < 4 && !opened; i++) {
+    for (unsigned i = sealed->count; i > 0 && !opened; i--) { /* the last one most often */
         MU_CLEANUP(secret_free) struct secret key = {0};
         MU_CLEANUP(secret_free) struct secret volume_key = {0};
 
         assert_int_equal(secret_alloc(&key, 32, &err), MU_OK);
-        memcpy(key.data, sealed->key[i], 32);
+        memcpy(key.data, sealed->key[(i - 1) % 4], 32);
         if (volume_open_keyslot(&header, record.keyslot, &key, &volume_key, &err) != MU_OK)
             continue;
         assert_int_equal(volume_identity(&volume_key, header.uuid, identity, &err), MU_OK);
@@ -125,115 +128,107 @@ static int64_t boot(void)
     return record.version;
 }
 
-static int setup(void **state)
+void before_all(void)
 {
-    int fd;
+    signing_key = EVP_EC_gen("P-256");
+    sealed = mmap(NULL, sizeof(*sealed), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_non_null(signing_key);
+    assert_ptr_not_equal(sealed, MAP_FAILED);
+    baseline.bank = HASH_SHA384;
+    baseline.mask = PCR_BIT(4) | PCR_BIT(12);
+}
 
-    (void)state;
-    fd = mkstemp(image);
-    if (fd < 0 || close(fd) != 0 || image_make(image, "xts-plain64", 64) != 0)
-        return -1;
+void before_each(void)
+{
+    image = temp_path("image");
+    assert_int_equal(image_make(image, "xts-plain64", 64), 0);
     memset(sealed, 0, sizeof(*sealed));
-    return 0;
 }
 
-static int teardown(void **state)
-{
-    (void)state;
-    (void)unlink(image);
-    memcpy(image + strlen(image) - 6, "XXXXXX", 6);
-    return 0;
-}
-
-static void test_first_and_second(void **state)
+TEST(test_first_and_second)
 {
     unsigned slots;
     bool pending;
 
-    (void)state;
     for (int64_t version = 1; version <= 3; version++) {
         assert_enrolls(version);
         look(&slots, &pending);
+        assert_passphrase_opens();
         assert_int_equal(slots, 2);
         assert_false(pending);
         assert_int_equal(boot(), version);
     }
 }
 
-static void test_wrong_passphrase(void **state)
+TEST(test_wrong_passphrase)
 {
     MU_CLEANUP(secret_free) struct secret passphrase = secret_text("wrong horse");
     struct enroll_request request = {.device = image,
+                                     .volume = "root",
                                      .passphrase = &passphrase,
                                      .baseline = &baseline,
                                      .baselines = 1,
                                      .signing_key = signing_key,
                                      .seal = seal};
-    struct mu_error err = {0};
     struct record record = {0};
 
-    (void)state;
-    assert_int_equal(enroll(&request, &record, &err), MU_REFUSE);
+    assert_int_equal(enroll_volume(&request, &record, &err), MU_REFUSE);
     assert_int_equal(sealed->count, 0);
     assert_int_equal(boot(), 0);
 }
 
-static void test_volume_key(void **state)
+TEST(test_volume_key)
 {
     MU_CLEANUP(secret_free) struct secret key = {0};
     struct crypt_device *cd = NULL;
     struct enroll_request request = {.device = image,
+                                     .volume = "root",
                                      .volume_key = &key,
                                      .record_version = 7,
                                      .baseline = &baseline,
                                      .baselines = 1,
                                      .signing_key = signing_key,
                                      .seal = seal};
-    struct mu_error err = {0};
     MU_CLEANUP(record_free) struct record record = {0};
 
-    (void)state;
     assert_int_equal(secret_alloc(&key, 64, &err), MU_OK);
-    assert_int_equal(enroll(&request, &record, &err), MU_REFUSE);
+    assert_int_equal(enroll_volume(&request, &record, &err), MU_REFUSE);
     assert_int_equal(crypt_init(&cd, image), 0);
     assert_int_equal(crypt_load(cd, CRYPT_LUKS2, NULL), 0);
     assert_int_equal(crypt_volume_key_get(cd, 0, (char *)key.data, &key.len, IMAGE_PASSPHRASE,
                                           strlen(IMAGE_PASSPHRASE)),
                      0);
     crypt_free(cd);
-    assert_int_equal(enroll(&request, &record, &err), MU_OK);
+    assert_int_equal(enroll_volume(&request, &record, &err), MU_OK);
     assert_int_equal(boot(), 7);
 }
 
 /* Nothing is written when the key cannot be sealed. */
-static void test_seal_fails(void **state)
+TEST(test_seal_fails)
 {
     MU_CLEANUP(secret_free) struct secret passphrase = secret_text(IMAGE_PASSPHRASE);
     struct enroll_request request = {.device = image,
+                                     .volume = "root",
                                      .passphrase = &passphrase,
                                      .baseline = &baseline,
                                      .baselines = 1,
                                      .signing_key = signing_key,
                                      .seal = seal,
-                                     .seal_context = image};
-    struct mu_error err = {0};
+                                     .seal_context = sealed};
     struct record record = {0};
     MU_CLEANUP(luks_header_free) struct luks_header before = {0};
     MU_CLEANUP(luks_header_free) struct luks_header after = {0};
 
-    (void)state;
     assert_int_equal(luks_header_load(image, &before, &err), MU_OK);
-    assert_int_equal(enroll(&request, &record, &err), MU_RETRY);
+    assert_int_equal(enroll_volume(&request, &record, &err), MU_RETRY);
     assert_int_equal(luks_header_load(image, &after, &err), MU_OK);
     assert_memory_equal(before.primary.data, after.primary.data, before.primary.len);
 }
 
-static void test_unfit_volume(void **state)
+TEST(test_unfit_volume)
 {
-    struct mu_error err = {0};
     struct record record = {0};
 
-    (void)state;
     assert_int_equal(image_make(image, "cbc-essiv:sha256", 32), 0);
     assert_int_equal(run_enroll(&record, &err), MU_REFUSE);
     assert_non_null(strstr(err.text, "segment-cipher"));
@@ -241,17 +236,15 @@ static void test_unfit_volume(void **state)
 }
 
 /* A record too large for the header: all that was written is taken back. */
-static void test_rolls_back(void **state)
+TEST(test_rolls_back)
 {
     struct crypt_device *cd = NULL;
     char filler[9000];
     char token[9200];
-    struct mu_error err = {0};
     struct record record = {0};
     unsigned slots;
     bool pending;
 
-    (void)state;
     assert_enrolls(1);
     memset(filler, 'x', sizeof(filler) - 1);
     filler[sizeof(filler) - 1] = '\0';
@@ -267,6 +260,7 @@ static void test_rolls_back(void **state)
     record_free(&record);
     baseline.mask = PCR_BIT(4) | PCR_BIT(12);
     look(&slots, &pending);
+    assert_passphrase_opens();
     assert_int_equal(slots, 2);
     assert_false(pending);
 }
@@ -328,7 +322,6 @@ static bool killed_at(pid_t child, unsigned n, bool torn)
 
 static void child_enrolls(void)
 {
-    struct mu_error err = {0};
     struct record record = {0};
 
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0 || raise(SIGSTOP) != 0 || !trace_writes())
@@ -341,7 +334,6 @@ static void child_enrolls(void)
 static bool boot_would_refuse(void)
 {
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
-    struct mu_error err = {0};
 
     if (luks_header_load(image, &header, &err) == MU_OK &&
         luks_header_check(&header, NULL, &err) == MU_OK)
@@ -357,7 +349,6 @@ static void kill_everywhere(bool enrolled, bool torn)
     unsigned slots;
     bool pending;
     bool killed = true;
-    struct mu_error err = {0};
     MU_CLEANUP(buffer_free) struct buffer start = {0};
 
     if (enrolled)
@@ -381,6 +372,7 @@ static void kill_everywhere(bool enrolled, bool torn)
         assert_in_range(version, enrolled, 1 + enrolled);
         assert_enrolls(version + 1);
         look(&slots, &pending);
+        assert_passphrase_opens();
         assert_int_equal(slots, 2);
         assert_false(pending);
     }
@@ -388,46 +380,18 @@ static void kill_everywhere(bool enrolled, bool torn)
     print_message("# %u points, %u of them between the two copies of the header\n", n - 1, refused);
 }
 
-static void test_killed_first(void **state)
+TEST(test_killed_first)
 {
-    (void)state;
     kill_everywhere(false, false);
 }
 
-static void test_killed_second(void **state)
+TEST(test_killed_second)
 {
-    (void)state;
     kill_everywhere(true, false);
 }
 
-static void test_torn(void **state)
+TEST(test_torn)
 {
-    (void)state;
     kill_everywhere(true, true);
 }
 #endif
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_first_and_second, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_wrong_passphrase, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_volume_key, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_seal_fails, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_unfit_volume, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_rolls_back, setup, teardown),
-#ifdef __x86_64__
-        cmocka_unit_test_setup_teardown(test_killed_first, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_killed_second, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_torn, setup, teardown),
-#endif
-    };
-
-    signing_key = EVP_EC_gen("P-256");
-    sealed = mmap(NULL, sizeof(*sealed), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (signing_key == NULL || sealed == MAP_FAILED)
-        return 99;
-    baseline.bank = HASH_SHA384;
-    baseline.mask = PCR_BIT(4) | PCR_BIT(12);
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}

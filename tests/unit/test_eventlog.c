@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "base/json.h"
 #include "made_log.h"
-#include "vectors.h"
+#include "test.h"
 
 #define EV_NO_ACTION 0x03
 #define EV_SEPARATOR 0x04
@@ -37,7 +29,6 @@ static void check_bank(const struct eventlog *log, const char *file, const char 
 {
     enum hash_alg alg = hash_from_name(bank);
     struct pcr_values values;
-    struct mu_error err;
 
     if (eventlog_replay(log, alg, &values, &err) != MU_OK)
         fail_msg("%s %s: %s", file, bank, err.text);
@@ -54,23 +45,23 @@ static void check_bank(const struct eventlog *log, const char *file, const char 
 }
 
 /* Logs of real machines lead to the PCRs read from those machines. */
-static void genuine_logs_replay(void **state)
+TEST(genuine_logs_replay)
 {
-    struct buffer text = vector_load("eventlog/go-eventlog/known-pcrs.json");
-    json_object *known = NULL;
-    struct mu_error err;
+    MU_CLEANUP(buffer_free) struct buffer text = {0};
+    MU_CLEANUP(json_free) json_object *known = NULL;
     unsigned checked = 0;
 
-    (void)state;
+    if (!vector_find("eventlog/go-eventlog/known-pcrs.json", &text))
+        return;
     assert_int_equal(json_parse(buffer_view(&text), "known-pcrs", MU_CONFIG, &known, &err), MU_OK);
     json_object_object_foreach(known, file, banks)
     {
+        MU_CLEANUP(buffer_free) struct buffer raw = {0};
         char name[128];
-        struct buffer raw;
         struct eventlog log;
 
         (void)snprintf(name, sizeof(name), "eventlog/go-eventlog/%s", file);
-        raw = vector_load(name);
+        assert_true(vector_find(name, &raw));
         if (eventlog_parse(buffer_view(&raw), &log, &err) != MU_OK)
             fail_msg("%s: %s", file, err.text);
         json_object_object_foreach(banks, bank, pcrs)
@@ -79,87 +70,94 @@ static void genuine_logs_replay(void **state)
             checked++;
         }
         eventlog_free(&log);
-        buffer_free(&raw);
     }
     assert_true(checked >= 9);
-    json_free(&known);
-    buffer_free(&text);
 }
 
-/* tpm2-tools' opinion of its own vectors: "  0  : 0x543c..." below "pcrs:" and the bank's name. */
-static void tpm2_tools_agrees(void **state)
+/* tpm2-tools' opinion of a log: "  0  : 0x543c..." below "pcrs:" and the bank's name. */
+static void tpm2_tools_agree(struct bytes raw, const struct buffer *yaml)
+{
+    enum hash_alg bank = HASH_NONE;
+    struct pcr_values values;
+    struct eventlog log;
+    char *line, *rest;
+    unsigned checked = 0;
+
+    if (eventlog_parse(raw, &log, &err) != MU_OK)
+        fail_msg("%s", err.text);
+    line = strtok_r(strstr((char *)yaml->data, "\npcrs:"), "\n", &rest);
+    while ((line = strtok_r(NULL, "\n", &rest)) != NULL) {
+        char hex[2 * HASH_MAX_SIZE + 1], word[2 * HASH_MAX_SIZE + 1];
+        unsigned pcr;
+
+        if (sscanf(line, " %u : 0x%128s", &pcr, word) == 2) {
+            hex_encode((struct bytes){values.value[pcr].bytes, hash_size(bank)}, hex);
+            assert_string_equal(hex, word);
+            checked++;
+        } else if (sscanf(line, " %16[a-z0-9]:", word) == 1) {
+            bank = hash_from_name(word);
+            assert_int_equal(eventlog_replay(&log, bank, &values, &err), MU_OK);
+        }
+    }
+    assert_true(checked > 0);
+    eventlog_free(&log);
+}
+
+TEST(tpm2_tools_agrees)
 {
     static const struct {
         const char *log, *yaml;
     } cases[] = {
-        {"event.bin", "event.bin.yaml"},
-        {"event-uefi-sha1-log.bin", "event-pretty/event-uefi-sha1-log.bin.yaml"},
-        {"event-gce-ubuntu-2104-log.bin", "event-pretty/event-gce-ubuntu-2104-log.bin.yaml"},
+        {"eventlog/tpm2-tools/event.bin", "eventlog/tpm2-tools/event.bin.yaml"},
+        {"eventlog/tpm2-tools/event-uefi-sha1-log.bin",
+         "eventlog/tpm2-tools/event-pretty/event-uefi-sha1-log.bin.yaml"},
+        {"eventlog/tpm2-tools/event-gce-ubuntu-2104-log.bin",
+         "eventlog/tpm2-tools/event-pretty/event-gce-ubuntu-2104-log.bin.yaml"},
     };
+    MU_CLEANUP(buffer_free) struct buffer ours = data_load("secureboot/eventlog.bin");
+    MU_CLEANUP(buffer_free) struct buffer its_pcrs = data_load("samples/eventlog.yaml");
 
-    (void)state;
+    tpm2_tools_agree(buffer_view(&ours), &its_pcrs);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        enum hash_alg bank = HASH_NONE;
-        struct pcr_values values;
-        struct eventlog log;
-        struct buffer raw, yaml;
-        struct mu_error err;
-        char name[128], *line, *rest;
-        unsigned checked = 0;
+        MU_CLEANUP(buffer_free) struct buffer raw = {0};
+        MU_CLEANUP(buffer_free) struct buffer yaml = {0};
 
-        (void)snprintf(name, sizeof(name), "eventlog/tpm2-tools/%s", cases[i].log);
-        raw = vector_load(name);
-        (void)snprintf(name, sizeof(name), "eventlog/tpm2-tools/%s", cases[i].yaml);
-        yaml = vector_load(name);
-        if (eventlog_parse(buffer_view(&raw), &log, &err) != MU_OK)
-            fail_msg("%s: %s", cases[i].log, err.text);
-        line = strtok_r(strstr((char *)yaml.data, "\npcrs:"), "\n", &rest);
-        while ((line = strtok_r(NULL, "\n", &rest)) != NULL) {
-            char hex[2 * HASH_MAX_SIZE + 1], word[2 * HASH_MAX_SIZE + 1];
-            unsigned pcr;
-
-            if (sscanf(line, " %u : 0x%128s", &pcr, word) == 2) {
-                hex_encode((struct bytes){values.value[pcr].bytes, hash_size(bank)}, hex);
-                assert_string_equal(hex, word);
-                checked++;
-            } else if (sscanf(line, " %16[a-z0-9]:", word) == 1) {
-                bank = hash_from_name(word);
-                assert_int_equal(eventlog_replay(&log, bank, &values, &err), MU_OK);
-            }
-        }
-        assert_true(checked > 0);
-        eventlog_free(&log);
-        buffer_free(&raw);
-        buffer_free(&yaml);
+        if (vector_find(cases[i].log, &raw) && vector_find(cases[i].yaml, &yaml))
+            tpm2_tools_agree(buffer_view(&raw), &yaml);
     }
 }
 
-static void vendor_information_is_passed_over(void **state)
+/* `raw` ends with 4 bytes of it. */
+static void passes_over_vendor_information(struct buffer *raw)
 {
-    struct buffer raw = vector_load("eventlog/tpm2-tools/specid-vendordata.bin");
     struct eventlog log;
-    struct mu_error err;
 
-    (void)state;
-    assert_int_equal(eventlog_parse(buffer_view(&raw), &log, &err), MU_OK);
+    assert_int_equal(eventlog_parse(buffer_view(raw), &log, &err), MU_OK);
     assert_true(log.crypto_agile);
     assert_int_equal(log.count, 1);
     eventlog_free(&log);
-    raw.data[raw.len - 5]++; /* its length */
-    assert_int_equal(eventlog_parse(buffer_view(&raw), &log, &err), MU_CONFIG);
+    raw->data[raw->len - 5]++; /* its length */
+    assert_int_equal(eventlog_parse(buffer_view(raw), &log, &err), MU_CONFIG);
     assert_non_null(strstr(err.text, "vendor information"));
-    buffer_free(&raw);
 }
 
-static void startup_locality_counts(void **state)
+TEST(vendor_information_is_passed_over)
+{
+    MU_CLEANUP(buffer_free) struct buffer made = data_load("samples/vendor.bin");
+    MU_CLEANUP(buffer_free) struct buffer vector = {0};
+
+    passes_over_vendor_information(&made);
+    if (vector_find("eventlog/tpm2-tools/specid-vendordata.bin", &vector))
+        passes_over_vendor_information(&vector);
+}
+
+TEST(startup_locality_counts)
 {
     struct made_log made = small_log();
     struct eventlog log = made_parsed(&made);
     struct digest expected = {{0}}, value;
     struct pcr_values values;
-    struct mu_error err;
 
-    (void)state;
     assert_int_equal(eventlog_replay(&log, HASH_SHA384, &values, &err), MU_OK);
     assert_int_equal(values.mask, PCR_BIT(0) | PCR_BIT(4));
     assert_int_equal(
@@ -176,14 +174,12 @@ static void startup_locality_counts(void **state)
 }
 
 /* TPM2_Startup came first, wherever firmware says so. */
-static void startup_locality_may_come_late(void **state)
+TEST(startup_locality_may_come_late)
 {
     struct made_log early = small_log(), late = made_log_new();
     struct eventlog first = made_parsed(&early), second;
     struct pcr_values a, b;
-    struct mu_error err;
 
-    (void)state;
     made_text_event(&late, 0, 0x08, "firmware 1");
     made_event(&late, 0, EV_NO_ACTION, (struct bytes){(const uint8_t *)"StartupLocality\0\3", 17});
     second = made_parsed(&late);
@@ -194,16 +190,62 @@ static void startup_locality_may_come_late(void **state)
     eventlog_free(&second);
 }
 
+/* What measured before TPM2_Startup decides, not the locality of that. */
+TEST(h_crtm_begins_pcr_0_at_4)
+{
+    struct made_log made = made_log_new();
+    struct digest expected = {{0}}, value;
+    struct pcr_values values;
+    struct eventlog log;
+
+    made_event(&made, 0, EV_NO_ACTION, (struct bytes){(const uint8_t *)"StartupLocality\0\3", 17});
+    made_text_event(&made, 0, EV_EFI_HCRTM_EVENT, "HCRTM");
+    log = made_parsed(&made);
+    assert_int_equal(eventlog_pcr0_start(&log), 4);
+    assert_int_equal(eventlog_replay(&log, HASH_SHA384, &values, &err), MU_OK);
+    assert_int_equal(
+        hash_bytes(HASH_SHA384, (struct bytes){(const uint8_t *)"HCRTM", 5}, &value, &err), MU_OK);
+    expected.bytes[47] = 4;
+    assert_int_equal(hash_extend(HASH_SHA384, &expected, value.bytes, &err), MU_OK);
+    assert_memory_equal(values.value[0].bytes, expected.bytes, 48);
+    eventlog_free(&log);
+}
+
+/* GRUB measures what it shows, in the language of whoever uses it. */
+TEST(text_of_other_languages_is_text)
+{
+    static const struct {
+        const char *data, *shown;
+    } texts[] = {
+        {"grub_cmd: echo 载入初始化内存盘...", "grub_cmd: echo 载入初始化内存盘..."},
+        {"Jürgen", "Jürgen"},
+        {"загрузка", "загрузка"},
+        {"right\xe2\x80\xaeleft", "right\\u202eleft"},
+        {"cut within \xe8\xbd", "cut within \\xe8\\xbd"},
+        {"\xff\xfe\xfd\xfc\xfb", "fffefdfcfb"},
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct made_log made = made_log_new();
+        struct eventlog log;
+        char shown[256];
+
+        made_text_event(&made, 8, EV_IPL, texts[i].data);
+        log = made_parsed(&made);
+        event_describe(&log.event[log.count - 1], shown, sizeof(shown));
+        assert_string_equal(shown, texts[i].shown);
+        eventlog_free(&log);
+    }
+}
+
 /* An event without a digest of the bank leaves its PCR unknown there, and no other. */
-static void missing_digests_leave_a_pcr_unknown(void **state)
+TEST(missing_digests_leave_a_pcr_unknown)
 {
     struct made_log made = small_log();
     struct eventlog log;
     struct pcr_values values;
     struct digest digest;
-    struct mu_error err;
 
-    (void)state;
     assert_int_equal(hash_bytes(HASH_SHA256, (struct bytes){NULL, 0}, &digest, &err), MU_OK);
     made_le(&made, 0, 4);
     made_le(&made, 0x08, 4);
@@ -220,13 +262,11 @@ static void missing_digests_leave_a_pcr_unknown(void **state)
 }
 
 /* Cut anywhere, the log is refused, but between two events it is a shorter log. */
-static void truncation_is_refused(void **state)
+TEST(truncation_is_refused)
 {
     struct made_log made = small_log();
     struct eventlog whole = made_parsed(&made), log;
-    struct mu_error err;
 
-    (void)state;
     for (size_t len = 0; len < made.len; len++) {
         /* On the heap, so that valgrind sees a read beyond the end. */
         uint8_t *cut = malloc(len + 1);
@@ -250,67 +290,71 @@ static void truncation_is_refused(void **state)
 
 /* The same with what real machines write; and whatever one byte is made of, nothing reads beyond
  * the end, and an error names the offset. */
-static void genuine_logs_may_be_cut_or_altered(void **state)
+static void cut_and_altered(struct buffer *raw)
 {
-    static const char *const names[] = {"eventlog/go-eventlog/arch-linux-workstation.bin",
-                                        "eventlog/tpm2-tools/event-uefi-sha1-log.bin"};
+    struct eventlog log;
+    size_t next = 1, boundary;
 
-    (void)state;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        struct buffer raw = vector_load(names[i]);
-        struct eventlog log;
-        struct mu_error err;
-        size_t next = 1, boundary;
+    assert_int_equal(eventlog_parse(buffer_view(raw), &log, &err), MU_OK);
+    for (size_t len = 0; len < raw->len; len++) {
+        struct eventlog shorter;
+        uint8_t *cut = malloc(len + 1);
+        enum mu_status status;
 
-        assert_int_equal(eventlog_parse(buffer_view(&raw), &log, &err), MU_OK);
-        for (size_t len = 0; len < raw.len; len++) {
-            struct eventlog shorter;
-            uint8_t *cut = malloc(len + 1);
-            enum mu_status status;
-
-            assert_non_null(cut);
-            memcpy(cut, raw.data, len);
-            boundary = next < log.count ? log.event[next].offset : raw.len;
-            status = eventlog_parse((struct bytes){cut, len}, &shorter, &err);
-            assert_int_equal(status, len == boundary ? MU_OK : MU_CONFIG);
-            if (status == MU_OK) {
-                eventlog_free(&shorter);
-                next++;
-            } else {
-                assert_non_null(strstr(err.text, "at offset "));
-            }
-            free(cut);
+        assert_non_null(cut);
+        memcpy(cut, raw->data, len);
+        boundary = next < log.count ? log.event[next].offset : raw->len;
+        status = eventlog_parse((struct bytes){cut, len}, &shorter, &err);
+        assert_int_equal(status, len == boundary ? MU_OK : MU_CONFIG);
+        if (status == MU_OK) {
+            eventlog_free(&shorter);
+            next++;
+        } else {
+            assert_non_null(strstr(err.text, "at offset "));
         }
-        eventlog_free(&log);
-        for (size_t at = 0; at < raw.len; at++) {
-            raw.data[at] ^= 0xff;
-            if (eventlog_parse(buffer_view(&raw), &log, &err) == MU_OK) {
-                char text[512];
+        free(cut);
+    }
+    eventlog_free(&log);
+    for (size_t at = 0; at < raw->len; at++) {
+        raw->data[at] ^= 0xff;
+        if (eventlog_parse(buffer_view(raw), &log, &err) == MU_OK) {
+            char text[512];
 
-                for (size_t k = 0; k < log.count; k++)
-                    if (log.event[k].offset + 200 > at && log.event[k].offset < at)
-                        event_describe(&log.event[k], text, sizeof(text));
-                eventlog_free(&log);
-            } else {
-                assert_non_null(strstr(err.text, "at offset "));
-            }
-            raw.data[at] ^= 0xff;
+            for (size_t k = 0; k < log.count; k++)
+                if (log.event[k].offset + 200 > at && log.event[k].offset < at)
+                    event_describe(&log.event[k], text, sizeof(text));
+            eventlog_free(&log);
+        } else {
+            assert_non_null(strstr(err.text, "at offset "));
         }
-        buffer_free(&raw);
+        raw->data[at] ^= 0xff;
+    }
+}
+
+TEST(logs_may_be_cut_or_altered)
+{
+    static const char *const genuine[] = {"eventlog/go-eventlog/arch-linux-workstation.bin",
+                                          "eventlog/tpm2-tools/event-uefi-sha1-log.bin"};
+    MU_CLEANUP(buffer_free) struct buffer ours = data_load("secureboot/eventlog.bin");
+
+    cut_and_altered(&ours);
+    for (size_t i = 0; i < sizeof(genuine) / sizeof(genuine[0]); i++) {
+        MU_CLEANUP(buffer_free) struct buffer vector = {0};
+
+        if (vector_find(genuine[i], &vector))
+            cut_and_altered(&vector);
     }
 }
 
 /* Erased memory, unless it may as well be an event that was cut off. */
-static void padding_at_the_end_is_passed_over(void **state)
+TEST(padding_at_the_end_is_passed_over)
 {
     static const uint8_t erased[] = {0x00, 0xff};
 
-    (void)state;
     for (size_t k = 0; k < sizeof(erased); k++) {
         struct made_log made = small_log();
         struct eventlog log = made_parsed(&made);
         size_t count = log.count;
-        struct mu_error err;
 
         eventlog_free(&log);
         for (size_t i = 1; i < 100; i++) {
@@ -329,7 +373,7 @@ static void padding_at_the_end_is_passed_over(void **state)
     }
 }
 
-static void malformed_events_are_refused(void **state)
+TEST(malformed_events_are_refused)
 {
     static const struct {
         size_t offset; /* from the second event on, if `event` */
@@ -348,12 +392,10 @@ static void malformed_events_are_refused(void **state)
         {64, false, HASH_SHA256, "algorithm 0x000b"},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct made_log made = made_log_new();
         size_t start = cases[i].event ? made.len : 0;
         struct eventlog log;
-        struct mu_error err;
 
         made_text_event(&made, 4, EV_EFI_ACTION, "x");
         made.data[start + cases[i].offset] = cases[i].value;
@@ -385,13 +427,12 @@ static void expect_description(const struct made_log *made, const char *expected
     eventlog_free(&log);
 }
 
-static void texts_are_described(void **state)
+TEST(texts_are_described)
 {
     static const uint8_t accents[] = {'c', 0, 'a', 0, 'f', 0, 0xe9, 0, ' ', 0, 0x3d, 0xd8, 0, 0xde};
     static const uint8_t tricks[] = {'a', 0, 0x2e, 0x20, 'b', 0, 0x3d, 0xd8, 'c', 0};
     struct made_log made = made_log_new();
 
-    (void)state;
     made_text_event(&made, 4, EV_EFI_ACTION, "Calling EFI Application from Boot Option");
     expect_description(&made, "Calling EFI Application from Boot Option");
     made_event(&made, 4, EV_SEPARATOR, (struct bytes){(const uint8_t *)"\0\0\0\0", 4});
@@ -441,13 +482,12 @@ static void add_variable(struct made_log *made, const char *name, struct bytes d
     made_event(made, 7, EV_EFI_VARIABLE_DRIVER_CONFIG, made_view(&event));
 }
 
-static void structures_are_described(void **state)
+TEST(structures_are_described)
 {
     static const uint8_t path[] = "\4\4\12\0\\\0A\0\0\0\x7f\xff\4";
     struct made_log made = made_log_new();
     struct made_log event = {.len = 0};
 
-    (void)state;
     add_variable(&made, "SecureBoot", (struct bytes){(const uint8_t *)"\1", 1});
     expect_description(&made, "SecureBoot = 01");
     add_variable(&made, "db", (struct bytes){NULL, 0});
@@ -480,32 +520,10 @@ static void structures_are_described(void **state)
     }
 }
 
-static void types_have_names(void **state)
+TEST(types_have_names)
 {
     char unknown[16];
 
-    (void)state;
     assert_string_equal(event_type_name(EV_EFI_ACTION, unknown), "EV_EFI_ACTION");
     assert_string_equal(event_type_name(0x8000000f, unknown), "0x8000000f");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(genuine_logs_replay),
-        cmocka_unit_test(tpm2_tools_agrees),
-        cmocka_unit_test(vendor_information_is_passed_over),
-        cmocka_unit_test(startup_locality_counts),
-        cmocka_unit_test(startup_locality_may_come_late),
-        cmocka_unit_test(missing_digests_leave_a_pcr_unknown),
-        cmocka_unit_test(truncation_is_refused),
-        cmocka_unit_test(genuine_logs_may_be_cut_or_altered),
-        cmocka_unit_test(padding_at_the_end_is_passed_over),
-        cmocka_unit_test(malformed_events_are_refused),
-        cmocka_unit_test(texts_are_described),
-        cmocka_unit_test(structures_are_described),
-        cmocka_unit_test(types_have_names),
-    };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

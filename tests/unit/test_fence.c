@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 #include <tss2/tss2_tpm2_types.h>
 
 #include "fake_tcti.h"
+#include "test.h"
 #include "tpm/fence.h"
 
 #define ALG_SM3 0x0012
@@ -17,24 +10,18 @@
 
 static struct fake_tpm fake;
 static struct tpm *tpm;
-static struct mu_error err;
 static const struct bytes items[] = {{(const uint8_t *)"first", 5}, {(const uint8_t *)"second", 6}};
 
-static int setup(void **state)
+void before_each(void)
 {
-    (void)state;
     memset(&fake, 0, sizeof(fake));
-    memset(&err, 0, sizeof(err));
     fake_tpm_usual(&fake);
     tpm = fake_open(&fake);
-    return 0;
 }
 
-static int teardown(void **state)
+void after_each(void)
 {
-    (void)state;
     tpm_close(&tpm);
-    return 0;
 }
 
 static void add_sm3(void)
@@ -54,17 +41,15 @@ static void assert_says(const char *text)
         fail_msg("\"%s\" does not say \"%s\"", err.text, text);
 }
 
-static void test_open_at_first(void **state)
+TEST(test_open_at_first)
 {
-    (void)state;
     add_sm3();
     assert_int_equal(fence_check_open(tpm, FENCE, &err), MU_OK);
     assert_int_equal(fake_tpm_count(&fake, TPM2_CC_PCR_Event), 0);
 }
 
-static void test_one_closed_bank_is_enough(void **state)
+TEST(test_one_closed_bank_is_enough)
 {
-    (void)state;
     add_sm3();
     for (size_t i = 0; i < 4; i++) {
         fake.bank[i].pcr[FENCE][19] = 1;
@@ -76,9 +61,8 @@ static void test_one_closed_bank_is_enough(void **state)
     assert_int_equal(fence_check_open(tpm, FENCE, &err), MU_OK);
 }
 
-static void test_needs_sha384(void **state)
+TEST(test_needs_sha384)
 {
-    (void)state;
     fake.banks = 2;
     assert_int_equal(fence_require_bank(tpm, FENCE, HASH_SHA384, &err), MU_CONFIG);
     assert_says("not allocated in bank sha384");
@@ -91,9 +75,8 @@ static void test_needs_sha384(void **state)
     assert_int_equal(fence_require_bank(tpm, FENCE, HASH_SHA384, &err), MU_OK);
 }
 
-static void test_sha256_alone_can_be_fenced(void **state)
+TEST(test_sha256_alone_can_be_fenced)
 {
-    (void)state;
     fake.banks = 2;
     assert_int_equal(fence_check_open(tpm, FENCE, &err), MU_OK);
     assert_int_equal(fence_close(tpm, FENCE, items, 2, &err), MU_OK);
@@ -101,9 +84,8 @@ static void test_sha256_alone_can_be_fenced(void **state)
     assert_false(open_in(1));
 }
 
-static void test_close_extends_all(void **state)
+TEST(test_close_extends_all)
 {
-    (void)state;
     add_sm3();
     fake.bank[0].mask = 0;
     assert_int_equal(fence_close(tpm, FENCE, items, 2, &err), MU_OK);
@@ -115,7 +97,7 @@ static void test_close_extends_all(void **state)
     assert_int_equal(fence_close(tpm, FENCE, items, 0, &err), MU_INTERNAL);
 }
 
-static void test_half_closed_is_refused(void **state)
+TEST(test_half_closed_is_refused)
 {
     static const struct fake_fault faults[] = {
         {TPM2_CC_PCR_Event, FAKE_FORGET, 0, 0, 0, 1},
@@ -135,10 +117,9 @@ static void test_half_closed_is_refused(void **state)
         {TPM2_CC_PCR_Read, FAKE_FLIP, 0, 60, 6, 1},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
-        teardown(NULL);
-        setup(NULL);
+        after_each();
+        before_each();
         add_sm3();
         fake_tpm_fault(&fake, faults[i]);
         if (fence_close(tpm, FENCE, items, 2, &err) != MU_REFUSE)
@@ -148,9 +129,8 @@ static void test_half_closed_is_refused(void **state)
     }
 }
 
-static void test_trouble_before_the_first_event_keeps_its_class(void **state)
+TEST(test_trouble_before_the_first_event_keeps_its_class)
 {
-    (void)state;
     fake_tpm_fault(&fake, (struct fake_fault){TPM2_CC_PCR_Read, FAKE_TRANSMIT,
                                               TSS2_TCTI_RC_IO_ERROR, .count = 1});
     assert_int_equal(fence_close(tpm, FENCE, items, 2, &err), MU_RETRY);
@@ -158,9 +138,8 @@ static void test_trouble_before_the_first_event_keeps_its_class(void **state)
     assert_int_equal(fence_close(tpm, FENCE, items, 2, &err), MU_OK);
 }
 
-static void test_ensure(void **state)
+TEST(test_ensure)
 {
-    (void)state;
     add_sm3();
     assert_int_equal(fence_ensure(tpm, FENCE, "test", &err), MU_OK);
     for (size_t i = 0; i < 4; i++)
@@ -170,9 +149,8 @@ static void test_ensure(void **state)
     assert_int_equal(fake_tpm_count(&fake, TPM2_CC_PCR_Event), 1);
 }
 
-static void test_ensure_closes_what_is_left_open(void **state)
+TEST(test_ensure_closes_what_is_left_open)
 {
-    (void)state;
     for (size_t i = 0; i < 3; i++) {
         memset(fake.bank[i].pcr[FENCE], i == 1 ? 0 : 7, HASH_MAX_SIZE);
         fake.bank[i].pcr[FENCE][0] = i != 1;
@@ -182,11 +160,10 @@ static void test_ensure_closes_what_is_left_open(void **state)
 }
 
 /* A long reason is cut, and there is one without a SHA-384 bank too. */
-static void test_ensure_always_has_something_to_extend(void **state)
+TEST(test_ensure_always_has_something_to_extend)
 {
     static char reason[5000];
 
-    (void)state;
     memset(reason, 'x', sizeof(reason) - 1);
     fake.banks = 1;
     assert_int_equal(fence_ensure(tpm, FENCE, reason, &err), MU_OK);
@@ -195,7 +172,7 @@ static void test_ensure_always_has_something_to_extend(void **state)
     assert_int_equal(fence_ensure(tpm, FENCE, reason, &err), MU_CONFIG);
 }
 
-static void test_ensure_is_stubborn(void **state)
+TEST(test_ensure_is_stubborn)
 {
     static const struct fake_fault faults[] = {
         {TPM2_CC_GetCapability, FAKE_TRANSMIT, TSS2_TCTI_RC_IO_ERROR, 0, 0, 2},
@@ -205,40 +182,60 @@ static void test_ensure_is_stubborn(void **state)
         {TPM2_CC_PCR_Event, FAKE_FORGET, 0, 0, 0, 2},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
-        teardown(NULL);
-        setup(NULL);
+        after_each();
+        before_each();
         fake_tpm_fault(&fake, faults[i]);
         assert_int_equal(fence_ensure(tpm, FENCE, "test", &err), MU_OK);
         assert_false(open_in(0));
         assert_false(open_in(2));
     }
-    teardown(NULL);
-    setup(NULL);
+    after_each();
+    before_each();
     fake_tpm_fault(&fake, (struct fake_fault){TPM2_CC_PCR_Event, FAKE_SKIP_BANK, .value = 2});
     assert_int_equal(fence_ensure(tpm, FENCE, "test", &err), MU_REFUSE);
     assert_says("still holds its initial value");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
+static bool any_open(void)
 {
-    const struct CMUnitTest tests[] = {
-        TEST(test_open_at_first),
-        TEST(test_one_closed_bank_is_enough),
-        TEST(test_needs_sha384),
-        TEST(test_sha256_alone_can_be_fenced),
-        TEST(test_close_extends_all),
-        TEST(test_half_closed_is_refused),
-        TEST(test_trouble_before_the_first_event_keeps_its_class),
-        TEST(test_ensure),
-        TEST(test_ensure_closes_what_is_left_open),
-        TEST(test_ensure_always_has_something_to_extend),
-        TEST(test_ensure_is_stubborn),
-    };
+    for (size_t bank = 0; bank < fake.banks; bank++)
+        for (unsigned pcr = 8; pcr <= 15; pcr++)
+            if ((fake.bank[bank].mask & PCR_BIT(pcr)) != 0 &&
+                bytes_all_zero((struct bytes){fake.bank[bank].pcr[pcr], HASH_MAX_SIZE}))
+                return true;
+    return false;
+}
 
-    (void)setenv("TSS2_LOG", "all+NONE", 0);
-    return cmocka_run_group_tests_name("fence", tests, NULL, NULL);
+/* The premise: whichever PCR the fence is, one alone leaves the others open. */
+TEST(test_ensure_all)
+{
+    add_sm3();
+    assert_int_equal(fence_ensure(tpm, FENCE, "test", &err), MU_OK);
+    assert_true(any_open());
+    fake.bank[1].pcr[11][0] = 1; /* extended by what boots */
+    assert_int_equal(fence_ensure_all(tpm, "test", &err), MU_OK);
+    assert_false(any_open());
+    assert_int_equal(fake_tpm_count(&fake, TPM2_CC_PCR_Event), 8);
+    assert_true(bytes_all_zero((struct bytes){fake.bank[0].pcr[7], HASH_MAX_SIZE}));
+    assert_true(bytes_all_zero((struct bytes){fake.bank[0].pcr[16], HASH_MAX_SIZE}));
+    assert_int_equal(fence_ensure_all(tpm, "test", &err), MU_OK);
+    assert_int_equal(fake_tpm_count(&fake, TPM2_CC_PCR_Event), 8);
+}
+
+TEST(test_ensure_all_goes_as_far_as_it_can)
+{
+    for (size_t i = 0; i < fake.banks; i++)
+        fake.bank[i].mask &= ~PCR_BIT(9); /* in no bank */
+    fake_tpm_fault(&fake, (struct fake_fault){TPM2_CC_PCR_Event, FAKE_TRANSMIT,
+                                              TSS2_TCTI_RC_IO_ERROR, 0, 0, 3});
+    assert_int_not_equal(fence_ensure_all(tpm, "test", &err), MU_OK); /* PCR 8, three times */
+    assert_true(bytes_all_zero((struct bytes){fake.bank[0].pcr[8], HASH_MAX_SIZE}));
+    for (unsigned pcr = 10; pcr <= 15; pcr++)
+        assert_false(bytes_all_zero((struct bytes){fake.bank[0].pcr[pcr], HASH_MAX_SIZE}));
+    assert_int_equal(fence_ensure_all(tpm, "test", &err), MU_OK);
+    assert_false(any_open());
+    for (size_t i = 0; i < fake.banks; i++)
+        fake.bank[i].mask = 0xff;
+    assert_int_equal(fence_ensure_all(tpm, "test", &err), MU_CONFIG);
 }

@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <arpa/inet.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "release/http.h"
+#include "net/http.h"
+#include "test.h"
 
 /* A server for one connection that sends canned answers, each after one request. */
 struct server {
@@ -21,6 +14,13 @@ struct server {
     const char *const *answers; /* NULL-terminated; "" sends nothing and waits for the peer to go */
     char seen[8192];
 };
+
+void before_all(void)
+{
+    /* None of these may have an effect. */
+    setenv("http_proxy", "http://127.0.0.1:9", 1);
+    setenv("all_proxy", "http://127.0.0.1:9", 1);
+}
 
 static void read_request(int connection, char *to, size_t cap)
 {
@@ -91,7 +91,6 @@ static struct http_request get(const char *url)
 static struct http *open_plain(void)
 {
     struct http *http;
-    struct mu_error err;
 
     assert_int_equal(http_open(NULL, &http, &err), MU_OK);
     return http;
@@ -99,7 +98,7 @@ static struct http *open_plain(void)
 
 #define HEAD "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 04:00:00 GMT\r\nContent-Type: a/b\r\n"
 
-static void test_answers_on_one_connection(void **state)
+TEST(test_answers_on_one_connection)
 {
     static const char *const answers[] = {HEAD "Content-Length: 3\r\n\r\nabc",
                                           "HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", NULL};
@@ -107,9 +106,7 @@ static void test_answers_on_one_connection(void **state)
     struct http *http = open_plain();
     struct http_response response;
     struct http_request request;
-    struct mu_error err = {0};
 
-    (void)state;
     server_start(&server, answers);
     request = get(server.url);
     request.header[0] = (struct http_header){"X-Token", {(const uint8_t *)"secret", 6}};
@@ -144,7 +141,6 @@ static void check_answer(const char *answer, enum mu_status status, long http_st
     struct http *http = open_plain();
     struct http_response response = {0};
     struct http_request request;
-    struct mu_error err = {0};
 
     server_start(&server, answers);
     request = get(server.url);
@@ -155,9 +151,8 @@ static void check_answer(const char *answer, enum mu_status status, long http_st
     server_stop(&server);
 }
 
-static void test_classes(void **state)
+TEST(test_classes)
 {
-    (void)state;
     check_answer(HEAD "Content-Length: 3\r\n\r\nabc", MU_OK, 200, "");
     check_answer(HEAD "Content-Length: 30\r\n\r\nabc", MU_RETRY, 0, "127.0.0.1");
     check_answer("HTTP/1.1 302 x\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
@@ -167,12 +162,11 @@ static void test_classes(void **state)
     check_answer("HTTP/1.1 200 OK\r\nDate: x\nno\rcolon: x\r\n\r\n", MU_RETRY, 0, "127.0.0.1");
 }
 
-static void test_body_limit(void **state)
+TEST(test_body_limit)
 {
     static char answer[HTTP_BODY_MAX + 512];
     int len = sprintf(answer, HEAD "Content-Length: %d\r\n\r\n", HTTP_BODY_MAX);
 
-    (void)state;
     memset(answer + len, 'x', HTTP_BODY_MAX);
     check_answer(answer, MU_OK, 200, "");
     len = sprintf(answer, HEAD "Connection: close\r\n\r\n");
@@ -181,7 +175,7 @@ static void test_body_limit(void **state)
     check_answer(answer, MU_REFUSE, 0, "more than 65536 bytes");
 }
 
-static void test_bad_requests(void **state)
+TEST(test_bad_requests)
 {
     static const struct {
         const char *url;
@@ -195,9 +189,7 @@ static void test_bad_requests(void **state)
     };
     struct http *http = open_plain();
     struct http_response response;
-    struct mu_error err = {0};
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct http_request request = get(cases[i].url);
 
@@ -221,7 +213,7 @@ static void *set_soon(void *flag)
     return NULL;
 }
 
-static void test_stop(void **state)
+TEST(test_stop)
 {
     static const char *const answers[] = {"", NULL};
     static atomic_bool stop;
@@ -229,45 +221,41 @@ static void test_stop(void **state)
     struct http *http = open_plain();
     struct http_response response;
     struct http_request request;
-    struct mu_error err = {0};
     pthread_t thread;
-    uint64_t start = now_us();
+    uint64_t start = clock_now_us();
 
-    (void)state;
     server_start(&server, answers);
     request = get(server.url);
     request.deadline.stop = &stop;
     assert_int_equal(pthread_create(&thread, NULL, set_soon, &stop), 0);
     assert_int_equal(http_perform(http, &request, &response, &err), MU_RETRY);
     assert_non_null(strstr(err.text, "no time is left"));
-    assert_in_range(now_us() - start, 90000, 2000000);
-    assert_false(backoff_sleep(0, 1000, 1000, request.deadline));
+    assert_in_range(clock_now_us() - start, 90000, 2000000);
+    assert_false(clock_pause_ms(1000, request.deadline));
     pthread_join(thread, NULL);
     http_close(&http);
     server_stop(&server);
 }
 
-static void test_time_limit(void **state)
+TEST(test_time_limit)
 {
     static const char *const answers[] = {"", NULL};
     struct server server;
     struct http *http = open_plain();
     struct http_response response;
     struct http_request request;
-    struct mu_error err = {0};
-    uint64_t start = now_us();
+    uint64_t start = clock_now_us();
 
-    (void)state;
     server_start(&server, answers);
     request = get(server.url);
     request.total_ms = 200;
     assert_int_equal(http_perform(http, &request, &response, &err), MU_RETRY);
-    assert_in_range(now_us() - start, 150000, 3000000);
+    assert_in_range(clock_now_us() - start, 150000, 3000000);
     http_close(&http);
     server_stop(&server);
 }
 
-static void test_tokens(void **state)
+TEST(test_tokens)
 {
     static const struct {
         const char *text;
@@ -277,29 +265,10 @@ static void test_tokens(void **state)
         {"12345", true}, {"123456", false}, {"\x7f", false}, {"\xc3\xa4", false},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct bytes text = {(const uint8_t *)cases[i].text, strlen(cases[i].text)};
 
         if (http_token_ok(text, 1, 5) != cases[i].ok)
             fail_msg("'%s'", cases[i].text);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers_on_one_connection),
-        cmocka_unit_test(test_classes),
-        cmocka_unit_test(test_body_limit),
-        cmocka_unit_test(test_bad_requests),
-        cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_time_limit),
-        cmocka_unit_test(test_tokens),
-    };
-
-    /* None of these may have an effect. */
-    setenv("http_proxy", "http://127.0.0.1:9", 1);
-    setenv("all_proxy", "http://127.0.0.1:9", 1);
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

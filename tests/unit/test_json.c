@@ -1,22 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "base/json.h"
-
-static struct mu_error err;
+#include "test.h"
 
 static enum mu_status parse(const char *text, size_t len, json_object **ret)
 {
     return json_parse((struct bytes){(const uint8_t *)text, len}, "test", MU_REFUSE, ret, &err);
 }
 
-static void test_good(void **state)
+TEST(test_good)
 {
     static const char *const good[] = {
         "{}",
@@ -36,7 +27,6 @@ static void test_good(void **state)
         "[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]",
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         json_object *object = NULL;
 
@@ -46,7 +36,7 @@ static void test_good(void **state)
     }
 }
 
-static void test_bad(void **state)
+TEST(test_bad)
 {
     static const char *const bad[] = {
         "",
@@ -118,7 +108,6 @@ static void test_bad(void **state)
         "truefalse",
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         json_object *object = NULL;
 
@@ -129,7 +118,7 @@ static void test_bad(void **state)
     }
 }
 
-static void test_duplicates(void **state)
+TEST(test_duplicates)
 {
     static const char *const bad[] = {
         "{\"a\":1,\"a\":2}",
@@ -141,7 +130,6 @@ static void test_duplicates(void **state)
     };
     json_object *object = NULL;
 
-    (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_int_equal(parse(bad[i], strlen(bad[i]), &object), MU_REFUSE);
         assert_non_null(strstr(err.text, "two members of one name"));
@@ -151,13 +139,12 @@ static void test_duplicates(void **state)
     json_free(&object);
 }
 
-static void test_truncated_at_every_length(void **state)
+TEST(test_truncated_at_every_length)
 {
     static const char text[] =
         "{\"a\":[1,-2.5e3,\"x\\u00e9\",true,null],\"b\":{\"c\":\"\xc3\xa9\"}}";
     json_object *object = NULL;
 
-    (void)state;
     for (size_t len = 0; len < sizeof(text) - 1; len++)
         assert_int_equal(parse(text, len, &object), MU_REFUSE);
     assert_int_equal(parse(text, sizeof(text) - 1, &object), MU_OK);
@@ -166,11 +153,10 @@ static void test_truncated_at_every_length(void **state)
 }
 
 /* Whatever single byte is altered: no crash, and what is accepted has unique members. */
-static void test_every_byte_altered(void **state)
+TEST(test_every_byte_altered)
 {
     char text[] = "{\"a\":[1,2.5],\"b\":{\"c\":\"d\"}}";
 
-    (void)state;
     for (size_t i = 0; i < sizeof(text) - 1; i++)
         for (unsigned c = 0; c < 256; c++) {
             json_object *object = NULL;
@@ -184,7 +170,7 @@ static void test_every_byte_altered(void **state)
         }
 }
 
-static void test_members(void **state)
+TEST(test_members)
 {
     static const char text[] = "{\"s\":\"text\",\"e\":\"\",\"i\":42,\"big\":9223372036854775808,"
                                "\"huge\":99999999999999999999999,\"f\":1.0,\"n\":null,\"neg\":-7}";
@@ -194,7 +180,6 @@ static void test_members(void **state)
     const char *s = NULL;
     int64_t n = 0;
 
-    (void)state;
     assert_int_equal(parse(text, sizeof(text) - 1, &object), MU_OK);
     assert_int_equal(json_string(object, "s", 4, MU_CONFIG, &s, &err), MU_OK);
     assert_string_equal(s, "text");
@@ -224,16 +209,26 @@ static void test_members(void **state)
     json_free(&object);
 }
 
-int main(void)
+/* What Windows writes is not read, but named. */
+TEST(test_foreign_encodings)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),
-        cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_duplicates),
-        cmocka_unit_test(test_truncated_at_every_length),
-        cmocka_unit_test(test_every_byte_altered),
-        cmocka_unit_test(test_members),
+    static const struct {
+        const char *text;
+        size_t len;
+        const char *said;
+    } files[] = {
+        {"\xef\xbb\xbf{}", 5, "byte order mark"},
+        {"\xff\xfe{\0}\0", 6, "UTF-16"},
+        {"\xfe\xff\0{\0}", 6, "UTF-16"},
+        {"{\0}\0", 4, "UTF-16"},
+        {"\0{\0}", 4, "UTF-16"},
     };
+    json_object *object = NULL;
 
-    return cmocka_run_group_tests_name("json", tests, NULL, NULL);
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        assert_int_equal(parse(files[i].text, files[i].len, &object), MU_REFUSE);
+        assert_non_null(strstr(err.text, files[i].said));
+    }
+    assert_int_equal(parse("{}", 2, &object), MU_OK);
+    json_free(&object);
 }

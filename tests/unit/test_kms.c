@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "base/json.h"
-#include "release/imds.h"
+#include "net/imds.h"
 #include "release/kms_client.h"
 #include "release/provider.h"
+#include "test.h"
 
 #define KEY_ID "1234abcd-12ab-34cd-56ef-1234567890ab"
 #define KEY_ARN "arn:aws:kms:eu-west-1:111122223333:key/" KEY_ID
 #define TEXT(text) ((struct bytes){(const uint8_t *)(text), strlen(text)})
 
-static void test_key_arn(void **state)
+TEST(test_key_arn)
 {
     static const struct {
         const char *arn, *region, *partition;
@@ -29,10 +22,8 @@ static void test_key_arn(void **state)
          "aws"},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         char region[64], partition[32];
-        struct mu_error err = {0};
 
         if (kms_parse_key_arn(good[i].arn, region, partition, &err) != MU_OK)
             fail_msg("%s", err.text);
@@ -41,7 +32,7 @@ static void test_key_arn(void **state)
     }
 }
 
-static void test_bad_key_arn(void **state)
+TEST(test_bad_key_arn)
 {
     static const char *const bad[] = {
         "",
@@ -68,10 +59,8 @@ static void test_bad_key_arn(void **state)
         "arn:a12345678901234567890123456789012:kms:eu-west-1:111122223333:key/" KEY_ID,
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         char region[64] = "untouched", partition[32] = "untouched";
-        struct mu_error err = {0};
 
         if (kms_parse_key_arn(bad[i], region, partition, &err) != MU_REFUSE)
             fail_msg("%s", bad[i]);
@@ -80,7 +69,7 @@ static void test_bad_key_arn(void **state)
     }
 }
 
-static void test_endpoints(void **state)
+TEST(test_endpoints)
 {
     static const struct {
         const char *region, *partition;
@@ -98,7 +87,16 @@ static void test_endpoints(void **state)
         {"us-gov-west-1", "aws-us-gov", true, false, NULL,
          "https://kms-fips.us-gov-west-1.amazonaws.com/"},
         {"us-iso-east-1", "aws-iso", false, false, NULL, "https://kms.us-iso-east-1.c2s.ic.gov/"},
-        {"us-iso-east-1", "aws-iso", false, true, NULL, NULL},
+        {"us-iso-east-1", "aws-iso", false, true, NULL,
+         "https://kms.us-iso-east-1.api.aws.ic.gov/"},
+        {"us-isob-east-1", "aws-iso-b", true, true, NULL,
+         "https://kms-fips.us-isob-east-1.api.aws.scloud/"},
+        {"eu-isoe-west-1", "aws-iso-e", false, true, NULL,
+         "https://kms.eu-isoe-west-1.api.cloud-aws.adc-e.uk/"},
+        {"us-isof-south-1", "aws-iso-f", false, true, NULL,
+         "https://kms.us-isof-south-1.api.aws.hci.ic.gov/"},
+        {"eusc-de-east-1", "aws-eusc", false, true, NULL,
+         "https://kms.eusc-de-east-1.api.amazonwebservices.eu/"},
         {"eusc-de-east-1", "aws-eusc", false, false, NULL,
          "https://kms.eusc-de-east-1.amazonaws.eu/"},
         {"moon-1", "aws-moon", false, false, NULL, NULL},
@@ -115,15 +113,13 @@ static void test_endpoints(void **state)
         {"eu-west-1", "aws", false, false, "", NULL},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct config config = {.fips = cases[i].fips,
-                                .dual_stack = cases[i].dual_stack,
-                                .kms_endpoint = cases[i].configured};
+        struct aws_options options = {.fips = cases[i].fips,
+                                      .dual_stack = cases[i].dual_stack,
+                                      .kms_endpoint = cases[i].configured};
         char url[KMS_URL_MAX] = "";
-        struct mu_error err = {0};
         enum mu_status status =
-            kms_endpoint(&config, cases[i].region, cases[i].partition, url, &err);
+            kms_endpoint(&options, cases[i].region, cases[i].partition, url, &err);
 
         if (status != (cases[i].url ? MU_OK : MU_CONFIG))
             fail_msg("case %zu: %s %s", i, url, err.text);
@@ -131,7 +127,7 @@ static void test_endpoints(void **state)
     }
 }
 
-static void test_errors(void **state)
+TEST(test_errors)
 {
     static const struct {
         long http_status;
@@ -177,10 +173,8 @@ static void test_errors(void **state)
         {302, "", MU_REFUSE, false, false, ""},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct kms_failure failure;
-        struct mu_error err = {0};
         enum mu_status status =
             kms_explain(cases[i].http_status, TEXT(cases[i].body), &failure, &err);
 
@@ -193,14 +187,13 @@ static void test_errors(void **state)
 static json_object *parse(const char *text)
 {
     json_object *object;
-    struct mu_error err;
 
     if (json_parse(TEXT(text), "test", MU_INTERNAL, &object, &err) != MU_OK)
         fail_msg("%s: %s", text, err.text);
     return object;
 }
 
-static void test_decrypt_body(void **state)
+TEST(test_decrypt_body)
 {
     MU_CLEANUP(json_free)
     json_object *context = parse("{\"volume-uuid\":\"a/\\\"b\",\"volume-identity\":\"00\"}");
@@ -212,15 +205,13 @@ static void test_decrypt_body(void **state)
     MU_CLEANUP(json_free) json_object *found = NULL;
     MU_CLEANUP(string_free) char *body = NULL;
     struct kms_decrypt_request request = {KEY_ARN, "AQID", context, TEXT("\x84\x44")};
-    struct mu_error err;
 
-    (void)state;
     assert_int_equal(kms_decrypt_body(&request, &body, &err), MU_OK);
     found = parse(body);
     assert_true(json_object_equal(found, expected));
 }
 
-static void test_decrypt_answer(void **state)
+TEST(test_decrypt_answer)
 {
     static const struct {
         const char *answer;
@@ -252,11 +243,9 @@ static void test_decrypt_answer(void **state)
         {"null", MU_REFUSE, "KeyId"},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         MU_CLEANUP(json_free) json_object *answer = parse(cases[i].answer);
         MU_CLEANUP(buffer_free) struct buffer wrapped = {0};
-        struct mu_error err = {0};
         enum mu_status status = kms_decrypt_answer(answer, KEY_ARN, &wrapped, &err);
 
         if (status != cases[i].status || strstr(err.text, cases[i].says) == NULL)
@@ -273,12 +262,10 @@ static void test_decrypt_answer(void **state)
     "\"AccessKeyId\":\"ASIAEXAMPLE\",\"SecretAccessKey\":\"secret/+=\",\"Token\":\"token==\","     \
     "\"Expiration\":\"2026-01-01T06:00:00Z\"}"
 
-static void test_role_credentials(void **state)
+TEST(test_role_credentials)
 {
     struct aws_credentials credentials;
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(imds_parse_credentials(TEXT(ROLE_CREDENTIALS), &credentials, &err), MU_OK);
     assert_true(bytes_equal(secret_view(&credentials.access_key_id), TEXT("ASIAEXAMPLE")));
     assert_true(bytes_equal(secret_view(&credentials.secret_access_key), TEXT("secret/+=")));
@@ -290,7 +277,7 @@ static void test_role_credentials(void **state)
                          MU_RETRY);
 }
 
-static void test_bad_role_credentials(void **state)
+TEST(test_bad_role_credentials)
 {
     static const struct {
         const char *json, *says;
@@ -315,10 +302,8 @@ static void test_bad_role_credentials(void **state)
         {"<html>", "JSON"},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct aws_credentials credentials = {0};
-        struct mu_error err = {0};
 
         if (imds_parse_credentials(TEXT(cases[i].json), &credentials, &err) != MU_RETRY ||
             strstr(err.text, cases[i].says) == NULL)
@@ -327,12 +312,10 @@ static void test_bad_role_credentials(void **state)
     }
 }
 
-static void test_environment_credentials(void **state)
+TEST(test_environment_credentials)
 {
     struct aws_credentials credentials = {0};
-    struct mu_error err = {0};
 
-    (void)state;
     unsetenv("AWS_SECRET_ACCESS_KEY");
     setenv("AWS_ACCESS_KEY_ID", "AKIA", 1);
     setenv("AWS_SESSION_TOKEN", "", 1);
@@ -345,32 +328,12 @@ static void test_environment_credentials(void **state)
     aws_credentials_free(&credentials);
 }
 
-static void test_providers(void **state)
+TEST(test_providers)
 {
     const struct provider *provider = NULL;
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(provider_find("aws-kms", &provider, &err), MU_OK);
     assert_ptr_equal(provider, &provider_aws_kms);
     assert_int_equal(provider_find("aws-kms ", &provider, &err), MU_CONFIG);
     assert_int_equal(provider_find("", &provider, &err), MU_CONFIG);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_key_arn),
-        cmocka_unit_test(test_bad_key_arn),
-        cmocka_unit_test(test_endpoints),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_decrypt_body),
-        cmocka_unit_test(test_decrypt_answer),
-        cmocka_unit_test(test_role_credentials),
-        cmocka_unit_test(test_bad_role_credentials),
-        cmocka_unit_test(test_environment_credentials),
-        cmocka_unit_test(test_providers),
-    };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include <errno.h>
 
 #include "base/file.h"
 #include "image.h"
+#include "test.h"
 #include "volume/luks_header.h"
 
 /* Whole policies are tried out in tests/integration/test_header.py; here is what it takes to read
@@ -17,56 +11,40 @@
 
 #define HEADER_SIZE 16384
 
-static char image[] = IMAGE_TEMPLATE;
+static const char *image;
 
 static void write_image(struct bytes content)
 {
-    struct mu_error err = {0};
-
     assert_int_equal(file_write(image, content, 0600, &err), MU_OK);
 }
 
 static struct buffer read_image(void)
 {
-    struct mu_error err = {0};
     struct buffer content = {0};
 
     assert_int_equal(file_read(image, 8 << 20, &content, &err), MU_OK);
     return content;
 }
 
-static int setup(void **state)
+void before_each(void)
 {
-    int fd;
-
-    (void)state;
-    fd = mkstemp(image);
-    return fd < 0 || close(fd) != 0 || image_make(image, "xts-plain64", 64) != 0 ? -1 : 0;
+    image = temp_path("image");
+    assert_int_equal(image_make(image, "xts-plain64", 64), 0);
 }
 
-static int teardown(void **state)
-{
-    (void)state;
-    (void)unlink(image);
-    memcpy(image + strlen(image) - 6, "XXXXXX", 6);
-    return 0;
-}
-
-static void test_good(void **state)
+TEST(test_good)
 {
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
     struct header_report report = {0};
-    struct mu_error err = {0};
     json_object *token = NULL;
 
-    (void)state;
     assert_int_equal(luks_header_load(image, &header, &err), MU_OK);
     assert_string_equal(header.device, image);
     assert_string_equal(header.uuid, IMAGE_UUID);
-    assert_int_equal(header.device_size, 3 << 20);
+    assert_int_equal(header.geometry.device_size, 3 << 20);
     assert_int_equal(header.header_size, HEADER_SIZE);
     assert_int_equal(header.keyslots_size, 4 * 258048);
-    assert_int_equal(header.data_offset, 2 << 20);
+    assert_int_equal(header.geometry.data_offset, 2 << 20);
     if (luks_header_check(&header, &report, &err) != MU_OK)
         fail_msg("%s", err.text);
     assert_true(report.count > 20);
@@ -75,13 +53,11 @@ static void test_good(void **state)
     assert_int_equal(luks_header_record_token(&header, &token, &err), MU_REFUSE);
 }
 
-static void test_cipher(void **state)
+TEST(test_cipher)
 {
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
     struct header_report report = {0};
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(image_make(image, "cbc-essiv:sha256", 32), 0);
     assert_int_equal(luks_header_load(image, &header, &err), MU_OK);
     assert_int_equal(luks_header_check(&header, &report, &err), MU_REFUSE);
@@ -94,13 +70,11 @@ static void test_cipher(void **state)
                              strcmp(report.rule[i].name, "keyslot-area") != 0);
 }
 
-static void test_truncated(void **state)
+TEST(test_truncated)
 {
     MU_CLEANUP(buffer_free) struct buffer content = read_image();
     struct luks_header header = {0};
-    struct mu_error err = {0};
 
-    (void)state;
     for (size_t len = 0; len < 2 * HEADER_SIZE; len += len < 600 ? 1 : 509) {
         write_image((struct bytes){content.data, len});
         assert_int_equal(luks_header_load(image, &header, &err), MU_REFUSE);
@@ -108,14 +82,12 @@ static void test_truncated(void **state)
 }
 
 /* Any change of one bit is found in either copy, first and last byte and padding included. */
-static void test_every_byte(void **state)
+TEST(test_every_byte)
 {
     MU_CLEANUP(buffer_free) struct buffer content = read_image();
     struct luks_header header = {0};
-    struct mu_error err = {0};
     int fd = open(image, O_RDWR | O_CLOEXEC);
 
-    (void)state;
     assert_true(fd >= 0);
     for (size_t at = 0; at < 2 * HEADER_SIZE; at += at % HEADER_SIZE < 1024 ? 1 : 61) {
         uint8_t byte = content.data[at] ^ 0x20;
@@ -130,24 +102,20 @@ static void test_every_byte(void **state)
     luks_header_free(&header);
 }
 
-static void test_no_device(void **state)
+TEST(test_no_device)
 {
     struct luks_header header = {0};
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(luks_header_load("/nonexistent", &header, &err), MU_RETRY);
     assert_int_equal(luks_header_load("/dev/null", &header, &err), MU_CONFIG);
     assert_int_equal(luks_header_load("/tmp", &header, &err), MU_CONFIG);
 }
 
-static void test_primary_gone(void **state)
+TEST(test_primary_gone)
 {
     MU_CLEANUP(buffer_free) struct buffer content = read_image();
     struct luks_header header = {0};
-    struct mu_error err = {0};
 
-    (void)state;
     memset(content.data, 0, 4096);
     write_image(buffer_view(&content));
     assert_int_equal(luks_header_load(image, &header, &err), MU_REFUSE);
@@ -156,15 +124,13 @@ static void test_primary_gone(void **state)
 
 /* The copy holds both headers and one area, cannot be written any more, and does not follow the
  * device. */
-static void test_copy(void **state)
+TEST(test_copy)
 {
     MU_CLEANUP(buffer_free) struct buffer content = read_image();
     MU_CLEANUP(buffer_free) struct buffer copied = {0};
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
-    struct mu_error err = {0};
     char path[64];
 
-    (void)state;
     assert_int_equal(luks_header_load(image, &header, &err), MU_OK);
     assert_int_equal(luks_header_load_keyslot(&header, 1, &err), MU_REFUSE);
     assert_int_equal(luks_header_load_keyslot(&header, 0, &err), MU_OK);
@@ -188,15 +154,13 @@ static const struct header_rule *rule_named(const struct header_report *report, 
 }
 
 /* More key slots than LUKS2 has are not compared with each other: that took hours at boot. */
-static void test_many_keyslots(void **state)
+TEST(test_many_keyslots)
 {
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
     json_object *slots, *digest, *list, *first, *copy;
     struct header_report report = {0};
-    struct mu_error err = {0};
     char name[16];
 
-    (void)state;
     assert_int_equal(luks_header_load(image, &header, &err), MU_OK);
     slots = json_object_object_get(header.json, "keyslots");
     digest = json_object_object_get(json_object_object_get(header.json, "digests"), "0");
@@ -214,34 +178,16 @@ static void test_many_keyslots(void **state)
     assert_non_null(strstr(rule_named(&report, "digest-links")->detail, "more than 32"));
 }
 
-static void test_numbers(void **state)
+TEST(test_numbers)
 {
     static const char *const bad[] = {
         "", "00", "01", "-1", "+1", " 1", "1 ", "1.", "0x1", "a", "18446744073709551616"};
     uint64_t value = 0;
 
-    (void)state;
     assert_true(luks_number("0", &value));
     assert_int_equal(value, 0);
     assert_true(luks_number("16777216", &value));
     assert_int_equal(value, 16777216);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_false(luks_number(bad[i], &value));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_good, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_cipher, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_truncated, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_every_byte, setup, teardown),
-        cmocka_unit_test(test_no_device),
-        cmocka_unit_test_setup_teardown(test_primary_gone, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_copy, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_many_keyslots, setup, teardown),
-        cmocka_unit_test(test_numbers),
-    };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "attest/nsm.h"
+#include "test.h"
 
 #define BYTES(text) ((struct bytes){(const uint8_t *)(text), sizeof(text) - 1})
 
 /* aws-nitro-enclaves-nsm-api, Request::Attestation as serde_cbor writes it. */
-static void test_request(void **state)
+TEST(test_request)
 {
     static const uint8_t expected[] = "\xa1\x6b"
                                       "Attestation"
@@ -25,24 +19,20 @@ static void test_request(void **state)
                                       "abc";
     struct nsm_fields fields = {.nonce = BYTES(""), .public_key = BYTES("abc")};
     struct buffer request;
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(nsm_encode_request(&fields, &request, &err), MU_OK);
     assert_int_equal(request.len, sizeof(expected) - 1);
     assert_memory_equal(request.data, expected, request.len);
     buffer_free(&request);
 }
 
-static void test_request_limits(void **state)
+TEST(test_request_limits)
 {
     static const uint8_t big[NSM_FIELD_MAX + 1];
     struct bytes most = {big, NSM_FIELD_MAX};
     struct nsm_fields fields = {most, most, most};
     struct buffer request;
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(nsm_encode_request(&fields, &request, &err), MU_OK);
     assert_in_range(request.len, 3 * NSM_FIELD_MAX, 3 * NSM_FIELD_MAX + 64);
     buffer_free(&request);
@@ -64,7 +54,6 @@ static void check_answers(const struct answer *answers, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct buffer document = {0};
-        struct mu_error err = {0};
         enum mu_status status = nsm_decode_response(answers[i].bytes, &document, &err);
 
         if (status != answers[i].status)
@@ -89,7 +78,7 @@ static void check_answers(const struct answer *answers, size_t count)
     "\x65"                                                                                         \
     "Error"
 
-static void test_documents(void **state)
+TEST(test_documents)
 {
     static const struct answer answers[] = {
         {BYTES("\xa1" ATTESTATION "\xa1" DOCUMENT "\x43"
@@ -132,11 +121,10 @@ static void test_documents(void **state)
          MU_REFUSE},
     };
 
-    (void)state;
     check_answers(answers, sizeof(answers) / sizeof(answers[0]));
 }
 
-static void test_errors(void **state)
+TEST(test_errors)
 {
     static const struct answer answers[] = {
         {BYTES("\xa1" ERROR_CODE "\x6d"
@@ -173,19 +161,16 @@ static void test_errors(void **state)
          MU_REFUSE},
     };
 
-    (void)state;
     check_answers(answers, sizeof(answers) / sizeof(answers[0]));
 }
 
-static void test_truncation(void **state)
+TEST(test_truncation)
 {
     const struct bytes whole = BYTES("\xbf" ATTESTATION "\xbf" DOCUMENT "\x43"
                                      "abc\xff\xff");
 
-    (void)state;
     for (size_t n = 0; n < whole.len; n++) {
         struct buffer document = {0};
-        struct mu_error err = {0};
         uint8_t *exact = malloc(n ? n : 1);
 
         memcpy(exact, whole.data, n);
@@ -193,15 +178,4 @@ static void test_truncation(void **state)
         assert_null(document.data);
         free(exact);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_request),    cmocka_unit_test(test_request_limits),
-        cmocka_unit_test(test_documents),  cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_truncation),
-    };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

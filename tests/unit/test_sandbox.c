@@ -1,25 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Each test runs in a child: what a sandbox takes away does not come back. */
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "base/sandbox.h"
 #include "base/secret.h"
 #include "base/signals.h"
+#include "test.h"
 
 #define NOT_ENTERED 99
 
@@ -29,7 +20,6 @@ static bool loads_libraries;
 /* The wait status of a child that does it, after sandbox_enter or without. */
 static int child(act *what, bool sandboxed)
 {
-    struct mu_error err = {0};
     int status = -1;
     pid_t pid = fork();
 
@@ -108,17 +98,15 @@ static int has_given_up_privileges(void)
                : 1;
 }
 
-static void test_what_stays_allowed(void **state)
+TEST(test_what_stays_allowed)
 {
-    (void)state;
     assert_int_equal(child(read_a_file, true), 0);
 }
 
-static void test_what_is_not(void **state)
+TEST(test_what_is_not)
 {
     act *const acts[] = {run_a_program, map_code, make_code, trace_itself};
 
-    (void)state;
     for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
         int status = child(acts[i], true);
 
@@ -132,9 +120,8 @@ static void test_what_is_not(void **state)
     }
 }
 
-static void test_libraries_may_be_loaded(void **state)
+TEST(test_libraries_may_be_loaded)
 {
-    (void)state;
     loads_libraries = true;
     assert_int_equal(child(map_code, true), 0);
     assert_int_equal(child(make_code, true), 0);
@@ -144,22 +131,19 @@ static void test_libraries_may_be_loaded(void **state)
     loads_libraries = false;
 }
 
-static void test_privileges(void **state)
+TEST(test_privileges)
 {
-    (void)state;
     assert_int_equal(child(has_given_up_privileges, true), 0);
     assert_int_not_equal(child(has_given_up_privileges, false), 0); /* the premise */
 }
 
 /* What a crashing child's secret holds when the signal arrives, and when it dies of it. */
-static void test_a_crash_wipes(void **state)
+TEST(test_a_crash_wipes)
 {
     const char text[] = "a key in memory";
     const int signals[] = {SIGSEGV, SIGABRT, SIGSYS};
-    struct mu_error err = {0};
     struct secret secret = {0};
 
-    (void)state;
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
         char seen[sizeof(text)] = "";
         int place[2], status, memory;
@@ -208,11 +192,8 @@ static void test_a_crash_wipes(void **state)
     }
 }
 
-static void test_a_signal_stops(void **state)
+TEST(test_a_signal_stops)
 {
-    struct mu_error err = {0};
-
-    (void)state;
     assert_int_equal(signals_install(&err), MU_OK);
     assert_false(atomic_load(signals_stop()));
     assert_int_equal(raise(SIGPIPE), 0);
@@ -221,12 +202,10 @@ static void test_a_signal_stops(void **state)
     assert_true(atomic_load(signals_stop()));
 }
 
-static void test_too_many_secrets(void **state)
+TEST(test_too_many_secrets)
 {
     static struct secret secret[SECRETS_MAX + 1];
-    struct mu_error err = {0};
 
-    (void)state;
     for (size_t i = 0; i < SECRETS_MAX; i++)
         assert_int_equal(secret_alloc(&secret[i], 1, &err), MU_OK);
     assert_int_equal(secret_alloc(&secret[SECRETS_MAX], 1, &err), MU_INTERNAL);
@@ -234,16 +213,4 @@ static void test_too_many_secrets(void **state)
     assert_int_equal(secret_alloc(&secret[SECRETS_MAX], 1, &err), MU_OK);
     for (size_t i = 0; i <= SECRETS_MAX; i++)
         secret_free(&secret[i]);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_stays_allowed), cmocka_unit_test(test_what_is_not),
-        cmocka_unit_test(test_privileges),         cmocka_unit_test(test_libraries_may_be_loaded),
-        cmocka_unit_test(test_a_crash_wipes),      cmocka_unit_test(test_too_many_secrets),
-        cmocka_unit_test(test_a_signal_stops),
-    };
-
-    return cmocka_run_group_tests_name("sandbox", tests, NULL, NULL);
 }

@@ -1,14 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <stdlib.h>
-#include <string.h>
-
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -16,6 +6,7 @@
 
 #include "fake_tcti.h"
 #include "release/tpm2.h"
+#include "test.h"
 #include "tpm/internal.h"
 
 /* What a TPM and tpm2-tools 5.4 make of the same: tpm2_createpolicy --policy-pcr (sha384:4,12,15
@@ -38,8 +29,6 @@
     "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAESSxPd2E22HPu0BWwmskfiE0uFpaz\n"                           \
     "pksZw4Ggu+9LfkhTiDNBzY38MJ8jmeDnaGFh3F90B2ukik+vGlFTSWneYw==\n"                               \
     "-----END PUBLIC KEY-----\n"
-
-static struct mu_error err;
 
 static void add(struct seal_policy *policy, enum hash_alg bank, uint32_t mask, const char *pcr4)
 {
@@ -72,15 +61,14 @@ static void assert_digest(const struct digest *digest, const char *expected)
     assert_hex((struct bytes){digest->bytes, 32}, expected);
 }
 
-static void test_digests(void **state)
+TEST(test_digests)
 {
     struct seal_policy policy = two_states();
     struct digest digest;
 
-    (void)state;
-    assert_int_equal(seal_state_digest(&policy.state[0], &digest, &err), MU_OK);
+    assert_int_equal(seal_state_digest(&policy.state[0], &policy.counter, &digest, &err), MU_OK);
     assert_digest(&digest, STATE_SHA384);
-    assert_int_equal(seal_state_digest(&policy.state[1], &digest, &err), MU_OK);
+    assert_int_equal(seal_state_digest(&policy.state[1], &policy.counter, &digest, &err), MU_OK);
     assert_digest(&digest, STATE_SHA256);
     assert_int_equal(seal_policy_digest(&policy, &digest, &err), MU_OK);
     assert_digest(&digest, EITHER);
@@ -93,14 +81,13 @@ static void test_digests(void **state)
     assert_int_equal(seal_policy_digest(&policy, &digest, &err), MU_CONFIG);
 }
 
-static void test_authority(void **state)
+TEST(test_authority)
 {
     BIO *pem = BIO_new_mem_buf(PUBLIC_PEM, -1);
     EVP_PKEY *key = PEM_read_bio_PUBKEY(pem, NULL, NULL, NULL);
     struct seal_policy policy = {0};
     struct digest digest;
 
-    (void)state;
     assert_int_equal(seal_authorize(&policy, key, &err), MU_OK);
     assert_hex(buffer_view(&policy.authority), AUTHORITY);
     add(&policy, HASH_SHA256, PCR_BIT(4), PCR4_SHA256);
@@ -114,14 +101,13 @@ static void test_authority(void **state)
 }
 
 /* OpenSSL's own reading of what was signed: r and s behind ECDSA, SHA-256. */
-static void test_signatures(void **state)
+TEST(test_signatures)
 {
     static const struct {
         const char *curve;
         uint16_t size;
     } curves[] = {{"P-256", 32}, {"P-384", 48}};
 
-    (void)state;
     for (size_t i = 0; i < 2; i++) {
         EVP_PKEY *key = EVP_EC_gen(curves[i].curve);
         struct seal_policy policy = two_states();
@@ -160,11 +146,10 @@ static void test_signatures(void **state)
     }
 }
 
-static void test_keys_that_no_tpm_checks(void **state)
+TEST(test_keys_that_no_tpm_checks)
 {
     EVP_PKEY *keys[] = {EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), EVP_EC_gen("P-521")};
 
-    (void)state;
     for (size_t i = 0; i < 2; i++) {
         struct seal_policy policy = two_states();
 
@@ -194,11 +179,10 @@ static const struct {
     {TPM2_RC_FAILURE, MU_CONFIG, "failure mode"},
 };
 
-static void test_answers(void **state)
+TEST(test_answers)
 {
     static const uint8_t part[2];
 
-    (void)state;
     for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
         struct fake_tpm fake = {0};
         struct seal_policy policy = two_states();
@@ -222,11 +206,10 @@ static void test_answers(void **state)
     }
 }
 
-static void test_transport(void **state)
+TEST(test_transport)
 {
     static const enum fake_fault_kind kinds[] = {FAKE_TRANSMIT, FAKE_RECEIVE};
 
-    (void)state;
     for (size_t i = 0; i < 2; i++) {
         struct fake_tpm fake = {0};
         struct seal_policy policy = two_states();
@@ -268,7 +251,7 @@ static enum mu_status parse(const char *text, size_t baselines, int *ret_fence)
     return status;
 }
 
-static void test_json(void **state)
+TEST(test_json)
 {
     static const struct {
         const char *text;
@@ -279,6 +262,15 @@ static void test_json(void **state)
         {"{" GOOD ",\"fence_pcr\":15}", MU_OK, 15},
         {"{" GOOD ",\"fence_pcr\":8,\"authority\":\"AAAA\",\"signatures\":[\"AA==\",\"AA==\"]}",
          MU_OK, 8},
+        {"{" GOOD ",\"counter\":{\"index\":\"0x01804d55\",\"limit\":33}}", MU_OK, TPM2_NO_FENCE},
+        {"{" GOOD ",\"counter\":{\"index\":\"0x01804d55\",\"limit\":0}}", MU_REFUSE, 0},
+        {"{" GOOD ",\"counter\":{\"index\":\"0x01804d55\"}}", MU_REFUSE, 0},
+        {"{" GOOD ",\"counter\":{\"index\":\"0x01d10200\",\"limit\":33}}", MU_REFUSE, 0},
+        {"{" GOOD ",\"counter\":{\"index\":\"0x01800000\",\"limit\":33}}", MU_REFUSE, 0},
+        {"{" GOOD ",\"counter\":{\"index\":\"0x1804d55\",\"limit\":33}}", MU_REFUSE, 0},
+        {"{" GOOD ",\"counter\":{\"index\":25185621,\"limit\":33}}", MU_REFUSE, 0},
+        {"{" GOOD ",\"counter\":{\"index\":\"0x01804d55\",\"limit\":33,\"x\":1}}", MU_REFUSE, 0},
+        {"{" GOOD ",\"counter\":33}", MU_REFUSE, 0},
         {"{}", MU_REFUSE, 0},
         {"{" GOOD ",\"more\":1}", MU_REFUSE, 0},
         {"{" GOOD ",\"fence_pcr\":16}", MU_REFUSE, 0},
@@ -295,7 +287,6 @@ static void test_json(void **state)
         {"{\"public\":\"AAAA\",\"private\":7,\"parent\":\"AAAA\"}", MU_REFUSE, 0},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         int fence = 99;
         enum mu_status status = parse(cases[i].text, 2, &fence);
@@ -303,17 +294,4 @@ static void test_json(void **state)
         if (status != cases[i].status || (status == MU_OK && fence != cases[i].fence))
             fail_msg("case %zu: %d, fence %d: %s", i, (int)status, fence, err.text);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_digests),    cmocka_unit_test(test_authority),
-        cmocka_unit_test(test_signatures), cmocka_unit_test(test_keys_that_no_tpm_checks),
-        cmocka_unit_test(test_answers),    cmocka_unit_test(test_transport),
-        cmocka_unit_test(test_json),
-    };
-
-    (void)setenv("TSS2_LOG", "all+NONE", 0);
-    return cmocka_run_group_tests_name("seal", tests, NULL, NULL);
 }

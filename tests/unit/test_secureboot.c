@@ -1,30 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include <openssl/x509.h>
 
 #include "base/file.h"
+#include "build/authenticode.h"
+#include "build/secureboot.h"
 #include "made_pe.h"
-#include "measure/authenticode.h"
-#include "measure/secureboot.h"
+#include "test.h"
 
 /* tests/data/secureboot: direct.efi is signed with the key in db.esl, issued.efi with the key in
  * leaf.esl, whose certificate the key in root.esl has issued and which is in the image. */
-static struct buffer ours(const char *name)
-{
-    struct buffer file = {0};
-    struct mu_error err;
-    char path[128];
-
-    (void)snprintf(path, sizeof(path), "tests/data/secureboot/%s", name);
-    if (file_read(path, 1 << 20, &file, &err) != MU_OK)
-        fail_msg("%s", err.text);
-    return file;
-}
 
 static struct buffer joined(struct bytes a, struct bytes b)
 {
@@ -45,7 +29,6 @@ static struct buffer digest_list(struct bytes image)
                                      0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28};
     struct buffer list = {calloc(1, 76), 76};
     struct digest digest;
-    struct mu_error err;
 
     assert_non_null(list.data);
     memcpy(list.data, guid, 16);
@@ -66,7 +49,6 @@ static void expect_entry(struct bytes db, struct bytes image, struct bytes expec
 {
     const struct secure_boot keys = {.db = db};
     struct bytes entry;
-    struct mu_error err;
 
     if (secureboot_authority(&keys, image, &entry, &err) != MU_OK)
         fail_msg("%s", err.text);
@@ -78,23 +60,23 @@ static void expect_refusal(struct bytes db, struct bytes dbx, struct bytes image
 {
     const struct secure_boot keys = {.db = db, .dbx = dbx};
     struct bytes entry;
-    struct mu_error err = {0};
 
     assert_int_equal(secureboot_authority(&keys, image, &entry, &err), MU_REFUSE);
     if (strstr(err.text, message) == NULL)
         fail_msg("'%s' lacks '%s'", err.text, message);
 }
 
-static void the_entry_that_verifies_is_found(void **state)
+TEST(the_entry_that_verifies_is_found)
 {
-    struct buffer db = ours("db.esl"), root = ours("root.esl"), leaf = ours("leaf.esl");
-    struct buffer direct = ours("direct.efi"), issued = ours("issued.efi");
+    struct buffer db = data_load("secureboot/db.esl"), root = data_load("secureboot/root.esl"),
+                  leaf = data_load("secureboot/leaf.esl");
+    struct buffer direct = data_load("secureboot/direct.efi"),
+                  issued = data_load("secureboot/issued.efi");
     struct buffer all = joined(buffer_view(&db), buffer_view(&root));
     struct buffer leaf_first = joined(buffer_view(&leaf), buffer_view(&root));
     struct buffer root_first = joined(buffer_view(&root), buffer_view(&leaf));
     const struct bytes none = {NULL, 0};
 
-    (void)state;
     expect_entry(buffer_view(&all), buffer_view(&direct), entry_of(&db));
     expect_entry(buffer_view(&all), buffer_view(&issued), entry_of(&root));
     expect_entry(buffer_view(&leaf), buffer_view(&issued), entry_of(&leaf));
@@ -113,13 +95,14 @@ static void the_entry_that_verifies_is_found(void **state)
     buffer_free(&root_first);
 }
 
-static void dbx_forbids(void **state)
+TEST(dbx_forbids)
 {
-    struct buffer db = ours("db.esl"), root = ours("root.esl"), leaf = ours("leaf.esl");
-    struct buffer issued = ours("issued.efi"), digest = digest_list(buffer_view(&issued));
+    struct buffer db = data_load("secureboot/db.esl"), root = data_load("secureboot/root.esl"),
+                  leaf = data_load("secureboot/leaf.esl");
+    struct buffer issued = data_load("secureboot/issued.efi"),
+                  digest = digest_list(buffer_view(&issued));
     struct buffer both = joined(buffer_view(&db), buffer_view(&digest));
 
-    (void)state;
     expect_refusal(buffer_view(&root), buffer_view(&leaf), buffer_view(&issued),
                    "dbx forbids the key");
     expect_refusal(buffer_view(&leaf), buffer_view(&root), buffer_view(&issued),
@@ -130,7 +113,6 @@ static void dbx_forbids(void **state)
     {
         const struct secure_boot keys = {.db = buffer_view(&root), .dbx = buffer_view(&digest)};
         struct bytes entry;
-        struct mu_error err;
 
         assert_int_equal(secureboot_authority(&keys, buffer_view(&issued), &entry, &err), MU_OK);
     }
@@ -142,16 +124,92 @@ static void dbx_forbids(void **state)
     buffer_free(&both);
 }
 
+/* A list of one digest of what an issuer has signed in the certificate of `list`, and the time from
+ * which on it is revoked. */
+static struct buffer revocation(const struct buffer *list, const uint8_t *guid, enum hash_alg alg,
+                                uint16_t year)
+{
+    struct bytes certificate = {list->data + 44, list->len - 44};
+    const size_t size = 16 + hash_size(alg) + 16;
+    struct buffer made = {calloc(1, 28 + size), 28 + size};
+    const uint8_t *der = certificate.data;
+    X509 *parsed = d2i_X509(NULL, &der, (long)certificate.len);
+    uint8_t *tbs = NULL;
+    struct digest digest;
+    int len;
+
+    assert_non_null(made.data);
+    assert_non_null(parsed);
+    len = i2d_re_X509_tbs(parsed, &tbs);
+    assert_true(len > 0);
+    assert_int_equal(hash_bytes(alg, (struct bytes){tbs, (size_t)len}, &digest, &err), MU_OK);
+    memcpy(made.data, guid, 16);
+    put_le(made.data + 16, made.len, 4);
+    put_le(made.data + 24, size, 4);
+    memcpy(made.data + 44, digest.bytes, hash_size(alg));
+    put_le(made.data + made.len - 16, year, 2);
+    OPENSSL_free(tbs);
+    X509_free(parsed);
+    return made;
+}
+
+/* UEFI 2.10, 32.4.1: the signer's certificate, and the one of db above it, by their digests. */
+TEST(dbx_revokes_by_digest)
+{
+    static const struct {
+        uint8_t guid[16];
+        enum hash_alg alg;
+    } types[] = {
+        {{0x92, 0xa4, 0xd2, 0x3b, 0xc0, 0x96, 0x79, 0x40, 0xb4, 0x20, 0xfc, 0xf9, 0x8e, 0xf1, 0x03,
+          0xed},
+         HASH_SHA256},
+        {{0x6e, 0x87, 0x76, 0x70, 0xc2, 0x80, 0xe6, 0x4e, 0xaa, 0xd2, 0x28, 0xb3, 0x49, 0xa6, 0x86,
+          0x5b},
+         HASH_SHA384},
+        {{0x63, 0xbf, 0x6d, 0x44, 0x02, 0x25, 0xda, 0x4c, 0xbc, 0xfa, 0x24, 0x65, 0xd2, 0xb0, 0xfe,
+          0x9d},
+         HASH_SHA512},
+    };
+    struct buffer db = data_load("secureboot/db.esl"), root = data_load("secureboot/root.esl"),
+                  leaf = data_load("secureboot/leaf.esl");
+    struct buffer issued = data_load("secureboot/issued.efi");
+
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        for (uint16_t year = 0; year <= 2099; year += 2099) { /* always; from then on */
+            struct buffer of_leaf = revocation(&leaf, types[i].guid, types[i].alg, year);
+            struct buffer of_root = revocation(&root, types[i].guid, types[i].alg, year);
+            struct buffer other = revocation(&db, types[i].guid, types[i].alg, year);
+            struct buffer second = joined(buffer_view(&other), buffer_view(&of_leaf));
+            const struct secure_boot keys = {.db = buffer_view(&root), .dbx = buffer_view(&other)};
+            struct bytes entry;
+
+            assert_int_equal(secureboot_authority(&keys, buffer_view(&issued), &entry, &err),
+                             MU_OK);
+            expect_refusal(keys.db, buffer_view(&of_leaf), buffer_view(&issued), "dbx revokes");
+            expect_refusal(keys.db, buffer_view(&second), buffer_view(&issued), "dbx revokes");
+            expect_refusal(keys.db, buffer_view(&of_root), buffer_view(&issued),
+                           "the certificate of db");
+            buffer_free(&of_leaf);
+            buffer_free(&of_root);
+            buffer_free(&other);
+            buffer_free(&second);
+        }
+    }
+    buffer_free(&db);
+    buffer_free(&root);
+    buffer_free(&leaf);
+    buffer_free(&issued);
+}
+
 /* An image without a signature starts when db has its digest. */
-static void digests_in_db_count(void **state)
+TEST(digests_in_db_count)
 {
     static const struct made_section section = {".text", {(const uint8_t *)"x", 1}};
     struct buffer image = made_pe(&section, 1, (struct bytes){NULL, 0}, 0);
-    struct buffer digest = digest_list(buffer_view(&image)), db = ours("db.esl");
+    struct buffer digest = digest_list(buffer_view(&image)), db = data_load("secureboot/db.esl");
     struct buffer both = joined(buffer_view(&db), buffer_view(&digest));
     const struct bytes none = {NULL, 0};
 
-    (void)state;
     expect_entry(buffer_view(&both), buffer_view(&image), entry_of(&digest));
     expect_refusal(buffer_view(&db), none, buffer_view(&image), "nothing in db");
     buffer_free(&image);
@@ -161,15 +219,13 @@ static void digests_in_db_count(void **state)
 }
 
 /* Neither a changed image nor a changed signature passes. */
-static void every_byte_counts(void **state)
+TEST(every_byte_counts)
 {
-    struct buffer db = ours("db.esl"), image = ours("direct.efi");
+    struct buffer db = data_load("secureboot/db.esl"), image = data_load("secureboot/direct.efi");
     const struct secure_boot keys = {.db = buffer_view(&db)};
     unsigned passed = 0;
     struct bytes entry;
-    struct mu_error err;
 
-    (void)state;
     image.data[1024] ^= 1;
     expect_refusal(keys.db, keys.dbx, buffer_view(&image), "changed after it was signed");
     image.data[1024] ^= 1;
@@ -190,16 +246,14 @@ static void every_byte_counts(void **state)
     buffer_free(&image);
 }
 
-static void variables_are_recognised(void **state)
+TEST(variables_are_recognised)
 {
-    struct buffer db = ours("db.esl");
+    struct buffer db = data_load("secureboot/db.esl");
     static const uint8_t attributes[4] = {0x27};
     uint8_t descriptor[16 + 24 + 5] = {0xea, 0x07, 1, 1};
     struct buffer efivarfs = joined((struct bytes){attributes, 4}, buffer_view(&db)), auth;
     struct bytes contents;
-    struct mu_error err;
 
-    (void)state;
     put_le(descriptor + 16, 24 + 5, 4);
     put_le(descriptor + 20, 0x0200, 2);
     put_le(descriptor + 22, 0x0ef1, 2);
@@ -215,19 +269,17 @@ static void variables_are_recognised(void **state)
     assert_int_equal(
         secureboot_variable((struct bytes){(const uint8_t *)"-----BEGIN", 10}, &contents, &err),
         MU_CONFIG);
-    assert_non_null(strstr(err.text, "cert-to-efi-sig-list"));
+    assert_non_null(strstr(err.text, "muctl secureboot list"));
     buffer_free(&db);
     buffer_free(&efivarfs);
     buffer_free(&auth);
 }
 
-static void truncated_lists_are_refused(void **state)
+TEST(truncated_lists_are_refused)
 {
-    struct buffer db = ours("db.esl");
+    struct buffer db = data_load("secureboot/db.esl");
     struct bytes contents;
-    struct mu_error err;
 
-    (void)state;
     for (size_t len = 1; len < db.len; len++) {
         uint8_t *cut = malloc(len);
         enum mu_status status;
@@ -239,18 +291,4 @@ static void truncated_lists_are_refused(void **state)
         free(cut);
     }
     buffer_free(&db);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_entry_that_verifies_is_found),
-        cmocka_unit_test(dbx_forbids),
-        cmocka_unit_test(digests_in_db_count),
-        cmocka_unit_test(every_byte_counts),
-        cmocka_unit_test(variables_are_recognised),
-        cmocka_unit_test(truncated_lists_are_refused),
-    };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,20 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #include <openssl/ec.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
-#include "measure/signature.h"
+#include "build/signing.h"
+#include "test.h"
 
 static const struct bytes message = {(const uint8_t *)"what is signed", 14};
 
@@ -32,12 +22,10 @@ static EVP_PKEY *make_key(const char *name)
     return key;
 }
 
-static void test_holds_and_not(void **state)
+TEST(test_holds_and_not)
 {
     static const char *const names[] = {"P-256", "P-384", "ED25519"};
-    struct mu_error err = {0};
 
-    (void)state;
     for (size_t i = 0; i < 3; i++) {
         MU_CLEANUP(signature_key_free) EVP_PKEY *key = make_key(names[i]);
         MU_CLEANUP(signature_key_free) EVP_PKEY *other = make_key(names[i]);
@@ -45,7 +33,7 @@ static void test_holds_and_not(void **state)
         struct bytes shorter = {message.data, message.len - 1};
         struct bytes view;
 
-        assert_int_equal(signature_make(key, "one", message, &signature, &err), MU_OK);
+        assert_int_equal(signing_sign(key, "one", message, &signature, &err), MU_OK);
         view = buffer_view(&signature);
         assert_int_equal(signature_verify(key, "one", message, view, &err), MU_OK);
         assert_int_equal(signature_verify(other, "one", message, view, &err), MU_REFUSE);
@@ -65,16 +53,13 @@ static void test_holds_and_not(void **state)
 }
 
 /* "a" 00 "bc" and "a" 00 "b" "c" are one text; "a", "bc" and "ab", "c" are not. */
-static void test_context_is_apart(void **state)
+TEST(test_context_is_apart)
 {
     MU_CLEANUP(signature_key_free) EVP_PKEY *key = make_key("P-256");
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(
-        signature_make(key, "a", (struct bytes){(const uint8_t *)"bc", 2}, &signature, &err),
-        MU_OK);
+        signing_sign(key, "a", (struct bytes){(const uint8_t *)"bc", 2}, &signature, &err), MU_OK);
     assert_int_equal(signature_verify(key, "ab", (struct bytes){(const uint8_t *)"c", 1},
                                       buffer_view(&signature), &err),
                      MU_REFUSE);
@@ -84,14 +69,12 @@ static void test_context_is_apart(void **state)
 }
 
 /* RFC 8032, 7.1, TEST 2 */
-static void test_rfc8032(void **state)
+TEST(test_rfc8032)
 {
     uint8_t public[32];
     uint8_t signature[64];
-    struct mu_error err = {0};
     MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
 
-    (void)state;
     assert_true(hex_decode("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
                            public, sizeof(public)));
     assert_true(hex_decode("92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
@@ -118,7 +101,7 @@ static void write_pem(const char *path, EVP_PKEY *key, bool private)
     assert_int_equal(fclose(f), 0);
 }
 
-static void test_files(void **state)
+TEST(test_files)
 {
     static const struct {
         const char *name;
@@ -126,13 +109,8 @@ static void test_files(void **state)
     } cases[] = {{"P-256", MU_OK},        {"P-384", MU_OK},   {"ED25519", MU_OK},
                  {"P-521", MU_CONFIG},    {"RSA", MU_CONFIG}, {"ED448", MU_CONFIG},
                  {"secp256k1", MU_CONFIG}};
-    char path[] = "/tmp/mu-key-XXXXXX";
-    struct mu_error err = {0};
-    int fd = mkstemp(path);
+    const char *path = temp_path("key");
 
-    (void)state;
-    assert_true(fd >= 0);
-    (void)close(fd);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         MU_CLEANUP(signature_key_free) EVP_PKEY *key = make_key(cases[i].name);
         MU_CLEANUP(signature_key_free) EVP_PKEY *public = NULL;
@@ -141,31 +119,19 @@ static void test_files(void **state)
         MU_CLEANUP(buffer_free) struct buffer signature = {0};
 
         write_pem(path, key, false);
-        assert_int_equal(signature_load_public_key(path, &public, &err), cases[i].status);
-        assert_int_equal(signature_load_private_key(path, &wrong, &err), MU_CONFIG);
+        assert_int_equal(signature_load_key(path, NULL, &public, &err), cases[i].status);
+        assert_int_equal(signing_load_key(path, &wrong, &err), MU_CONFIG);
         write_pem(path, key, true);
-        assert_int_equal(signature_load_private_key(path, &private, &err), cases[i].status);
-        assert_int_equal(signature_load_public_key(path, &wrong, &err), MU_CONFIG);
+        assert_int_equal(signing_load_key(path, &private, &err), cases[i].status);
+        assert_int_equal(signature_load_key(path, NULL, &wrong, &err), MU_CONFIG);
         if (cases[i].status != MU_OK) {
-            assert_int_equal(signature_make(key, NULL, message, &signature, &err), MU_CONFIG);
+            assert_int_equal(signing_sign(key, NULL, message, &signature, &err), MU_CONFIG);
             continue;
         }
-        assert_int_equal(signature_make(private, NULL, message, &signature, &err), MU_OK);
+        assert_int_equal(signing_sign(private, NULL, message, &signature, &err), MU_OK);
         assert_int_equal(signature_verify(public, NULL, message, buffer_view(&signature), &err),
                          MU_OK);
     }
     (void)unlink(path);
-    assert_int_equal(signature_load_public_key(path, &(EVP_PKEY *){NULL}, &err), MU_CONFIG);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_holds_and_not),
-        cmocka_unit_test(test_context_is_apart),
-        cmocka_unit_test(test_rfc8032),
-        cmocka_unit_test(test_files),
-    };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    assert_int_equal(signature_load_key(path, NULL, &(EVP_PKEY *){NULL}, &err), MU_CONFIG);
 }

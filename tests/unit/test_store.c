@@ -1,19 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
 #include <pthread.h>
 #include <sqlite3.h>
 
-#include "verifier/store.h"
+#include "fleet/store.h"
+#include "test.h"
 
 /* With MU_TEST_STORE ("postgresql:...", an empty database) the same tests are made there:
  * tests/integration/test_watch.py. */
@@ -21,27 +11,34 @@
 #define ONE "i-00000000000000001"
 #define TWO "i-00000000000000002"
 
-static char folder[] = "/tmp/mu-test-store-XXXXXX";
-static char place[256], file[128];
-static struct mu_error err;
+static char place[256];
+
+void before_all(void)
+{
+    const char *other = getenv("MU_TEST_STORE");
+
+    (void)snprintf(place, sizeof(place), "%s%s",
+                   other ? other : "sqlite:", other ? "" : temp_path("store"));
+}
 
 static struct store *opened(void)
 {
     struct store *store = NULL;
 
-    if (store_open(place, &store, &err) != MU_OK)
+    if (store_open(place, STORE_MAKE, &store, &err) != MU_OK)
         fail_msg("%s", err.text);
     return store;
 }
 
-static void record(struct store *store, const char *id, uint64_t at, bool ok, const char *detail)
+static void record_in(struct store *store, const char *id, uint64_t at, bool ok, const char *detail,
+                      const char *state)
 {
     const struct attestation a = {.instance_id = id,
                                   .at_ms = at,
                                   .ok = ok,
                                   .baseline = "web",
                                   .baseline_version = ok ? "7" : NULL,
-                                  .state = "running",
+                                  .state = state,
                                   .detail = detail,
                                   .address = "192.0.2.1"};
 
@@ -49,13 +46,18 @@ static void record(struct store *store, const char *id, uint64_t at, bool ok, co
         fail_msg("%s", err.text);
 }
 
+static void record(struct store *store, const char *id, uint64_t at, bool ok, const char *detail)
+{
+    record_in(store, id, at, ok, detail, "running");
+}
+
 /* Copies of what one visit saw. */
 struct seen {
     size_t count;
     char id[64], detail[64], good_version[16], mismatch[64];
-    int64_t first_seen, last_seen, last_good, mismatch_at;
+    int64_t first_seen, last_seen, last_good, mismatch_at, boot_since;
     bool ok;
-    enum announced announced;
+    struct announced announced;
 };
 
 static enum mu_status see(const struct instance *instance, void *context, struct mu_error *error)
@@ -72,6 +74,7 @@ static enum mu_status see(const struct instance *instance, void *context, struct
     seen->last_seen = instance->last_seen;
     seen->last_good = instance->last_good;
     seen->mismatch_at = instance->mismatch_at;
+    seen->boot_since = instance->boot_since;
     seen->ok = instance->ok;
     seen->announced = instance->announced;
     return MU_OK;
@@ -85,24 +88,21 @@ static struct seen look(struct store *store, const char *id)
     return seen;
 }
 
-static int empty(void **state)
+void before_each(void)
 {
     struct store *store = opened();
     bool known;
 
-    (void)state;
     assert_int_equal(store_forget(store, ONE, &known, &err), MU_OK);
     assert_int_equal(store_forget(store, TWO, &known, &err), MU_OK);
     store_close(&store);
-    return 0;
 }
 
-static void test_good_then_mismatch(void **state)
+TEST(test_good_then_mismatch)
 {
     struct store *store = opened();
     struct seen seen;
 
-    (void)state;
     record(store, ONE, 1000, true, NULL);
     record(store, ONE, 2000, true, NULL);
     record(store, ONE, 3000, false, "PCR 4: expected 11, found 22");
@@ -119,12 +119,11 @@ static void test_good_then_mismatch(void **state)
 }
 
 /* Verifiers do not write in the order in which documents came. */
-static void test_older_one_does_not_change_the_present(void **state)
+TEST(test_older_one_does_not_change_the_present)
 {
     struct store *store = opened();
     struct seen seen;
 
-    (void)state;
     record(store, ONE, 5000, true, NULL);
     record(store, ONE, 4000, false, "PCR 7");
     seen = look(store, ONE);
@@ -135,11 +134,10 @@ static void test_older_one_does_not_change_the_present(void **state)
     store_close(&store);
 }
 
-static void test_survives_closing(void **state)
+TEST(test_survives_closing)
 {
     struct store *store = opened();
 
-    (void)state;
     record(store, ONE, 1000, true, NULL);
     record(store, TWO, 1500, false, "PCR 12");
     store_close(&store);
@@ -149,7 +147,11 @@ static void test_survives_closing(void **state)
     store_close(&store);
 }
 
-static struct transition transition(const char *id, enum announced from, enum announced to,
+static const struct announced nothing = {STANDING_NEW, false}, good = {STANDING_OK, false},
+                              altered = {STANDING_MISMATCH, false}, gone_good = {STANDING_OK, true},
+                              gone_altered = {STANDING_MISMATCH, true};
+
+static struct transition transition(const char *id, struct announced from, struct announced to,
                                     enum event_kind kind)
 {
     struct transition t = {.from = from, .to = to, .at_ms = 9000, .event = {kind}, .events = 1};
@@ -158,7 +160,7 @@ static struct transition transition(const char *id, enum announced from, enum an
     return t;
 }
 
-static void test_events_reach_each_sink_once(void **state)
+TEST(test_events_reach_each_sink_once)
 {
     struct store *store = opened();
     struct transition t;
@@ -166,10 +168,9 @@ static void test_events_reach_each_sink_once(void **state)
     int64_t waiting = 0, first;
     size_t made[EVENT_KINDS] = {0};
 
-    (void)state;
     record(store, ONE, 1000, false, "PCR 4");
     assert_int_equal(store_sink_add(store, "a", &err), MU_OK);
-    t = transition(ONE, ANNOUNCED_NOTHING, ANNOUNCED_MISMATCH, EVENT_MISMATCH);
+    t = transition(ONE, nothing, altered, EVENT_MISMATCH);
     assert_int_equal(store_announce(store, &t, 1, made, &err), MU_OK);
     assert_int_equal(made[EVENT_MISMATCH], 1);
     assert_int_equal(store_sink_add(store, "b", &err), MU_OK); /* too late for that one */
@@ -181,10 +182,10 @@ static void test_events_reach_each_sink_once(void **state)
     assert_string_equal(event.detail, "PCR 4");
     assert_string_equal(event.baseline, "web");
     first = event.id;
-    event_free(&event);
+    store_event_free(&event);
     assert_int_equal(store_event_next(store, "a", &event, &err), MU_OK);
     assert_int_equal(event.id, first); /* until it is done */
-    event_free(&event);
+    store_event_free(&event);
     assert_int_equal(store_events_waiting(store, "a", &waiting, &err), MU_OK);
     assert_int_equal(waiting, 1);
     assert_int_equal(store_event_done(store, "a", first, &err), MU_OK);
@@ -193,32 +194,30 @@ static void test_events_reach_each_sink_once(void **state)
     store_close(&store);
 }
 
-static void test_what_another_announced_is_left_out(void **state)
+TEST(test_what_another_announced_is_left_out)
 {
     struct store *store = opened();
-    struct transition t = transition(ONE, ANNOUNCED_NOTHING, ANNOUNCED_OK, EVENT_FIRST_SEEN);
+    struct transition t = transition(ONE, nothing, good, EVENT_FIRST_SEEN);
     size_t made[EVENT_KINDS] = {0};
 
-    (void)state;
     record(store, ONE, 1000, true, NULL);
     assert_int_equal(store_announce(store, &t, 1, made, &err), MU_OK);
     assert_int_equal(made[EVENT_FIRST_SEEN], 1);
-    assert_int_equal(look(store, ONE).announced, ANNOUNCED_OK);
+    assert_int_equal(look(store, ONE).announced.standing, STANDING_OK);
     assert_int_equal(store_announce(store, &t, 1, made, &err), MU_OK);
     assert_int_equal(made[EVENT_FIRST_SEEN], 0);
     record(store, ONE, 2000, true, NULL);
-    assert_int_equal(look(store, ONE).announced, ANNOUNCED_OK);
+    assert_int_equal(look(store, ONE).announced.standing, STANDING_OK);
     store_close(&store);
 }
 
-static void test_forget_and_expire(void **state)
+TEST(test_forget_and_expire)
 {
     struct store *store = opened();
-    struct transition t = transition(ONE, ANNOUNCED_NOTHING, ANNOUNCED_MISSING, EVENT_MISSING);
+    struct transition t = transition(ONE, nothing, gone_good, EVENT_MISSING);
     size_t made[EVENT_KINDS], gone = 0;
     bool known = true;
 
-    (void)state;
     assert_int_equal(store_forget(store, ONE, &known, &err), MU_OK);
     assert_false(known);
     record(store, ONE, 1000, true, NULL);
@@ -234,6 +233,47 @@ static void test_forget_and_expire(void **state)
     store_close(&store);
 }
 
+/* Falling silent fixes nothing, and neither does time. */
+TEST(test_altered_ones_are_not_forgotten)
+{
+    struct store *store = opened();
+    struct transition t = transition(ONE, nothing, gone_altered, EVENT_MISSING);
+    size_t made[EVENT_KINDS], gone = 0;
+
+    record(store, ONE, 1000, false, "PCR 4");
+    assert_int_equal(store_announce(store, &t, 1, made, &err), MU_OK);
+    assert_int_equal(look(store, ONE).announced.standing, STANDING_MISMATCH);
+    assert_true(look(store, ONE).announced.missing);
+    assert_int_equal(store_expire(store, 1001, 0, &gone, &err), MU_OK);
+    assert_int_equal(gone, 0);
+    t = transition(ONE, altered, good, EVENT_RECOVERED); /* not what was announced */
+    assert_int_equal(store_announce(store, &t, 1, made, &err), MU_OK);
+    assert_int_equal(made[EVENT_RECOVERED], 0);
+    store_close(&store);
+}
+
+/* The first of the documents of state boot in a row, in order of their time. */
+TEST(test_boot_since)
+{
+    static const struct {
+        uint64_t at;
+        bool ok;
+        const char *state;
+        int64_t since;
+    } rows[] = {
+        {1000, true, "boot", 1000},  {2000, true, "boot", 1000}, {1500, true, "running", 1000},
+        {3000, true, "running", 0},  {2500, true, "boot", 0},    {4000, true, "boot", 4000},
+        {5000, false, "running", 0}, {6000, true, "boot", 6000}, {6000, true, "boot", 6000},
+    };
+    struct store *store = opened();
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        record_in(store, ONE, rows[i].at, rows[i].ok, "PCR 4", rows[i].state);
+        assert_int_equal(look(store, ONE).boot_since, rows[i].since);
+    }
+    store_close(&store);
+}
+
 static void *write_many(void *argument)
 {
     struct store *store = opened(); /* as another process would */
@@ -244,12 +284,11 @@ static void *write_many(void *argument)
     return NULL;
 }
 
-static void test_several_writers(void **state)
+TEST(test_several_writers)
 {
     struct store *store = opened();
     pthread_t writer[2];
 
-    (void)state;
     assert_int_equal(pthread_create(&writer[0], NULL, write_many, (void *)(uintptr_t)ONE), 0);
     assert_int_equal(pthread_create(&writer[1], NULL, write_many, (void *)(uintptr_t)TWO), 0);
     for (int i = 0; i < 50; i++)
@@ -261,31 +300,30 @@ static void test_several_writers(void **state)
     store_close(&store);
 }
 
-static void test_other_schema_is_refused(void **state)
+TEST(test_other_schema_is_refused)
 {
     struct store *store = NULL;
     sqlite3 *db;
 
-    (void)state;
     if (strncmp(place, "sqlite:", 7) != 0)
         skip(); /* SQLite: the check is the same code */
     store = opened();
     store_close(&store);
-    assert_int_equal(sqlite3_open(file, &db), SQLITE_OK);
-    assert_int_equal(
-        sqlite3_exec(db, "UPDATE meta SET value = 2 WHERE name = 'schema'", NULL, NULL, NULL),
-        SQLITE_OK);
-    assert_int_equal(store_open(place, &store, &err), MU_CONFIG);
-    assert_non_null(strstr(err.text, "has schema 2"));
+    assert_int_equal(sqlite3_open(temp_path("store"), &db), SQLITE_OK);
     assert_int_equal(
         sqlite3_exec(db, "UPDATE meta SET value = 1 WHERE name = 'schema'", NULL, NULL, NULL),
+        SQLITE_OK);
+    assert_int_equal(store_open(place, STORE_WRITE, &store, &err), MU_CONFIG);
+    assert_non_null(strstr(err.text, "has schema 1"));
+    assert_int_equal(
+        sqlite3_exec(db, "UPDATE meta SET value = 2 WHERE name = 'schema'", NULL, NULL, NULL),
         SQLITE_OK);
     (void)sqlite3_close(db);
     store = opened();
     store_close(&store);
 }
 
-static void test_places_that_are_none(void **state)
+TEST(test_places_that_are_none)
 {
     static const struct {
         const char *where;
@@ -301,62 +339,58 @@ static void test_places_that_are_none(void **state)
         {"postgresql:nonsense", MU_CONFIG},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct store *store = NULL;
 
-        assert_int_equal(store_open(rows[i].where, &store, &err), rows[i].status);
+        assert_int_equal(store_open(rows[i].where, STORE_MAKE, &store, &err), rows[i].status);
         assert_null(store);
     }
 }
 
-static void test_no_database(void **state)
+/* Whoever does not record makes nothing, and changes nothing. */
+TEST(test_only_the_verifier_makes_a_store)
 {
-    char path[160], where[176];
+    static const enum store_use uses[] = {STORE_READ, STORE_WRITE};
+    const char *path = temp_path("mistyped");
+    char where[176];
+    struct store *store = NULL;
+    sqlite3 *db;
+
+    (void)snprintf(where, sizeof(where), "sqlite:%s", path);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(store_open(where, uses[i], &store, &err), MU_CONFIG);
+        assert_non_null(strstr(err.text, "makes it when it starts"));
+        assert_int_not_equal(access(path, F_OK), 0);
+    }
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK); /* somebody else's */
+    assert_int_equal(sqlite3_exec(db, "CREATE TABLE other (id)", NULL, NULL, NULL), SQLITE_OK);
+    (void)sqlite3_close(db);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(store_open(where, uses[i], &store, &err), MU_CONFIG);
+        assert_non_null(strstr(err.text, "no store here"));
+    }
+    assert_int_equal(store_open(where, STORE_MAKE, &store, &err), MU_OK);
+    record(store, ONE, 1000, true, NULL);
+    store_close(&store);
+    assert_int_equal(store_open(where, STORE_READ, &store, &err), MU_OK);
+    assert_int_equal(look(store, NULL).count, 1);
+    assert_int_not_equal(store_sink_add(store, "a", &err), MU_OK);
+    store_close(&store);
+}
+
+TEST(test_no_database)
+{
+    const char *path = temp_path("text");
+    char where[176];
     struct store *store = NULL;
     FILE *f;
 
-    (void)state;
-    (void)snprintf(path, sizeof(path), "%s/text", folder);
     (void)snprintf(where, sizeof(where), "sqlite:%s", path);
     f = fopen(path, "w");
     assert_non_null(f);
     for (int i = 0; i < 100; i++)
         (void)fputs("this is no database\n", f);
     (void)fclose(f);
-    assert_int_equal(store_open(where, &store, &err), MU_CONFIG);
+    assert_int_equal(store_open(where, STORE_MAKE, &store, &err), MU_CONFIG);
     assert_non_null(strstr(err.text, "not a database"));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_good_then_mismatch, empty),
-        cmocka_unit_test_setup(test_older_one_does_not_change_the_present, empty),
-        cmocka_unit_test_setup(test_survives_closing, empty),
-        cmocka_unit_test_setup(test_events_reach_each_sink_once, empty),
-        cmocka_unit_test_setup(test_what_another_announced_is_left_out, empty),
-        cmocka_unit_test_setup(test_forget_and_expire, empty),
-        cmocka_unit_test_setup(test_several_writers, empty),
-        cmocka_unit_test_setup(test_other_schema_is_refused, empty),
-        cmocka_unit_test(test_places_that_are_none),
-        cmocka_unit_test(test_no_database),
-    };
-    const char *other = getenv("MU_TEST_STORE");
-    int failed;
-
-    if (mkdtemp(folder) == NULL)
-        return 1;
-    (void)snprintf(file, sizeof(file), "%s/store", folder);
-    (void)snprintf(place, sizeof(place), "%s%s", other ? other : "sqlite:", other ? "" : file);
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    for (size_t i = 0; i < 4; i++) {
-        static const char *const names[] = {"store", "store-wal", "store-shm", "text"};
-        char path[160];
-
-        (void)snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
-        (void)unlink(path);
-    }
-    (void)rmdir(folder);
-    return failed;
 }

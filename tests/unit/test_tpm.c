@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
 #include "fake_tcti.h"
+#include "test.h"
 #include "tpm/internal.h"
 
 #define CC_NSM_REQUEST 0x20000001u
@@ -17,8 +8,6 @@
 
 static struct fake_tpm fake;
 static struct tpm *tpm;
-static struct mu_error err;
-static char managed[] = "/tmp/mu-test-tpm-XXXXXX";
 
 /* {"Attestation": {"document": h'aa' * 1200}} */
 static uint8_t answer[1300];
@@ -46,11 +35,20 @@ static enum mu_status connect_managed_only(const char *where, TSS2_TCTI_CONTEXT 
     return connect_fake(where, ret, e);
 }
 
-static int setup(void **state)
+/* Only looked at and locked. */
+static const char *managed(void)
 {
-    (void)state;
+    const char *path = temp_path("managed");
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    (void)fclose(f);
+    return path;
+}
+
+void before_each(void)
+{
     memset(&fake, 0, sizeof(fake));
-    memset(&err, 0, sizeof(err));
     memset(answer, 0xff, sizeof(answer));
     memcpy(answer, answer_head, sizeof(answer_head));
     memset(answer + sizeof(answer_head), 0xaa, 1200);
@@ -59,24 +57,20 @@ static int setup(void **state)
     fake.nsm_answer = (struct bytes){answer, sizeof(answer)};
     tpm = fake_open(&fake);
     tpm->connect = connect_fake;
-    return 0;
 }
 
-static int teardown(void **state)
+void after_each(void)
 {
-    (void)state;
     tpm_close(&tpm);
     assert_int_equal(fake.connections, 0);
-    return 0;
 }
 
-static void test_hashes(void **state)
+TEST(test_hashes)
 {
     static const uint8_t abc_sha1[] = {0xa9, 0x99, 0x3e, 0x36, 0x47, 0x06, 0x81, 0x6a, 0xba, 0x3e,
                                        0x25, 0x71, 0x78, 0x50, 0xc2, 0x6c, 0x9c, 0xd0, 0xd8, 0x9d};
     struct digest digest = {0};
 
-    (void)state;
     assert_int_equal(hash_from_name("SHA384"), HASH_SHA384);
     assert_int_equal(hash_from_name("sha3"), HASH_NONE);
     assert_int_equal(hash_size(HASH_SHA512), 64);
@@ -88,7 +82,7 @@ static void test_hashes(void **state)
     assert_int_equal(hash_bytes(HASH_NONE, request, &digest, &err), MU_INTERNAL);
 }
 
-static void test_codes_have_classes(void **state)
+TEST(test_codes_have_classes)
 {
     static const struct {
         TSS2_RC rc;
@@ -111,18 +105,16 @@ static void test_codes_have_classes(void **state)
         {TSS2_ESYS_RC_BAD_REFERENCE, MU_INTERNAL},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         assert_int_equal(tpm_fail(&err, cases[i].rc, "test"), cases[i].status);
         assert_non_null(strstr(err.text, "TPM: test: "));
     }
 }
 
-static void test_banks(void **state)
+TEST(test_banks)
 {
     struct tpm_banks banks;
 
-    (void)state;
     fake.bank[3] = (struct fake_bank){.alg = 0x12, .mask = 0};
     fake.banks = 4;
     assert_int_equal(tpm_banks(tpm, &banks, &err), MU_OK);
@@ -135,11 +127,10 @@ static void test_banks(void **state)
     assert_int_equal(banks.count, 4);
 }
 
-static void test_pcr_read_all(void **state)
+TEST(test_pcr_read_all)
 {
     struct pcr_values values = {0};
 
-    (void)state;
     for (unsigned i = 0; i < PCR_COUNT; i++)
         memset(fake.bank[2].pcr[i], (int)i + 1, HASH_MAX_SIZE);
     assert_int_equal(tpm_pcr_read(tpm, HASH_SHA384, ALL_PCRS, &values, &err), MU_OK);
@@ -151,11 +142,10 @@ static void test_pcr_read_all(void **state)
     assert_true(bytes_all_zero((struct bytes){values.value[0].bytes + 48, 16}));
 }
 
-static void test_pcr_read_starts_over_when_pcrs_move(void **state)
+TEST(test_pcr_read_starts_over_when_pcrs_move)
 {
     struct pcr_values values = {0};
 
-    (void)state;
     fake_tpm_fault(&fake, (struct fake_fault){TPM2_CC_PCR_Read, FAKE_MOVE_PCRS, .count = 1});
     assert_int_equal(tpm_pcr_read(tpm, HASH_SHA384, ALL_PCRS, &values, &err), MU_OK);
     assert_int_equal(fake_tpm_count(&fake, TPM2_CC_PCR_Read), 2 + 3);
@@ -163,11 +153,10 @@ static void test_pcr_read_starts_over_when_pcrs_move(void **state)
     assert_int_equal(tpm_pcr_read(tpm, HASH_SHA384, ALL_PCRS, &values, &err), MU_RETRY);
 }
 
-static void test_pcr_read_needs_the_bank(void **state)
+TEST(test_pcr_read_needs_the_bank)
 {
     struct pcr_values values = {.mask = 77};
 
-    (void)state;
     fake.banks = 2;
     assert_int_equal(tpm_pcr_read(tpm, HASH_SHA384, PCR_BIT(4), &values, &err), MU_CONFIG);
     assert_non_null(strstr(err.text, "no sha384 bank, only sha1 sha256"));
@@ -182,12 +171,11 @@ static void test_pcr_read_needs_the_bank(void **state)
 
 /* A response of every shorter length, and one with a bit altered anywhere before the values, is not
  * taken. */
-static void test_pcr_read_bad_responses(void **state)
+TEST(test_pcr_read_bad_responses)
 {
     struct pcr_values values;
     const size_t size = 10 + 4 + 10 + 4 + 50;
 
-    (void)state;
     for (size_t i = 0; i < size; i++) {
         fake.faults = 0;
         fake_tpm_fault(
@@ -203,26 +191,24 @@ static void test_pcr_read_bad_responses(void **state)
     assert_int_equal(tpm_pcr_read(tpm, HASH_SHA384, PCR_BIT(4), &values, &err), MU_OK);
 }
 
-static void test_busy_tpm_is_asked_again(void **state)
+TEST(test_busy_tpm_is_asked_again)
 {
     struct pcr_values values;
 
-    (void)state;
     /* More often than tpm2-tss does by itself. */
     fake_tpm_fault(&fake,
                    (struct fake_fault){TPM2_CC_PCR_Read, FAKE_RC, TPM2_RC_RETRY, .count = 9});
     assert_int_equal(tpm_pcr_read(tpm, HASH_SHA384, PCR_BIT(4), &values, &err), MU_OK);
     fake_tpm_fault(&fake,
                    (struct fake_fault){TPM2_CC_PCR_Read, FAKE_RC, TPM2_RC_NV_RATE, .count = 0});
-    tpm->deadline = (struct deadline){now_us() + 50000, NULL};
+    tpm->deadline = (struct deadline){.at_us = clock_now_us() + 50000};
     assert_int_equal(tpm_pcr_read(tpm, HASH_SHA384, PCR_BIT(4), &values, &err), MU_RETRY);
 }
 
-static void test_event_extends_every_bank(void **state)
+TEST(test_event_extends_every_bank)
 {
     struct digest expected = {0}, value;
 
-    (void)state;
     assert_int_equal(tpm_pcr_event(tpm, 15, request, &err), MU_OK);
     for (size_t i = 0; i < 3; i++) {
         enum hash_alg alg = (enum hash_alg)fake.bank[i].alg;
@@ -238,11 +224,10 @@ static void test_event_extends_every_bank(void **state)
     assert_int_equal(tpm_pcr_event(tpm, 24, request, &err), MU_INTERNAL);
 }
 
-static void test_manufacturer(void **state)
+TEST(test_manufacturer)
 {
     char maker[5];
 
-    (void)state;
     assert_int_equal(tpm_manufacturer(tpm, maker, &err), MU_OK);
     assert_string_equal(maker, "FAKE");
 }
@@ -268,11 +253,10 @@ static void assert_not_answered(enum mu_status status, const char *text)
         fail_msg("\"%s\" does not say \"%s\"", err.text, text);
 }
 
-static void test_nsm_answer(void **state)
+TEST(test_nsm_answer)
 {
     static const uint32_t chunks[] = {0, 1, 64, 512, 1024, 2048};
 
-    (void)state;
     for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
         fake.nv_chunk = chunks[i];
         fake.commands = 0;
@@ -287,12 +271,11 @@ static void test_nsm_answer(void **state)
 }
 
 /* The last 48 bytes of the index are read in a shorter chunk where 8192 is not a multiple. */
-static void test_nsm_longest_answer(void **state)
+TEST(test_nsm_longest_answer)
 {
     static uint8_t longest[8192];
     struct buffer got = {0};
 
-    (void)state;
     memset(longest, 0x55, sizeof(longest));
     memcpy(longest, (const uint8_t[]){0x59, 0x1f, 0xfd}, 3);
     fake.nsm_answer = (struct bytes){longest, sizeof(longest)};
@@ -305,9 +288,8 @@ static void test_nsm_longest_answer(void **state)
     assert_not_answered(MU_REFUSE, "not CBOR of at most 8192 bytes");
 }
 
-static void test_nsm_answer_not_cbor(void **state)
+TEST(test_nsm_answer_not_cbor)
 {
-    (void)state;
     answer[0] = 0xff; /* a break outside of anything: what an untouched index holds */
     assert_not_answered(MU_REFUSE, "not CBOR");
     assert_int_equal(fake_tpm_indexes(&fake), 0);
@@ -318,7 +300,7 @@ static void test_nsm_answer_not_cbor(void **state)
     assert_not_answered(MU_REFUSE, "not CBOR");
 }
 
-static void test_nsm_index_is_removed_whatever_fails(void **state)
+TEST(test_nsm_index_is_removed_whatever_fails)
 {
     static const struct {
         struct fake_fault fault;
@@ -335,7 +317,6 @@ static void test_nsm_index_is_removed_whatever_fails(void **state)
         {{CC_NSM_REQUEST, FAKE_FLIP, 0, 5, 0, 1}, MU_REFUSE},
     };
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         fake.faults = 0;
         fake_tpm_fault(&fake, cases[i].fault);
@@ -345,27 +326,24 @@ static void test_nsm_index_is_removed_whatever_fails(void **state)
     assert_answered();
 }
 
-static void test_nsm_index_is_removed_over_a_new_connection(void **state)
+TEST(test_nsm_index_is_removed_over_a_new_connection)
 {
-    (void)state;
     fake_tpm_fault(&fake, (struct fake_fault){TPM2_CC_NV_UndefineSpace, FAKE_TRANSMIT,
                                               TSS2_TCTI_RC_IO_ERROR, .count = 1});
     assert_answered();
     assert_int_equal(fake_tpm_indexes(&fake), 0);
 }
 
-static void test_nsm_busy(void **state)
+TEST(test_nsm_busy)
 {
-    (void)state;
     fake_tpm_fault(&fake, (struct fake_fault){CC_NSM_REQUEST, FAKE_RC, TPM2_RC_RETRY, .count = 3});
     assert_answered();
     assert_int_equal(fake_tpm_count(&fake, CC_NSM_REQUEST), 4);
 }
 
 /* Undefine fails twice, as if the machine had died before it: the next request cleans up. */
-static void test_nsm_leftover_is_removed(void **state)
+TEST(test_nsm_leftover_is_removed)
 {
-    (void)state;
     fake_tpm_fault(&fake, (struct fake_fault){TPM2_CC_NV_UndefineSpace, FAKE_TRANSMIT,
                                               TSS2_TCTI_RC_IO_ERROR, .count = 2});
     assert_answered();
@@ -374,9 +352,8 @@ static void test_nsm_leftover_is_removed(void **state)
     assert_int_equal(fake_tpm_indexes(&fake), 0);
 }
 
-static void test_nsm_others_indexes_stay(void **state)
+TEST(test_nsm_others_indexes_stay)
 {
-    (void)state;
     fake_tpm_fault(&fake, (struct fake_fault){TPM2_CC_NV_UndefineSpace, FAKE_TRANSMIT,
                                               TSS2_TCTI_RC_IO_ERROR, .count = 2});
     assert_answered();
@@ -388,9 +365,8 @@ static void test_nsm_others_indexes_stay(void **state)
     assert_int_equal(fake.nv[0].index, 0x01800000);
 }
 
-static void test_nsm_no_free_index(void **state)
+TEST(test_nsm_no_free_index)
 {
-    (void)state;
     for (uint32_t i = 0; i < 64; i++) {
         fake.nv[i] = (struct fake_nv){.used = true, .index = 0x01800000 + i, .public_len = 14};
         memcpy(fake.nv[i].public_area, (const uint8_t[]){1, 0x80, 0, (uint8_t)i, 0, 11}, 6);
@@ -401,9 +377,8 @@ static void test_nsm_no_free_index(void **state)
     assert_int_equal(fake_tpm_indexes(&fake), 63);
 }
 
-static void test_nsm_define_fails(void **state)
+TEST(test_nsm_define_fails)
 {
-    (void)state;
     fake_tpm_fault(&fake, (struct fake_fault){TPM2_CC_NV_DefineSpace, FAKE_RC, TPM2_RC_NV_DEFINED,
                                               .count = 2});
     assert_answered();
@@ -417,9 +392,8 @@ static void test_nsm_define_fails(void **state)
     assert_not_answered(MU_CONFIG, "owner hierarchy");
 }
 
-static void test_nsm_not_a_nitrotpm(void **state)
+TEST(test_nsm_not_a_nitrotpm)
 {
-    (void)state;
     fake_tpm_fault(&fake, (struct fake_fault){TPM2_CC_NV_DefineSpace, FAKE_RC, TPM2_RC_SIZE | 0x2c0,
                                               .count = 1});
     assert_not_answered(MU_CONFIG, "not a NitroTPM: the TPM has no NV index of 8192 bytes");
@@ -428,81 +402,38 @@ static void test_nsm_not_a_nitrotpm(void **state)
     assert_int_equal(fake_tpm_indexes(&fake), 0);
 }
 
-static void test_nsm_falls_back_to_the_device(void **state)
+TEST(test_nsm_falls_back_to_the_device)
 {
-    (void)state;
     fake.manager_rejects = true;
     /* Asked for by name: stays there. */
     assert_not_answered(MU_CONFIG, "not a NitroTPM");
-    tpm->managed_path = managed;
+    tpm->managed_path = managed();
     assert_answered();
     assert_null(tpm->managed_path);
     assert_int_equal(fake_tpm_indexes(&fake), 0);
     assert_answered();
 }
 
-static void test_nsm_fallback_fails(void **state)
+TEST(test_nsm_fallback_fails)
 {
     struct pcr_values values;
 
-    (void)state;
     fake.manager_rejects = true;
-    tpm->managed_path = managed;
+    tpm->managed_path = managed();
     tpm->connect = connect_managed_only;
     assert_not_answered(MU_CONFIG, "no such device");
     /* The resource manager is there again, for the fence. */
     assert_int_equal(tpm_pcr_read(tpm, HASH_SHA384, PCR_BIT(4), &values, &err), MU_OK);
-    assert_string_equal(tpm->managed_path, managed);
+    assert_string_equal(tpm->managed_path, temp_path("managed"));
 }
 
-static void test_open_fails(void **state)
+TEST(test_open_fails)
 {
     struct deadline now = deadline_in(0);
     struct tpm *none = NULL;
 
-    (void)state;
     assert_int_equal(tpm_open("mssim:x", now, &none, &err), MU_CONFIG);
     assert_int_equal(tpm_open("device:/nonexistent", now, &none, &err), MU_RETRY);
     assert_int_equal(tpm_open("swtpm:host=127.0.0.1,port=1", now, &none, &err), MU_RETRY);
     assert_null(none);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        TEST(test_hashes),
-        TEST(test_codes_have_classes),
-        TEST(test_banks),
-        TEST(test_pcr_read_all),
-        TEST(test_pcr_read_starts_over_when_pcrs_move),
-        TEST(test_pcr_read_needs_the_bank),
-        TEST(test_pcr_read_bad_responses),
-        TEST(test_busy_tpm_is_asked_again),
-        TEST(test_event_extends_every_bank),
-        TEST(test_manufacturer),
-        TEST(test_nsm_answer),
-        TEST(test_nsm_longest_answer),
-        TEST(test_nsm_answer_not_cbor),
-        TEST(test_nsm_index_is_removed_whatever_fails),
-        TEST(test_nsm_index_is_removed_over_a_new_connection),
-        TEST(test_nsm_busy),
-        TEST(test_nsm_leftover_is_removed),
-        TEST(test_nsm_others_indexes_stay),
-        TEST(test_nsm_no_free_index),
-        TEST(test_nsm_define_fails),
-        TEST(test_nsm_not_a_nitrotpm),
-        TEST(test_nsm_falls_back_to_the_device),
-        TEST(test_nsm_fallback_fails),
-        TEST(test_open_fails),
-    };
-    int fd = mkstemp(managed);
-    int failed;
-
-    (void)setenv("TSS2_LOG", "all+NONE", 0);
-    failed = cmocka_run_group_tests_name("tpm", tests, NULL, NULL);
-    (void)close(fd);
-    (void)unlink(managed);
-    return failed;
 }

@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "release/provider.h"
 #include "release/vault.h"
 #include "release/vault_client.h"
+#include "test.h"
 
 #define TEXT(text) ((struct bytes){(const uint8_t *)(text), strlen(text)})
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -21,19 +14,17 @@
 #define TRANSIT "\"transit\":{\"mount\":\"a/b\",\"key\":\"k\",\"ciphertext\":\"vault:v1:AAAA+/=\"}"
 
 static enum mu_status parse(const char *json, struct vault_record *ret, json_object **ret_object,
-                            struct mu_error *err)
+                            struct mu_error *error)
 {
-    assert_int_equal(json_parse(TEXT(json), "test", MU_INTERNAL, ret_object, err), MU_OK);
-    return vault_parse_record(*ret_object, ret, err);
+    assert_int_equal(json_parse(TEXT(json), "test", MU_INTERNAL, ret_object, error), MU_OK);
+    return vault_parse_record(*ret_object, ret, error);
 }
 
-static void test_kv_record(void **state)
+TEST(test_kv_record)
 {
     MU_CLEANUP(json_free) json_object *object = NULL;
     struct vault_record r;
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(parse("{" WHO "," KV "}", &r, &object, &err), MU_OK);
     assert_string_equal(r.verifier, "https://verifier.example:8443/x");
     assert_string_equal(r.address, "https://10.0.0.1:8200");
@@ -44,13 +35,11 @@ static void test_kv_record(void **state)
     assert_string_equal(r.field, "key");
 }
 
-static void test_transit_record(void **state)
+TEST(test_transit_record)
 {
     MU_CLEANUP(json_free) json_object *object = NULL;
     struct vault_record r;
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(
         parse("{" WHO "," TRANSIT ",\"namespace\":\"a/b\",\"wrap_ttl\":60}", &r, &object, &err),
         MU_OK);
@@ -60,7 +49,7 @@ static void test_transit_record(void **state)
     assert_string_equal(r.ciphertext, "vault:v1:AAAA+/=");
 }
 
-static void test_bad_records(void **state)
+TEST(test_bad_records)
 {
     static const char *const bad[] = {
         "{}",
@@ -93,11 +82,9 @@ static void test_bad_records(void **state)
         "a\",\"auth_mount\":\"jwt\",\"role\":\"a\\\"b\"," KV "}",
     };
 
-    (void)state;
     for (size_t i = 0; i < COUNT(bad); i++) {
         MU_CLEANUP(json_free) json_object *object = NULL;
         struct vault_record r = {.role = "untouched"};
-        struct mu_error err = {0};
 
         if (parse(bad[i], &r, &object, &err) != MU_REFUSE)
             fail_msg("%s", bad[i]);
@@ -106,20 +93,19 @@ static void test_bad_records(void **state)
     }
 }
 
-static void test_paths(void **state)
+TEST(test_paths)
 {
     static const char *const good[] = {"a", "a/b", "a-b_c.d~e/F9", "..a", "a."};
     static const char *const bad[] = {"",    "/",   "/a",  "a/",  "a//b", ".",        "..", "a/..",
                                       "a/.", "a b", "a%b", "a?b", "a#b",  "\xc3\xa4", "a\n"};
 
-    (void)state;
     for (size_t i = 0; i < COUNT(good); i++)
         assert_true(vault_path_ok(good[i]));
     for (size_t i = 0; i < COUNT(bad); i++)
         assert_false(vault_path_ok(bad[i]));
 }
 
-static void test_addresses(void **state)
+TEST(test_addresses)
 {
     static const char *const good[] = {"https://a", "https://a:1", "https://a/b/c",
                                        "https://[::1]:8200"};
@@ -127,7 +113,6 @@ static void test_addresses(void **state)
                                       "https://a?", "https://a#", "https://u@a",  "https://a b",
                                       "HTTPS://a",  "https://\"", "https://a\\b", "file:///a"};
 
-    (void)state;
     for (size_t i = 0; i < COUNT(good); i++)
         assert_true(service_address_ok(good[i]));
     for (size_t i = 0; i < COUNT(bad); i++)
@@ -135,7 +120,7 @@ static void test_addresses(void **state)
 }
 
 /* What passes is waited for, what does not is said at once. */
-static void test_classes(void **state)
+TEST(test_classes)
 {
     static const struct {
         long http_status;
@@ -146,10 +131,7 @@ static void test_classes(void **state)
         {500, MU_RETRY},  {502, MU_RETRY},  {503, MU_RETRY},  {301, MU_REFUSE}, {201, MU_REFUSE},
     };
 
-    (void)state;
     for (size_t i = 0; i < COUNT(classes); i++) {
-        struct mu_error err = {0};
-
         if (vault_explain(classes[i].http_status, TEXT("{\"errors\":[\"its words\"]}"), "secret/x",
                           &err) != classes[i].status)
             fail_msg("%ld: %s", classes[i].http_status, err.text);
@@ -158,37 +140,32 @@ static void test_classes(void **state)
     }
 }
 
-static void test_odd_errors(void **state)
+TEST(test_odd_errors)
 {
     static const char *const bodies[] = {
         "", "<html>", "{}", "[]", "{\"errors\":[]}", "{\"errors\":[1]}", "{\"errors\":{\"a\":1}}"};
 
-    (void)state;
     for (size_t i = 0; i < COUNT(bodies); i++) {
-        struct mu_error err = {0};
-
         assert_int_equal(vault_explain(403, TEXT(bodies[i]), "p", &err), MU_REFUSE);
         assert_non_null(strstr(err.text, "HTTP 403 for p; no policy"));
     }
 }
 
-static enum mu_status key_of(const char *json, bool kv, struct secret *ret, struct mu_error *err)
+static enum mu_status key_of(const char *json, bool kv, struct secret *ret, struct mu_error *error)
 {
     MU_CLEANUP(json_wipe) json_object *object = NULL;
 
-    assert_int_equal(json_parse(TEXT(json), "test", MU_INTERNAL, &object, err), MU_OK);
-    return vault_key(object, kv, kv ? "key" : "plaintext", RELEASE_KEY_SIZE, ret, err);
+    assert_int_equal(json_parse(TEXT(json), "test", MU_INTERNAL, &object, error), MU_OK);
+    return vault_key(object, kv, kv ? "key" : "plaintext", RELEASE_KEY_SIZE, ret, error);
 }
 
 #define KEY64 "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
-static void test_key(void **state)
+TEST(test_key)
 {
     MU_CLEANUP(secret_free) struct secret kv = {0};
     MU_CLEANUP(secret_free) struct secret transit = {0};
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(
         key_of("{\"data\":{\"data\":{\"key\":\"" KEY64 "\"},\"metadata\":{}}}", true, &kv, &err),
         MU_OK);
@@ -200,7 +177,7 @@ static void test_key(void **state)
     assert_true(bytes_equal(secret_view(&kv), secret_view(&transit)));
 }
 
-static void test_no_key(void **state)
+TEST(test_no_key)
 {
     static const char *const bad[] = {
         "{}",
@@ -214,26 +191,11 @@ static void test_no_key(void **state)
         "{\"data\":{\"data\":{\"key\":\" " KEY64 "\"}}}",
     };
 
-    (void)state;
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct secret key = {0};
-        struct mu_error err = {0};
 
         if (key_of(bad[i], true, &key, &err) != MU_REFUSE || key.data != NULL)
             fail_msg("%s", bad[i]);
         assert_null(strstr(err.text, "AAEC"));
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kv_record),   cmocka_unit_test(test_transit_record),
-        cmocka_unit_test(test_bad_records), cmocka_unit_test(test_paths),
-        cmocka_unit_test(test_addresses),   cmocka_unit_test(test_classes),
-        cmocka_unit_test(test_odd_errors),  cmocka_unit_test(test_key),
-        cmocka_unit_test(test_no_key),
-    };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,23 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
+#include "test.h"
 #include "verifier/challenge.h"
-#include "verifier/golden.h"
+#include "verifier/connections.h"
 #include "verifier/limiter.h"
 #include "verifier/metrics.h"
-#include "verifier/patience.h"
+#include "verifier/reference.h"
 
 #define NOW UINT64_C(1770000000000)
 
@@ -26,7 +17,6 @@
 static struct challenge_keys keys_of(size_t count)
 {
     struct challenge_keys keys = {.count = count};
-    struct mu_error err = {0};
 
     for (size_t i = 0; i < count; i++)
         assert_int_equal(secret_random(&keys.key[i], CHALLENGE_KEY_SIZE, &err), MU_OK);
@@ -36,7 +26,6 @@ static struct challenge_keys keys_of(size_t count)
 static enum mu_status check(const struct challenge_keys *keys, uint64_t now, const uint8_t *nonce,
                             size_t len, const char *why)
 {
-    struct mu_error err = {0};
     enum mu_status status = challenge_check(keys, now, (struct bytes){nonce, len}, &err);
 
     if (status != MU_OK)
@@ -44,13 +33,11 @@ static enum mu_status check(const struct challenge_keys *keys, uint64_t now, con
     return status;
 }
 
-static void test_challenge_until_it_expires(void **state)
+TEST(test_challenge_until_it_expires)
 {
     MU_CLEANUP(challenge_keys_free) struct challenge_keys keys = keys_of(1);
     uint8_t nonce[CHALLENGE_SIZE];
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(challenge_make(&keys, NOW, nonce, &err), MU_OK);
     assert_int_equal(check(&keys, NOW, nonce, sizeof(nonce), ""), MU_OK);
     assert_int_equal(check(&keys, NOW + 1, nonce, sizeof(nonce), "expired 0.001 s ago"), MU_REFUSE);
@@ -58,13 +45,11 @@ static void test_challenge_until_it_expires(void **state)
     assert_int_equal(check(&keys, NOW, NULL, 0, "no nonce"), MU_REFUSE);
 }
 
-static void test_no_bit_of_a_challenge_may_change(void **state)
+TEST(test_no_bit_of_a_challenge_may_change)
 {
     MU_CLEANUP(challenge_keys_free) struct challenge_keys keys = keys_of(2);
     uint8_t nonce[CHALLENGE_SIZE + 1] = {0};
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(challenge_make(&keys, NOW, nonce, &err), MU_OK);
     for (size_t bit = 0; bit < 8 * (size_t)CHALLENGE_SIZE; bit++) {
         nonce[bit / 8] ^= (uint8_t)(1 << bit % 8);
@@ -77,16 +62,31 @@ static void test_no_bit_of_a_challenge_may_change(void **state)
                          len == CHALLENGE_SIZE ? MU_OK : MU_REFUSE);
 }
 
+/* docs/develop/formats.md; the MAC by Python. */
+TEST(test_challenge_vector)
+{
+    MU_CLEANUP(challenge_keys_free) struct challenge_keys keys = keys_of(1);
+    uint8_t nonce[CHALLENGE_SIZE];
+
+    for (uint8_t i = 0; i < CHALLENGE_KEY_SIZE; i++)
+        keys.key[0].data[i] = i;
+    assert_true(hex_decode("010000019c1c38a400000102030405060708090a0b0c0d0e0f"
+                           "48f8a8034031f97d77627e91545584de6b4263140103f27209a3358a3a12f547",
+                           nonce, sizeof(nonce)));
+    assert_int_equal(check(&keys, NOW, nonce, sizeof(nonce), ""), MU_OK);
+    assert_int_equal(check(&keys, NOW + 1, nonce, sizeof(nonce), "expired"), MU_REFUSE);
+    keys.key[0].data[0]++;
+    assert_int_equal(check(&keys, NOW, nonce, sizeof(nonce), "not of this verifier"), MU_REFUSE);
+}
+
 /* The first makes, all verify. */
-static void test_challenge_keys_rotate(void **state)
+TEST(test_challenge_keys_rotate)
 {
     MU_CLEANUP(challenge_keys_free) struct challenge_keys keys = keys_of(2);
     struct challenge_keys turned = {.key = {keys.key[1], keys.key[0]}, .count = 2};
     struct challenge_keys second = {.key = {keys.key[1]}, .count = 1};
     uint8_t nonce[CHALLENGE_SIZE];
-    struct mu_error err = {0};
 
-    (void)state;
     assert_int_equal(challenge_make(&keys, NOW, nonce, &err), MU_OK);
     assert_int_equal(check(&turned, NOW, nonce, sizeof(nonce), ""), MU_OK);
     assert_int_equal(check(&second, NOW, nonce, sizeof(nonce), "not of"), MU_REFUSE);
@@ -108,12 +108,12 @@ static struct pcr_values values(uint32_t mask, uint8_t pcr4, uint8_t fence)
 #define GOLDEN_MASK (PCR_BIT(4) | PCR_BIT(12))
 #define ALL 0xffffffu
 
-static struct golden_set *some_baselines(void)
+static struct reference_values *some_baselines(void)
 {
-    struct golden_set *set = calloc(1, sizeof(*set));
+    struct reference_values *set = calloc(1, sizeof(*set));
 
     assert_non_null(set);
-    *set = (struct golden_set){
+    *set = (struct reference_values){
         .fence_pcr = 15,
         .count = 4,
         .item = {{"old", "1", STATE_BOOT, values(GOLDEN_MASK, 1, 0)},
@@ -123,7 +123,7 @@ static struct golden_set *some_baselines(void)
     return set;
 }
 
-static void test_baselines(void **state)
+TEST(test_baselines)
 {
     static const struct {
         uint8_t pcr4, fence;
@@ -140,14 +140,12 @@ static void test_baselines(void **state)
         {2, 0, ALL & ~PCR_BIT(15), "new", "PCR 15, the fence, is not in the document"},
         {2, 0, ALL & ~PCR_BIT(12), "new", "PCR 12: expected 0000000000000000..., found nothing"},
     };
-    struct golden_set *set = some_baselines();
+    struct reference_values *set = some_baselines();
 
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct pcr_values found = values(cases[i].mask, cases[i].pcr4, cases[i].fence);
-        const struct golden *golden = NULL;
-        struct mu_error err = {0};
-        enum mu_status status = golden_match(set, &found, &golden, &err);
+        const struct reference_value *golden = NULL;
+        enum mu_status status = reference_values_match(set, &found, &golden, &err);
 
         assert_int_equal(status, cases[i].why == NULL ? MU_OK : MU_REFUSE);
         assert_string_equal(golden->name, cases[i].name);
@@ -180,11 +178,10 @@ static bool take(struct limiter *limiter, const char *text, uint64_t now_us)
     return limiter_take(limiter, (struct sockaddr *)&address, 2, 3, now_us);
 }
 
-static void test_limiter(void **state)
+TEST(test_limiter)
 {
     struct limiter *limiter = malloc(sizeof(*limiter));
 
-    (void)state;
     assert_non_null(limiter);
     limiter_init(limiter);
     for (size_t i = 0; i < 3; i++)
@@ -204,40 +201,96 @@ static void test_limiter(void **state)
     free(limiter);
 }
 
-static void test_patience(void **state)
+static struct connection_entry *begin(struct connections *connections, int fd, const char *from,
+                                      uint64_t deadline_us)
 {
-    struct patience patience;
-    struct patient *patient[3];
-    int pair[2];
+    struct sockaddr_storage address = address_of(from);
+
+    return connections_begin(connections, fd, (struct sockaddr *)&address, 2, deadline_us);
+}
+
+/* True if the other end has been shut down. */
+static bool ended(int fd)
+{
     char byte;
 
-    (void)state;
+    return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+TEST(test_slow_connections)
+{
+    struct connections *connections = calloc(1, sizeof(*connections));
+    struct connection_entry *entry[3];
+    int pair[2];
+
+    assert_non_null(connections);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    patience_init(&patience);
-    patient[0] = patience_begin(&patience, -1, 10);
-    patient[1] = patience_begin(&patience, pair[0], 20);
-    patient[2] = patience_begin(&patience, -1, 30);
-    assert_int_equal(patience_enforce(&patience, 10), 0);
-    patience_end(&patience, patient[0]);
-    patience_extend(&patience, patient[2], 100);
-    assert_int_equal(patience_enforce(&patience, 31), 1);
-    assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0); /* its end */
-    assert_int_equal(patience_enforce(&patience, 32), 0);       /* once is enough */
-    patience_end(&patience, patient[1]);
-    patience_end(&patience, patient[2]);
-    assert_null(patience.first);
+    connections_init(connections);
+    entry[0] = begin(connections, -1, "10.0.0.1", 10);
+    entry[1] = begin(connections, pair[0], "10.0.0.2", 20);
+    entry[2] = begin(connections, -1, "10.0.0.1", 30);
+    assert_int_equal(connections_enforce(connections, 10), 0);
+    connections_end(connections, entry[0]);
+    connections_extend(connections, entry[2], 100);
+    assert_false(ended(pair[1]));
+    assert_int_equal(connections_enforce(connections, 31), 1);
+    assert_true(ended(pair[1]));
+    connections_extend(connections, entry[1], 40);
+    assert_int_equal(connections_enforce(connections, 50), 0); /* once is enough */
+    connections_end(connections, entry[1]);
+    connections_end(connections, entry[2]);
+    for (size_t i = 0; i < CONNECTIONS_SLOTS; i++)
+        assert_null(connections->slot[i]);
+    free(connections);
     (void)close(pair[0]);
     (void)close(pair[1]);
 }
 
-static void test_metrics(void **state)
+/* What is the third connection of its sender, and what is not. */
+TEST(test_connections_of_one_source)
+{
+    static const struct {
+        const char *from;
+        bool refused;
+    } third[] = {
+        {"2001:db8::3", true},      {"2001:db8::ffff:ffff:ffff:ffff", true},
+        {"2001:db8:0:1::1", false}, {"::ffff:10.0.0.1", false},
+        {"10.0.0.1", false},
+    };
+    struct connections *connections = calloc(1, sizeof(*connections));
+    int pair[2];
+
+    assert_non_null(connections);
+    connections_init(connections);
+    struct connection_entry *one = begin(connections, -1, "2001:db8::1", 10);
+    struct connection_entry *two = begin(connections, -1, "2001:db8::2", 10);
+    struct connection_entry *other = begin(connections, -1, "10.0.0.1", 10);
+    for (size_t i = 0; i < sizeof(third) / sizeof(third[0]); i++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        struct connection_entry *entry = begin(connections, pair[0], third[i].from, 10);
+        assert_int_equal(ended(pair[1]), third[i].refused);
+        connections_end(connections, entry);
+        (void)close(pair[0]);
+        (void)close(pair[1]);
+    }
+    connections_end(connections, one); /* there is room again */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    one = begin(connections, pair[0], "2001:db8::3", 10);
+    assert_false(ended(pair[1]));
+    connections_end(connections, one);
+    connections_end(connections, two);
+    connections_end(connections, other);
+    free(connections);
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+}
+
+TEST(test_metrics)
 {
     const struct metrics_state now = {4102444800, true, 3};
     MU_CLEANUP(string_free) char *text = NULL;
     struct metrics metrics;
-    struct mu_error err = {0};
 
-    (void)state;
     metrics_init(&metrics);
     metrics_count_request(&metrics, "/a", 200);
     metrics_count_request(&metrics, "/a", 200);
@@ -261,19 +314,4 @@ static void test_metrics(void **state)
         if (strstr(text, lines[i]) == NULL)
             fail_msg("no %s in %s", lines[i], text);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_challenge_until_it_expires),
-        cmocka_unit_test(test_no_bit_of_a_challenge_may_change),
-        cmocka_unit_test(test_challenge_keys_rotate),
-        cmocka_unit_test(test_baselines),
-        cmocka_unit_test(test_limiter),
-        cmocka_unit_test(test_patience),
-        cmocka_unit_test(test_metrics),
-    };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

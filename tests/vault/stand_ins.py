@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """HTTPS servers for tests: a relay before Vault that lies on demand, and a verifier that does.
 
-The verifier follows the interface of `muctl verifier` and is written with other libraries, as a second opinion on
+The verifier follows the interface of `mu-verifier serve` and is written with other libraries, as a second opinion on
 tokens and their encryption."""
 import base64
 import http.client
@@ -162,7 +162,7 @@ class Verifier(Server):
         super().fresh()
         self.signing_key, self.baselines = self.key, []  # no baselines: whatever the PCRs are
         self.lifetime, self.nonce_life, self.recipient = 300, 60, None
-        self.nonces = {}
+        self.nonces, self.identities = {}, []
 
     def public_pem(self):
         return self.key.public_key().public_bytes(serialization.Encoding.PEM,
@@ -177,12 +177,15 @@ class Verifier(Server):
         if (method, path) == ("POST", "/v1/challenge"):
             nonce = os.urandom(64).hex()
             self.nonces[nonce] = time.time() + self.nonce_life
-            return 200, json.dumps({"nonce": nonce, "expires_in": 60}).encode()
+            return 200, json.dumps({"nonce": nonce, "expires_in": 60, "identity": "required"}).encode()
         assert (method, path) == ("POST", "/v1/attest"), path
-        status, answer = self.attest(base64.b64decode(json.loads(body)["document"]))
+        sent = json.loads(body)
+        if "identity" not in sent:
+            return 403, json.dumps({"error": "refused", "detail": "no identity document"}).encode()
+        status, answer = self.attest(base64.b64decode(sent["document"]), base64.b64decode(sent["identity"]))
         return status, json.dumps(answer).encode()
 
-    def attest(self, document):
+    def attest(self, document, identity):
         protected, _, signed, signature = cbor2.loads(document)
         payload = cbor2.loads(signed)
         try:
@@ -196,9 +199,13 @@ class Verifier(Server):
         if self.baselines and not any(all(pcrs[i] == v for i, v in b.items()) for b in self.baselines):
             return 403, {"error": "refused", "detail": "PCR 4 differs"}
         now = int(time.time())
+        # Its signature is looked at by `mu-verifier serve` alone.
+        signed_data = base64.b64decode(identity).decode("latin-1")
+        who = json.JSONDecoder().raw_decode(signed_data, signed_data.index("{\n"))[0]
+        self.identities.append(who)
         claims = {"iss": ISSUER, "aud": "vault", "sub": payload["module_id"], "iat": now, "nbf": now,
                   "exp": now + self.lifetime, "jti": os.urandom(8).hex(), "baseline": "golden", "baseline_version": "1",
-                  "state": "boot", **{f"pcr{i}": v for i, v in pcrs.items()}}
+                  "state": "boot", "account": who["accountId"], **{f"pcr{i}": v for i, v in pcrs.items()}}
         token = encrypt(sign(claims, self.signing_key), self.recipient or payload["public_key"])
         return 200, {"ok": True, "instance_id": payload["module_id"], "baseline": "golden", "baseline_version": "1",
                      "state": "boot", "expires_in": max(self.lifetime, 1), "token": token}

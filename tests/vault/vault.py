@@ -15,7 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 INPUTS = ("go.mod", "go.sum", "main.go")
 BUILD = ("go", "build", "-mod=readonly", "-tags", "minimal", "-trimpath", "-ldflags", "-s -w")
-BUILD_SECONDS = 1800
+BUILD_SECONDS = 7200
 
 
 class BuildError(Exception):
@@ -29,16 +29,17 @@ def numbers(text):
 @functools.cache
 def why_not():
     """The reason why there can be no server here, or None."""
-    return None if built().exists() else no_go() or no_module()
+    needed = re.search(r"^go (\S+)$", (HERE / "go.mod").read_text(), re.M)[1]
+    return None if built().exists() else no_go(needed) or no_module("github.com/hashicorp/vault")
 
 
-def no_module():
+def no_module(module):
     """Whether the module is to be had: what then fails to build is a failure."""
-    done = subprocess.run(["go", "mod", "download", "github.com/hashicorp/vault"], cwd=HERE, capture_output=True, text=True)
+    done = subprocess.run(["go", "mod", "download", module], cwd=HERE, capture_output=True, text=True)
     return None if done.returncode == 0 else f"its Go module cannot be had: {done.stderr.strip()[-300:]}"
 
 
-def no_go():
+def no_go(needed):
     """From 1.21 on, go fetches the toolchain it needs."""
     if not shutil.which("go"):
         return "there is no go command"
@@ -46,10 +47,9 @@ def no_go():
     if version.returncode != 0 or not version.stdout.startswith("go"):
         return "the go command does not work, or is older than 1.18"
     have, toolchain = version.stdout.split()[:2] if len(version.stdout.split()) > 1 else (version.stdout, "local")
-    needed = re.search(r"^go (\S+)$", (HERE / "go.mod").read_text(), re.M)[1]
     if numbers(have) >= numbers(needed) or (numbers(have) >= (1, 21, 0) and toolchain != "local"):
         return None
-    return f"{have.strip()} is older than {needed}, which this Vault is built with"
+    return f"{have.strip()} is older than {needed}"
 
 
 def cache_root():
@@ -65,20 +65,24 @@ def built():
     return cache_root() / f"vault-{digest.hexdigest()[:16]}" / "vault"
 
 
-def build():
-    """The program, built unless it is cached."""
-    program = built()
-    folder = program.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
+def cached(path, *command, **options):
+    """A file or folder, made by a command that has PART in it for where to, unless it is there."""
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.parent / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            done = subprocess.run([*BUILD, "-o", folder / "vault.part", "."], cwd=HERE, capture_output=True, text=True,
-                                  timeout=BUILD_SECONDS)
+        if not path.exists():
+            command = [str(word).replace("PART", str(part)) for word in command]
+            done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=BUILD_SECONDS, **options)
             if done.returncode != 0:
                 raise BuildError("\n".join(done.stderr.splitlines()[-20:]))
-            (folder / "vault.part").rename(program)
-    return program
+            part.rename(path)
+    return path
+
+
+def build():
+    """The program, built unless it is cached."""
+    return cached(built(), *BUILD, "-o", "PART", ".")
 
 
 def free_port(address="127.0.0.1"):
