@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import image, machine
+from harness import base, disk, image, machine
 from harness.workshop import Workshop
 
 class Site:
     """The good machine, and what tests change about it."""
 
-    def __init__(self):
-        self.workshop = Workshop()
-        self.ukis = {kind: self.workshop.uki(kind) for kind in (image.SYSTEMD, image.PLAIN)}
+    def __init__(self, suite=base.SUITE, kinds=(image.SYSTEMD, image.PLAIN)):
+        self.workshop = Workshop(suite)
+        self.ukis = {kind: self.workshop.uki(kind) for kind in kinds}
         self.pcr4 = [self.workshop.pcr4(uki) for uki in self.ukis.values()]
         self._made = {}
         self._serial = itertools.count()
@@ -33,13 +33,15 @@ class Site:
         """The same before it was enrolled."""
         return self._copy("new", self.workshop.volume)
 
-    def boot(self, kind=image.SYSTEMD, *, uki=None, volumes=None, allow=(), **options):
+    def boot(self, kind=image.SYSTEMD, *, uki=None, volumes=None, allow=(), files=(), **options):
         """Boot a fresh disk until it powers off; the machine is left for a look. Use `with`.
 
-        allow: UKIs that KMS releases the key to besides the good ones.
+        allow: UKIs that KMS releases the key to besides the good ones. files: (place, content) on the EFI system partition.
         """
-        disk = self.workshop.disk(uki or self.ukis[kind], **(volumes or {"root": self.volume()}))
-        return machine.Machine(self.workshop, disk, self.workshop.policy(*self.ukis.values(), *allow), **options)
+        made = self.workshop.disk(uki or self.ukis[kind], **(volumes or {"root": self.volume()}))
+        for place, content in files:
+            disk.put(made, place, content)
+        return machine.Machine(self.workshop, made, self.workshop.policy(*self.ukis.values(), *allow), **options)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/packer from a blank disk to a machine that unlocks: with real partitions, dm-crypt, udev, and KMS over the network.
+"""docs/examples/packer from a blank disk to a machine that unlocks: with real partitions, dm-crypt, udev, and KMS over the network.
 
 The builder is a guest of its own. What stays on the host is dracut, which an emulated processor would take minutes for:
 the archive that 30-system unpacks has gone through 35-configure, and the UKI through 40-image.
 """
 import json
 import tarfile
+
+import pytest
 
 from harness import aws, image, luks, steps
 from harness.machine import Machine
@@ -63,6 +65,7 @@ def drive(name, path):
             "-device", f"virtio-blk-pci,drive={name},serial={name}"]
 
 
+@pytest.mark.long
 def test_built_from_a_blank_disk(site):
     workshop = site.workshop
     uki = site.ukis[image.PLAIN]

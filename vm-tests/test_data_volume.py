@@ -12,12 +12,15 @@ DEVICE = "/dev/disk/by-id/virtio-data"
 SIZE = "96M"
 FIRST = """
 set -e
+test -e /run/measured-unlock/created/data
 mke2fs -q -t ext4 /dev/mapper/data
 mount /dev/mapper/data /mnt
 echo 'worth keeping' >/mnt/file
 umount /mnt
 """
-AGAIN = "mount -o ro /dev/mapper/data /mnt && cat /mnt/file"
+# After a cut the volume may be there and its file system not: by hand then, as docs/guide/data-volumes.md says.
+BY_HAND = FIRST.replace("test -e /run/measured-unlock/created/data\n", "")
+AGAIN = "test ! -e /run/measured-unlock/created/data && mount -o ro /dev/mapper/data /mnt && cat /mnt/file"
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +93,14 @@ def cut_when(m, data, moment):
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_power_cut(site, uki, root, data):
     """A disk of one write a second is cut off with the claim on it, with a part of the header, with all of it."""
     for moment in MOMENTS:
         with boot(site, uki, root, data, drive=",throttling.iops-write=1") as m:
             cut_when(m, data, moment)
             assert not m.booted
-    with boot(site, uki, root, data, check=FIRST) as m:
+    with boot(site, uki, root, data, check=BY_HAND) as m:
         m.wait()
         assert m.booted, m.log()
         assert m.seen["check.status"] == b"0\n", m.seen["check.out"]
@@ -105,6 +109,7 @@ def test_power_cut(site, uki, root, data):
         assert m.seen["check.out"] == b"worth keeping\n" and not created(m)
 
 
+@pytest.mark.long
 def test_file_system_is_refused(site, uki, root, data):
     subprocess.run(["mkfs.ext4", "-q", data], check=True)
     before = data.read_bytes()
@@ -117,6 +122,7 @@ def test_file_system_is_refused(site, uki, root, data):
     assert data.read_bytes() == before
 
 
+@pytest.mark.long
 def test_boot_disk_is_refused(site, root, data):
     """The boot disk itself: it has a partition table."""
     own = site.workshop.uki(image.PLAIN, blank="/dev/vda")

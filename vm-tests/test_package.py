@@ -3,10 +3,12 @@
 import copy
 import os
 
+import pytest
+
 from harness import image
 from harness.workshop import TOP, run
 
-# What docs/updating.md does on the running instance: the header goes out and comes back while its volume
+# What docs/guide/updating.md does on the running instance: the header goes out and comes back while its volume
 # is mounted, and another image takes the place of the one that is running.
 UPDATE = """
 set -eux
@@ -27,9 +29,10 @@ umount /mnt
 """
 
 
+@pytest.mark.long
 def test_package_boots(site):
     run("make", "-s", "-C", TOP, "deb", env={**os.environ, "MAKEFLAGS": ""})
-    (package,) = (TOP / "build").glob("*.deb")
+    (package,) = (TOP / "build").glob("measured-unlock_*.deb")
     workshop = copy.copy(site.workshop)
     workshop.stage = package
     uki = workshop.uki(image.SYSTEMD)

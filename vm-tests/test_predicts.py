@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import base, measuring, variables
+from harness import base, firmware, measuring, variables
 from harness.measuring import run
 
 MUCTL = Path(__file__).resolve().parents[1] / "build/muctl"
@@ -59,8 +59,7 @@ def keys(tmp_path_factory):
         der = run("openssl", "x509", "-in", folder / f"{name}.pem", "-outform", "DER")
         lists[name] = variables.signature_list(der)
         (folder / f"{name}.esl").write_bytes(lists[name])
-    store = (measuring.OVMF / "OVMF_VARS_4M.fd").read_bytes()
-    (folder / "vars.fd").write_bytes(variables.enrolled(store, lists))
+    (folder / "vars.fd").write_bytes(variables.enrolled(firmware.empty(), lists))
     return folder
 
 
@@ -93,6 +92,7 @@ def test_systemd_boot_and_uki(tmp_path):
     assert_predicted(tmp_path, seen, [loader(), uki], (4, 7, 11, 12))
 
 
+@pytest.mark.long
 @needs_252
 def test_systemd_boot_and_uki_of_252(tmp_path):
     """The boot loader hands the UKI its own command line, and both measure it."""
@@ -107,6 +107,7 @@ def test_uki_with_secure_boot(tmp_path, keys):
     assert_predicted(tmp_path, seen, [uki], (4, 7, 11, 12), *options(keys))
 
 
+@pytest.mark.long
 @needs_252
 def test_systemd_boot_and_uki_of_252_with_secure_boot(tmp_path, keys):
     unsigned = measuring.uki(tmp_path / "unsigned.efi", OLD / "linuxx64.efi.stub")
@@ -118,6 +119,7 @@ def test_systemd_boot_and_uki_of_252_with_secure_boot(tmp_path, keys):
 GRUB_CONFIG = f"linux /vmlinuz {measuring.CMDLINE}\ninitrd /initrd\nboot\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("secure", [False, True], ids=["off", "on"])
 def test_shim_grub_and_kernel(tmp_path, keys, secure):
     """Debian's own signatures below shim; this GRUB has shim check, and so measure, the kernel with Secure Boot, and twice."""
@@ -200,15 +202,17 @@ def test_systemd_measure_agrees(tmp_path):
             assert f"11:{bank}={predict([uki], 11, bank, '--phase', phase)}" in said
 
 
+@pytest.mark.long
 def test_systemd_pcrlock_agrees_on_variables(tmp_path, keys):
     """It expects the variables, not the separator after them, nor what let an image start."""
     folder = tmp_path / "efivars"
     folder.mkdir()
     lists = {name: (keys / f"{name}.esl").read_bytes() for name in ("PK", "KEK", "db")}
+    attributes = variables.ATTRIBUTES | variables.AUTHENTICATED
     for name, content in {"SecureBoot": b"\1", **lists, "dbx": b""}.items():
         guid = variables.GUIDS.get(name, variables.GLOBAL)
         if content:
-            (folder / f"{name}-{guid}").write_bytes(variables.ATTRIBUTES.to_bytes(4, "little") + content)
+            (folder / f"{name}-{guid}").write_bytes(attributes.to_bytes(4, "little") + content)
     image = signed(keys, tmp_path / "image.efi", loader())
     digests = [d for pcr, d in pcrlock(tmp_path, "lock-secureboot-policy") if pcr == 7]
     assert len(digests) == 5

@@ -42,6 +42,7 @@ def test_changed_uki(site):
         assert_refused(m, "PCR 4")
 
 
+@pytest.mark.long
 def test_changed_initramfs(site):
     good = site.ukis[image.PLAIN]
     uki = Uki(good).append(".initrd", cpio({"etc/harmless": b"?"}))
@@ -66,6 +67,18 @@ def test_initramfs_of_an_attacker(site):
         assert m.booted, "the attack does not work even where KMS demands no PCR 4: " + m.log()
 
 
+def test_unreadable_configuration(site):
+    """Which TPM and which PCR it meant is not known: the fence is closed in the default device."""
+    config = {"etc/measured-unlock/measured-unlock.conf": b"[boot]\nno_such_key = 1\n[volume root]\ndevice = /dev/vda\n"}
+    uki = Uki(site.ukis[image.SYSTEMD]).append(".initrd", cpio(config)).save(site.workshop.scratch / "unreadable.efi")
+    with site.boot(uki=uki) as m:
+        m.wait()
+        log = " ".join(m.log().split())
+        assert not m.booted and not m.aws.requests("Decrypt"), log
+        assert all(words in log for words in ("no_such_key", "fence closed: no key can be had", "BOOT REFUSED")), log
+
+
+@pytest.mark.long
 def test_shell_in_the_image(site):
     """An image whose own command line asks for a shell before anything is measured. The premise: without our hook there
     is one, as root, with an open fence."""
@@ -109,6 +122,7 @@ def reencryption(metadata):
     metadata["config"]["requirements"] = {"mandatory": ["online-reencrypt-v2"]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change, reason", [
     (flip_signature, "signature"), (null_segment, "segment-cipher"), (null_keyslot, "keyslot"),
     (second_segment, "segment"), (reencryption, "requirements")], ids=lambda v: getattr(v, "__name__", ""))
@@ -120,6 +134,7 @@ def test_changed_header(site, change, reason):
         assert_refused(m, reason)
 
 
+@pytest.mark.long
 def test_record_of_another_volume(site):
     volume = site.volume()
     other = luks.make(site.workshop.scratch / "other.luks", site.workshop.small_plain())
@@ -138,10 +153,11 @@ def test_record_too_old(site):
 
 
 def test_swapped_volume(site):
-    """Same UUID, same record, same key slots; but the payload is under the attacker's key."""
+    """Same UUID, same record, same key slots, same size; but the payload is under the attacker's key."""
     good = site.volume()
     uuid = luks.cryptsetup("luksUUID", good).decode().strip()
     volume = luks.make(site.workshop.scratch / "swapped.luks", site.workshop.small_plain(), "--uuid", uuid)
+    run("truncate", "-s", good.stat().st_size, volume)
     genuine = luks.metadata(good)
     with header.edited(volume) as metadata:
         metadata["tokens"] = genuine["tokens"]
@@ -155,11 +171,13 @@ def test_swapped_volume(site):
 
 # Tampering with the network, and trouble
 
+@pytest.mark.long
 def test_unknown_authority(site):
     with site.boot(image.PLAIN, faults=[["tls", "unknown-ca"]]) as m:
         assert_refused(m, "certificate")
 
 
+@pytest.mark.long
 def test_answer_of_another_key(site):
     faults = [["--value", aws.OTHER_KEY_ARN, "kms", "key-id"]]
     with site.boot(image.PLAIN, faults=faults) as m:
@@ -174,6 +192,7 @@ def test_killed(site):
         assert_refused(m, "killed", kms=ANY)
 
 
+@pytest.mark.long
 def test_no_sha384_bank(site):
     with site.boot(banks="sha1,sha256") as m:
         assert_refused(m, "sha384")

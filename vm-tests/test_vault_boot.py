@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The provider vault in a whole boot: a real Vault and `muctl verifier` beyond the machine's network."""
+"""The provider vault in a whole boot: a real Vault and `mu-verifier serve` beyond the machine's network."""
 import json
 
 import pytest
@@ -8,7 +8,7 @@ from harness import image, vault
 from harness.machine import Machine
 from harness.workshop import Workshop, first_policy
 
-pytestmark = pytest.mark.skipif(vault.why_not() is not None, reason=f"no Vault: {vault.why_not()}")
+pytestmark = pytest.mark.skipif(vault.real.why_not() is not None, reason=f"no Vault: {vault.real.why_not()}")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,7 @@ def test_unlocks(site):
         assert not m.aws.requests("Decrypt")
 
 
+@pytest.mark.long
 def test_another_pcr4_is_refused_by_the_verifier(site):
     with boot(site, site.other, site.good) as m:
         m.wait()
@@ -48,6 +49,7 @@ def test_another_pcr4_is_refused_by_the_verifier(site):
         assert "the verifier answered HTTP 403" in m.log() and m.verifier.answers() == [403]
 
 
+@pytest.mark.long
 def test_another_pcr4_is_refused_by_vault(site):
     """The verifier knows it; the role does not."""
     with boot(site, site.other, site.good, site.other) as m:

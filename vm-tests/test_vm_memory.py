@@ -4,6 +4,8 @@ import base64
 import json
 import sys
 
+import pytest
+
 from harness import aws, luks
 from harness.workshop import MUCTL, TOP, run
 
@@ -21,6 +23,7 @@ def released_key(machine, volume):
     return kms.unseal(Key, base64.b64decode(record["ciphertext"]), record["encryption_context"])
 
 
+@pytest.mark.long
 def test_no_released_key_in_memory_after_unlock(site, tmp_path):
     """The premise is the volume key, which dm-crypt needs: it is there, and found in the same way."""
     volume, dump = site.volume(), tmp_path / "memory"

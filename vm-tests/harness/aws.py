@@ -18,6 +18,8 @@ BUILDER = {"access_key": "AKIAIOSFODNN7EXAMPLE", "role": "image-builder",
 BUILDER_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": BUILDER["access_key"],
                        "AWS_SECRET_ACCESS_KEY": BUILDER["secret"]}
 ZERO = "00" * 48
+# Every machine has some: who may write it makes a mount out of it where systemd 261 or later imports it as credentials.
+USER_DATA = json.dumps({"systemd.credentials": [{"name": "fstab.extra", "text": "tmpfs /srv tmpfs x-initrd.mount 0 0\n"}]})
 
 
 class Service:
@@ -50,7 +52,7 @@ class Aws(Service):
         config = directory / "config.json"
         config.write_text(json.dumps({
             "region": REGION, "account": ACCOUNT, "role": ROLE, "instance_id": INSTANCE,
-            "nitrotpm_root": str(nitrotpm_root), "builder": BUILDER,
+            "nitrotpm_root": str(nitrotpm_root), "builder": BUILDER, "user_data": USER_DATA,
             "keys": [{"id": i, "policy": policy} for i in (KEY_ID, OTHER_KEY_ID)]}))
         super().__init__(spawn, AWS, "run", "--dir", directory, "--config", config, *ports)
         self.info = json.loads(self.ready)

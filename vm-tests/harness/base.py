@@ -5,9 +5,10 @@ from pathlib import Path
 
 from . import cache, console, steps
 
-SUITE = "trixie"
-# Besides what any image needs: initramfs without systemd, a shell to look around, building images.
-PACKAGES = "isc-dhcp-client procps login fdisk mtools"
+SUITE, TESTING = "trixie", "forky"
+# Besides what any image needs: initramfs without systemd (which Debian's testing has no DHCP client for), a shell to look
+# around, building images. tpm2-tools are what brings libtss2 into the initramfs.
+PACKAGES = {SUITE: "isc-dhcp-client procps login fdisk mtools", TESTING: "procps login tpm2-tools systemd-imds"}
 UNWANTED = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*",
             "/usr/share/lintian/*", "/usr/share/bash-completion/*"]
 
@@ -23,15 +24,15 @@ def mirror():
     raise RuntimeError("apt knows no Debian mirror (run apt-get update, or see apt-get indextargets)")
 
 
-def _make(directory):
-    console.step("guest base: installing Debian %s (once)" % SUITE)
-    steps.run(directory, "30-system", SYSTEM="debian:" + SUITE, PACKAGES=PACKAGES,
-              KEYRING="/usr/share/keyrings/debian-archive-keyring.gpg",
-              MIRROR=f"deb {mirror()} {SUITE} main",
-              SYSTEM_OPTIONS=" ".join("--dpkgopt=path-exclude=" + p for p in UNWANTED))
-
-
-def tree():
+def tree(suite=SUITE):
     """Path of the base tree (never write to it: see overlay in image.py)."""
-    return cache.get("guest", [SUITE, PACKAGES, *UNWANTED, Path(__file__), *steps.paths("30-system")], _make,
-                     keep=2) / "root"
+    packages = PACKAGES[suite]
+
+    def make(directory):
+        console.step(f"guest base: installing Debian {suite} (once)")
+        # What is installed here never leaves the test, and a mirror that is behind is good enough for it.
+        steps.run(directory, "30-system", SYSTEM="debian:" + suite, PACKAGES=packages,
+                  KEYRING="/usr/share/keyrings/debian-archive-keyring.gpg",
+                  MIRROR=f"deb [check-valid-until=no] {mirror()} {suite} main",
+                  SYSTEM_OPTIONS=" ".join("--dpkgopt=path-exclude=" + p for p in UNWANTED))
+    return cache.get("guest", [suite, packages, *UNWANTED, Path(__file__), *steps.paths("30-system")], make, keep=4) / "root"

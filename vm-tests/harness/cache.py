@@ -44,7 +44,7 @@ def _evict(path, keep):
             shutil.rmtree(old)
 
 
-def get(kind, inputs, make, keep=4):
+def get(kind, inputs, make, keep=8):
     """The cached directory for these inputs; `make(directory)` fills it the first time."""
     path = root() / f"{kind}-{key(*inputs)}"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,10 @@ import subprocess
 from . import steps
 
 MIB = 1 << 20
-ESP_MIB = 64
+ESP_MIB = 128
+# Labels of partitions with a type that systemd acts upon; all others are Linux data.
+SRV, SWAP = "srv", "swap"
+TYPES = {SRV: "3B8F8425-20E0-4F3B-907F-1A25A76F98E8", SWAP: "S"}
 
 
 def _copy(source, target, offset):
@@ -37,13 +40,18 @@ def replace_uki(disk, uki):
     esp_path.unlink()
 
 
+def put(disk, place, content):
+    """One more file on the EFI system partition."""
+    subprocess.run(["mcopy", "-i", f"{disk}@@{MIB}", "-", f"::{place}"], input=content, check=True)
+
+
 def gpt(path, uki, roots):
     """A disk: the ESP, then one partition for each image in roots (label -> image)."""
     esp_path = path.with_suffix(".esp")
     esp(esp_path, uki)
     table, places, start = ["label: gpt"], [], 1
     for label, image, kind in [("esp", esp_path, "U"),
-                               *((label, image, "L") for label, image in roots.items())]:
+                               *((label, image, TYPES.get(label, "L")) for label, image in roots.items())]:
         size = -(-os.stat(image).st_size // MIB)
         table.append(f"start={start}MiB, size={size}MiB, type={kind}, name={label}")
         places.append((image, start * MIB))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From the guest's base to bootable things: a root file system, an initramfs in a UKI.
 
-Both are made in an overlay above the base by the steps of docs/packer/provision, so that what boots
+Both are made in an overlay above the base by the steps of docs/examples/packer/provision, so that what boots
 is what a user of these would get.
 """
 import shutil
@@ -11,7 +11,7 @@ from . import base, cache, console, steps
 
 GUEST = Path(__file__).resolve().parent.parent / "guest"
 SYSTEMD, PLAIN = "systemd", "plain"
-CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check lsm=capability init=/usr/sbin/guest-init"
+CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check lsm=landlock init=/usr/sbin/guest-init"
 OMIT = {SYSTEMD: [], PLAIN: ["systemd", "systemd-initrd", "dracut-systemd", "systemd-ask-password"]}
 
 # $work/root is the base, and stays as it is.
@@ -28,28 +28,29 @@ tar --create --file="{work}/root.tar" --directory="{work}/root" --numeric-owner 
 """
 
 
-def _build(work, names, after="", **values):
+def _build(work, suite, names, after="", **values):
     """Run steps on the base's overlay in the work directory."""
-    steps.run(work, *names, before=OVERLAY.format(work=work, base=base.tree()), after=after.format(work=work), **values)
+    steps.run(work, *names, before=OVERLAY.format(work=work, base=base.tree(suite)), after=after.format(work=work), **values)
     for scratch in ("upper", "lower", "root", "muctl"):
         path = work / scratch
         path.unlink() if path.is_file() else shutil.rmtree(path)
 
 
-def _system(kind, name, after, files, settings):
+def _system(kind, name, after, files, settings, suite=base.SUITE):
     """The guest's system as a file: a file system or an archive."""
     files = [GUEST / "rootfs", *files]
+    names = ["35-configure", "37-bake"]
 
     def make(work):
         console.step(f"root file system ({kind})")
-        _build(work, ["35-configure"], after, FILES=" ".join(map(str, files)), CUSTOMIZE=GUEST / "customize", **settings)
-    return cache.get(kind, [base.tree().parent.name, after, GUEST / "customize", *steps.paths("35-configure"), *files,
+        _build(work, suite, names, after, FILES=" ".join(map(str, files)), CUSTOMIZE=GUEST / "customize", **settings)
+    return cache.get(kind, [base.tree(suite).parent.name, after, GUEST / "customize", *steps.paths(*names), *files,
                             *settings.values()], make) / name
 
 
-def rootfs(*files, **settings):
+def rootfs(*files, suite=base.SUITE, **settings):
     """ext4 image of the guest. files: trees for 35-configure; settings: further variables of its."""
-    return _system("rootfs", "root.img", ROOTFS, files, settings)
+    return _system("rootfs", "root.img", ROOTFS, files, settings, suite)
 
 
 def archive(*files, **settings):
@@ -57,14 +58,14 @@ def archive(*files, **settings):
     return _system("archive", "root.tar", ARCHIVE, files, settings)
 
 
-def uki(kind, *files, **settings):
-    """A UKI whose initramfs is made by dracut with these trees in place; kind: SYSTEMD or PLAIN."""
+def uki(kind, *files, suite=base.SUITE, omit=(), **settings):
+    """A UKI whose initramfs is made by dracut with these trees in place; kind: SYSTEMD or PLAIN. omit: dracut modules."""
     files = [GUEST / "image", *files]
-    options = " ".join(["--add dm --add network", *("--omit " + module for module in OMIT[kind])])
-    names = ["35-configure", "40-image"]
+    options = " ".join(["--add dm --add network", *("--omit " + module for module in (*OMIT[kind], *omit))])
+    names = ["35-configure", "37-bake", "40-image", "42-sign"]
 
     def make(work):
         console.step(f"initramfs ({kind}) and UKI by dracut")
-        _build(work, names, FILES=" ".join(map(str, files)), CMDLINE=CMDLINE, DRACUT_OPTIONS=options, **settings)
-    return cache.get("uki", [base.tree().parent.name, CMDLINE, options, *steps.paths(*names), *files,
-                             *settings.values()], make, keep=12) / "uki.efi"
+        _build(work, suite, names, FILES=" ".join(map(str, files)), CMDLINE=CMDLINE, DRACUT_OPTIONS=options, **settings)
+    return cache.get("uki", [base.tree(suite).parent.name, CMDLINE, options, *steps.paths(*names), *files,
+                             *settings.values()], make, keep=40) / "uki.efi"

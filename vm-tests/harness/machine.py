@@ -7,11 +7,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import aws, marker
+from . import aws, firmware, marker
 from .namespace import Namespace
 from .qmp import Qmp
 
-OVMF = Path("/usr/share/OVMF")
 TIMEOUT = 300
 BANKS = "sha1,sha256,sha384"
 ADDRESSES = ("net=169.254.169.0/24,host=169.254.169.254,dns=169.254.169.253,"
@@ -22,34 +21,33 @@ class Machine:
     """with Machine(workshop, disk, policy) as m: m.wait(); m.seen["booted"]
 
     disk: raw image, written to. policy: the key policy of KMS. faults: argument
-    lists of `aws-emulator fault`. check: shell the guest runs once it is up. stay: go on to a login
-    instead of powering off. strings: SMBIOS type 11 strings, by which an outsider could hand a
+    lists of `aws-emulator fault`. check: shell the guest runs once it is up. running: it is up when
+    systemd has started everything, else before systemd. stay: go on to a login instead of powering off. strings: SMBIOS type 11 strings, by which an outsider could hand a
     command line to systemd-stub. link: False starts with the cable out (see plug). console: the
     guest gets this terminal. tpm: the state of a TPM that was used before, of which it gets a copy.
     before: called with the machine before it is switched on, to start more in its namespace.
+    variables: a variable store for firmware; Secure Boot is on if it has a PK.
     """
 
-    def __init__(self, workshop, disk, policy, *, faults=(), check=None, stay=False, strings=(),
+    def __init__(self, workshop, disk, policy, *, faults=(), check=None, running=False, stay=False, strings=(),
                  link=True, console=False, banks=BANKS, memory=1024, qemu=(), tpm=None,
-                 before=None):
+                 before=None, variables=None):
         self.directory = Path(tempfile.mkdtemp(prefix="mu-vm-"))
         self._workshop, self._disk, self._policy, self._faults = workshop, disk, policy, faults
         self._link, self._console, self._banks = link, console, banks
         self._strings, self._memory, self._extra, self._tpm_state = strings, memory, list(qemu), tpm
         self.serial, self.marker = self.directory / "serial", self.directory / "marker"
         self.vars = self.directory / "vars.fd"
-        shutil.copy(OVMF / "OVMF_VARS_4M.fd", self.vars)
-        marker.write(self.marker, check, stay)
+        self.vars.write_bytes(variables or firmware.empty())
+        marker.write(self.marker, check, stay, running)
         self.seconds = self.qemu = self.qmp = None
         self._before = before
 
     def _command(self):
         drive = "if=none,format=raw,cache=unsafe"
-        return ["qemu-system-x86_64", "-nodefaults", "-machine", "q35,smm=off",
+        return ["qemu-system-x86_64", "-nodefaults", *firmware.options(self.vars),
                 "-accel", os.environ.get("MU_ACCEL", "tcg,thread=multi"), "-cpu", os.environ.get("MU_CPU", "max"),
                 "-smp", os.environ.get("MU_SMP", "1"), "-m", str(self._memory), "-display", "none", "-no-reboot",
-                "-drive", f"if=pflash,format=raw,readonly=on,file={OVMF / 'OVMF_CODE_4M.fd'}",
-                "-drive", f"if=pflash,format=raw,file={self.vars}",
                 "-drive", f"{drive},id=disk,file={self._disk}",
                 "-device", "virtio-blk-pci,drive=disk,serial=disk,bootindex=1",
                 "-drive", f"{drive},id=marker,file={self.marker}",

@@ -6,11 +6,11 @@ import tarfile
 SIZE = 8 << 20
 
 
-def write(path, check=None, stay=False):
-    """check: a shell script the guest runs once it is up; stay: do not power off afterwards."""
+def write(path, check=None, stay=False, running=False):
+    """check: a shell script the guest runs once it is up; running: only when systemd has started everything; stay: do not
+    power off afterwards."""
     files = {"check": "#!/bin/sh\n" + check} if check else {}
-    if stay:
-        files["stay"] = ""
+    files |= {name: "" for name, wanted in (("stay", stay), ("running", running)) if wanted}
     with tarfile.open(path, "w") as archive:
         for name, text in files.items():
             member = tarfile.TarInfo(name)

@@ -7,10 +7,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from . import base, marker
+from . import base, firmware, marker
 from .uki import cpio
 
-OVMF = Path("/usr/share/OVMF")
 BUSYBOX = Path("/bin/busybox")
 TIMEOUT = 240
 CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check"
@@ -85,21 +84,18 @@ def boot(folder, files, variables=None, strings=()):
     disk, report, store, serial = (folder / n for n in ("esp.raw", "marker", "vars.fd", "serial"))
     esp(disk, files)
     marker.write(report)
-    store.write_bytes(variables or (OVMF / "OVMF_VARS_4M.fd").read_bytes())
+    store.write_bytes(variables or firmware.empty())
     state, control = folder / "tpm", folder / "ctrl"
     state.mkdir()
     run("swtpm_setup", "--tpm2", "--tpmstate", state, "--pcr-banks", "sha1,sha256,sha384")
     tpm = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}",
                             "--ctrl", f"type=unixio,path={control}", "--terminate"])
-    code = OVMF / ("OVMF_CODE_4M.secboot.fd" if variables else "OVMF_CODE_4M.fd")
-    secure = ["-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"]
     drive = "if=none,format=raw,cache=unsafe"
     try:
         subprocess.run(
             ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot", "-m", "768",
-             "-machine", f"q35,smm={'on' if variables else 'off'}", *(secure if variables else []),
+             *firmware.options(store),
              "-accel", os.environ.get("MU_ACCEL", "tcg,thread=multi"), "-cpu", os.environ.get("MU_CPU", "max"),
-             "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}", "-drive", f"if=pflash,format=raw,unit=1,file={store}",
              "-drive", f"{drive},id=esp,file={disk}", "-device", "virtio-blk-pci,drive=esp,bootindex=1",
              "-drive", f"{drive},id=marker,file={report}", "-device", "virtio-blk-pci,drive=marker",
              "-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs docs/packer/provision: what builds an AMI builds the guest.
+"""Runs docs/examples/packer/provision: what builds an AMI builds the guest.
 
 Of its steps this host cannot do three, for want of loop devices and device-mapper: 10-partition,
 25-open and 45-close. disk.py and luks.py put the same things into files instead, and the builder
@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-PROVISION = Path(__file__).resolve().parents[2] / "docs/packer/provision"
+PROVISION = Path(__file__).resolve().parents[2] / "docs/examples/packer/provision"
 # Runs the steps after the setup in a mount namespace of their own: $1 variables, $2... steps.
 RUN = 'vars=$1; shift; for step; do "$step" "$vars"; done\n'
 

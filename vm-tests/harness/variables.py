@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Secure Boot keys, and OVMF's variable store with them enrolled."""
+"""OVMF's variable store, with Secure Boot keys and other variables in it."""
 import struct
 import uuid
 
 X509 = uuid.UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
 GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
 DATABASE = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
+SYSTEMD = uuid.UUID("8cf2644b-4b0b-428f-9387-6d876050dc67")
 OWNER = uuid.UUID("6d75746c-0000-4000-8000-6d6561737572")
 GUIDS = {"PK": GLOBAL, "KEK": GLOBAL, "db": DATABASE, "dbx": DATABASE}
 
 STORE = uuid.UUID("aaf32c78-947b-439a-a180-2e144ec37792").bytes_le  # gEfiAuthenticatedVariableGuid
-ATTRIBUTES = 0x27  # NV, BS, RT, time-based authentication
+ATTRIBUTES = 7  # non-volatile, boot services, run time
+AUTHENTICATED = 0x20  # by time
 
 
 def signature_list(der):
@@ -18,21 +20,31 @@ def signature_list(der):
     return X509.bytes_le + struct.pack("<III", 28 + 16 + len(der), 0, 16 + len(der)) + OWNER.bytes_le + der
 
 
-def _variable(name, data):
+def _entry(name, guid, attributes, data):
     """EDK2's AUTHENTICATED_VARIABLE_HEADER, name and data."""
     wide = (name + "\0").encode("utf-16-le")
-    time = struct.pack("<HBBBBBBIhBB", 2026, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0)
-    entry = struct.pack("<HBBIQ", 0x55aa, 0x3f, 0, ATTRIBUTES, 0) + time
-    entry += struct.pack("<III", 0, len(wide), len(data)) + GUIDS[name].bytes_le + wide + data
+    time = struct.pack("<HBBBBBBIhBB", 2026, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0) if attributes & AUTHENTICATED else bytes(16)
+    entry = struct.pack("<HBBIQ", 0x55aa, 0x3f, 0, attributes, 0) + time
+    entry += struct.pack("<III", 0, len(wide), len(data)) + guid.bytes_le + wide + data
     return entry + b"\xff" * (-len(entry) % 4)
 
 
-def enrolled(empty, variables):
-    """The store `empty` with these variables (name -> signature lists)."""
-    start = empty.index(STORE)
-    size = struct.unpack_from("<I", empty, start + 16)[0]
-    entries = b"".join(_variable(n, d) for n, d in variables.items() if d)
-    head = start + 28
-    if empty[head:head + 2] == b"\xaa\x55" or head + len(entries) > start + size:
-        raise ValueError("the store is not empty, or too small")
-    return empty[:head] + entries + empty[head + len(entries):]
+def with_variable(store, name, guid, attributes, data):
+    """The store with one more variable."""
+    start = store.index(STORE)
+    end = start + struct.unpack_from("<I", store, start + 16)[0]
+    at = start + 28
+    while store[at:at + 2] == b"\xaa\x55":
+        at += 60 + -(-sum(struct.unpack_from("<II", store, at + 36)) // 4) * 4
+    entry = _entry(name, guid, attributes, data)
+    if at + len(entry) > end:
+        raise ValueError("the store is too small")
+    return store[:at] + entry + store[at + len(entry):]
+
+
+def enrolled(store, lists):
+    """The store with Secure Boot keys (PK, KEK, db, dbx -> signature lists)."""
+    for name, content in lists.items():
+        if content:
+            store = with_variable(store, name, GUIDS[name], ATTRIBUTES | AUTHENTICATED, content)
+    return store

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A Vault and a `muctl verifier` around one machine, where AWS seems to be: the key of its volume is there."""
+"""A Vault and a `mu-verifier serve` around one machine, where AWS seems to be: the key of its volume is there."""
 import json
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from . import aws, luks
 from .namespace import Namespace
-from .workshop import MUCTL, TOP, VERSION, run
+from .workshop import MU_VERIFIER, MUCTL, TOP, VERSION, run
 
 sys.path[:0] = [str(TOP / "tests/vault")]
 import vault as real  # noqa: E402
@@ -24,34 +23,23 @@ LOCAL = ["ip", "address", "add", f"{HOST}/32", "dev", "lo"]
 
 
 def documented():
-    return "\n".join(re.findall(r"^```sh\n(.*?)^```$", (TOP / "docs/vault.md").read_text(), re.S | re.M))
-
-
-def muctl():
-    """One with a verifier."""
-    for program in (MUCTL, TOP / "build/shared/muctl"):
-        if program.exists() and subprocess.run([program, "verifier", "--help"], capture_output=True).returncode == 0:
-            return program
-    return None
-
-
-def why_not():
-    return real.why_not() or (None if muctl() else "no muctl is built with a verifier")
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```$", (TOP / "docs/guide/vault.md").read_text(), re.S | re.M))
 
 
 class Verifier:
-    def __init__(self, namespace, folder, certificate, root, baselines):
-        """baselines: those that it accepts, as state boot."""
+    def __init__(self, namespace, folder, certificate, root, baselines, regions="/nonexistent"):
+        """baselines: those that it accepts, as state boot; regions: AWS's certificates for identity documents."""
         self.folder = folder
         folder.mkdir()
-        keys = run(muctl(), "verifier", "init", folder / "keys")
+        keys = run(MU_VERIFIER, "init", folder / "keys")
         lines = ["[verifier]", f"listen = 0.0.0.0:{VERIFIER_PORT}", f"certificate = {certificate}",
-                 f"certificate_key = {certificate}", f"issuer = {ISSUER}", f"audience = {AUDIENCE}", f"root = {root}", keys]
+                 f"certificate_key = {certificate}", f"issuer = {ISSUER}", f"audience = {AUDIENCE}", f"root = {root}",
+                 "identity = required", f"region_certificates = {regions}", keys]
         for i, path in enumerate(baselines):
             lines += [f"[baseline b{i}]", f"file = {path}", "state = boot"]
         (folder / "conf").write_text("\n".join(lines) + "\n")
         with open(folder / "log", "w") as log:
-            self._process = namespace.spawn(muctl(), "verifier", "--config", folder / "conf", stderr=log)
+            self._process = namespace.spawn(MU_VERIFIER, "serve", "--config", folder / "conf", stderr=log)
         while not self.lines("listening"):
             assert self._process.poll() is None, (folder / "log").read_text()
             time.sleep(0.05)
@@ -85,9 +73,10 @@ class Site:
             verifier = Verifier(namespace, self.folder / "verifier", self.certificate, self.root, baselines)
             server = self.start_vault(namespace, self.folder / "vault")
             server.shell(documented(), VERIFIER=VERIFIER, VERIFIER_CA=self.ca, ISSUER=ISSUER, AUDIENCE=AUDIENCE,
-                         BASELINE=baselines[0])
+                         BASELINE=baselines[0], ACCOUNT=aws.ACCOUNT)
             words = [w for path in baselines for w in ("--baseline", path)]
-            run(*namespace.command("env", f"VAULT_TOKEN={server.token}", MUCTL), "enroll", volume, "--provider", "vault",
+            run(*namespace.command("env", f"VAULT_TOKEN={server.token}", MUCTL), "enroll", volume, "--volume", "root",
+                "--provider", "vault",
                 "--verifier", VERIFIER, "--vault", VAULT, "--vault-role", "root-volume", "--vault-kv", "secret/volumes/root",
                 "--vault-wrap-ttl", 60, "--ca-file", self.ca, *words, "--sign-key", self.shop.signing_key, "--key-file", "-",
                 "--record-version", VERSION, input=luks.PASSPHRASE.decode())
@@ -108,7 +97,7 @@ class Site:
         run(*namespace.command(*LOCAL))
         shutil.copytree(self.folder / "vault", machine.directory / "vault")
         verifier = Verifier(namespace, machine.directory / "verifier", self.certificate, self.root,
-                            [self.shop.baseline(uki) for uki in ukis])
+                            [self.shop.baseline(uki) for uki in ukis], machine.aws.directory / "region-certificates")
         self.start_vault(namespace, machine.directory / "vault", self.keys)
         return verifier
 
