@@ -37,6 +37,16 @@ variable "volume_size" {
   default = 8
 }
 
+variable "uefi_data" {
+  type        = string
+  default     = ""
+  description = "With Secure Boot: file with the variable store, see README.md."
+}
+
+locals {
+  variable_store = var.uefi_data == "" ? "" : file(var.uefi_data)
+}
+
 source "amazon-ebssurrogate" "image" {
   region               = var.region
   instance_type        = var.instance_type
@@ -81,6 +91,7 @@ source "amazon-ebssurrogate" "image" {
   ami_architecture        = "x86_64"
   ena_support             = true
   boot_mode               = "uefi"
+  uefi_data               = local.variable_store
   tpm_support             = "v2.0"
   imds_support            = "v2.0"
 }
@@ -95,7 +106,7 @@ build {
       "sudo mount -t tmpfs -o mode=0700,uid=$(id -u),size=512m image /mnt/image",
       "mkdir /mnt/image/in",
       "sudo apt-get update -q",
-      "sudo apt-get install -qy --no-install-recommends mmdebstrap cryptsetup-bin fdisk mtools e2fsprogs",
+      "sudo apt-get install -qy --no-install-recommends mmdebstrap cryptsetup-bin fdisk mtools e2fsprogs sbsigntool",
     ]
   }
 
@@ -116,13 +127,21 @@ build {
       "${path.root}/provision/25-open",
       "${path.root}/provision/30-system",
       "${path.root}/provision/35-configure",
+      "${path.root}/provision/37-bake",
       "${path.root}/provision/40-image",
+      "${path.root}/provision/42-sign",
       "${path.root}/provision/45-close",
       "${path.root}/provision/50-esp",
       "${path.root}/provision/60-baseline",
       "${path.root}/provision/70-enroll",
       "${path.root}/provision/80-policy",
     ]
+  }
+
+  # The AMI gets the keys that its image was made for, or no Secure Boot if that was made for none.
+  provisioner "shell" {
+    inline = [local.variable_store == "" ? "sudo test ! -e /mnt/image/out/uefi-data" :
+    "printf %s '${local.variable_store}' | sudo cmp - /mnt/image/out/uefi-data"]
   }
 
   provisioner "shell" {
