@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mu-verifier watch: each transition of an instance is one event, on both stores, whatever is killed, slow or down."""
+import datetime
 import hashlib
 import hmac
 import json
@@ -388,6 +389,81 @@ def test_list_by_state_is_a_check(watch):
     assert done.returncode == 2 and [i["instance_id"] for i in json.loads(done.stdout)] == [TWO]
     done = w.mu_verifier("list", "--state", "bad", "--store", watch.store, check=False)
     assert done.returncode == 1 and "the states are ok, mismatch" in done.stderr
+
+
+# ---- who should be there ----
+
+def rfc3339(seconds):
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat()
+
+
+def described(*instances, **more):
+    """What `aws ec2 describe-instances` prints; instances: (id, state, seconds since its launch)."""
+    return {"Reservations": [{"ReservationId": "r-1", "OwnerId": "111122223333", "Instances": [
+        {"InstanceId": i, "State": {"Code": 16, "Name": state}, "Placement": {"AvailabilityZone": "eu-west-1a"},
+         "LaunchTime": rfc3339(time.time() - age)}]} for i, state, age in instances], **more}
+
+
+def expected(watch, content, *options):
+    done = w.mu_verifier("list", "--config", watch.write(), "--expected", "-", *options, check=False,
+                         input=content if isinstance(content, str) else json.dumps(content))
+    return done.returncode, [line.split()[:2] for line in done.stdout.splitlines()[1:]], done.stderr
+
+
+THREE, LONG_AGO = "i-0000000000000003", 86400
+SHAPES = {"whole": lambda d: d, "pages": lambda d: [d, d],
+          "instances": lambda d: [i for r in d["Reservations"] for i in r["Instances"]],
+          "ids in arrays": lambda d: [[i["InstanceId"] for i in r["Instances"]] for r in d["Reservations"]]}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_who_is_missing_from_the_account_or_from_the_store(watch, shape):
+    f.record(watch.store, (ONE, 5, True, ""), (TWO, 5, True, ""))
+    good, unexpected = [ONE, "ok"], [TWO, "ok,unexpected"]
+    both = SHAPES[shape](described((ONE, "running", LONG_AGO), (TWO, "running", LONG_AGO)))
+    assert expected(watch, both)[:2] == (0, [good, [TWO, "ok"]])
+    others = SHAPES[shape](described((THREE, "running", LONG_AGO), (ONE, "running", LONG_AGO)))
+    code, rows, said = expected(watch, others)
+    assert (code, rows) == (2, [good, unexpected, [THREE, "never-seen"]]) and "2 of these are not trusted" in said
+    assert expected(watch, others, "--state", "never-seen")[:2] == (2, [[THREE, "never-seen"]])
+    assert expected(watch, others, "--state", "unexpected,mismatch")[:2] == (2, [unexpected])
+    assert expected(watch, others, "--state", "mismatch")[:2] == (0, [])
+    done = w.mu_verifier("list", "--json", "--config", watch.write(), "--expected", "-", input=json.dumps(others), check=False)
+    assert [(i["instance_id"], i["state"], i["expected"]) for i in json.loads(done.stdout)] == [
+        (ONE, "ok", True), (TWO, "ok", False), (THREE, "never-seen", True)]
+
+
+def test_expected_knows_who_was_stopped_and_who_has_just_started(watch):
+    f.record(watch.store, (ONE, 500, True, ""), (TWO, 500, False, DETAIL))
+    account = described((ONE, "stopped", LONG_AGO), (TWO, "terminated", LONG_AGO), (THREE, "running", 30))
+    assert expected(watch, account)[:2] == (2, [[ONE, "ok"], [TWO, "mismatch"]])
+    account = described((ONE, "running", LONG_AGO), (TWO, "running", LONG_AGO), (THREE, "stopped", LONG_AGO))
+    assert expected(watch, account)[:2] == (2, [[ONE, "missing"], [TWO, "mismatch,missing"]])
+    assert expected(watch, {"Reservations": []}, "--state", "unexpected")[1] == [[ONE, "missing,unexpected"],
+                                                                                [TWO, "mismatch,missing,unexpected"]]
+
+
+@pytest.mark.parametrize("content, message", [
+    ("", "not JSON"), ('{"Reservations": [', "not JSON"), ("{}", "an instance has an id"), ('{"Reservations": {}}', "neither instances"),
+    ("[1]", "neither instances"), ('["web-1"]', "an instance has an id"), ('[{"InstanceId": 7}]', "an instance has an id"),
+    ('{"Reservations": [], "NextToken": "x"}', "these are not all instances"), ('["i-' + "0" * 80 + '"]', "an instance has an id"),
+])
+def test_what_does_not_say_who_is_expected(watch, content, message):
+    """A list that is cut is no list: whoever is not in it would be called unexpected."""
+    f.record(watch.store, (ONE, 5, True, ""))
+    code, rows, said = expected(watch, content)
+    assert (code, rows) == (4, []) and message in said and "describe-instances" in said
+
+
+def test_list_by_time_and_baseline(watch):
+    f.record(watch.store, (ONE, 500, True, ""), (TWO, 5, True, ""))
+    assert list_of(watch, "--since", "1m") == (0, [[TWO, "ok"]]) == list_of(watch, "--since", rfc3339(time.time() - 60))
+    assert len(list_of(watch, "--since", "1h")[1]) == len(list_of(watch, "--baseline", "web:7")[1]) == len(list_of(watch, "--baseline", "web")[1]) == 2
+    assert list_of(watch, "--baseline", "web:8") == list_of(watch, "--baseline", "we") == (0, [])
+    for options, message in [(["--since", "yesterday"], "an age such as 90s"), (["--since", "5"], "an age"), (["--since", "-5m"], "an age"),
+                             (["--state", "unexpected"], "--expected must say"), (["--expected", "-", ONE], "name none")]:
+        done = w.mu_verifier("list", "--store", watch.store, *options, check=False)
+        assert done.returncode == 1 and message in done.stderr
 
 
 # ---- a store that is not there, or may only be read ----

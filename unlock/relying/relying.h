@@ -3,11 +3,18 @@
 #define MU_RELYING_RELYING_H
 
 #include "cli/cli.h"
+#include "fleet/watch.h"
 
 /* The verbs of mu-verifier; the table is in main.c. */
 extern const struct verb verb_serve, verb_check;
 extern const struct verb verb_init;
 extern const struct verb verb_watch, verb_list, verb_forget;
 extern const struct verb verb_audit;
+
+/* What the verbs about a fleet take. Without a file, a store that is named will do. */
+#define FLEET_OPTIONS                                                                              \
+    "      --config FILE   default " WATCH_DEFAULT_PATH "\n"                                       \
+    "      --store STORE   instead of the configuration's: sqlite:PATH or postgresql:CONNINFO\n"
+struct watch_source fleet_source(const char *config, const char *store);
 
 #endif
