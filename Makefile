@@ -6,14 +6,29 @@ DESTDIR ?=
 SYSCONFDIR ?= /etc
 STATIC  ?= 1
 V       ?= 0
-O       ?= $(if $(filter 1,$(STATIC)),build,build/shared)
 
+
+# ARCH is the machine that things are built for: for another than this one by the cross compiler with its name. CC alone
+# says it, too.
+BUILD_ARCH := $(shell uname -m)
 ifeq ($(origin CC),default)
-CC      := gcc
+CC      := $(patsubst %,%-linux-gnu-,$(filter-out $(BUILD_ARCH),$(ARCH)))gcc
 endif
+# Nothing before `make setup` has installed a compiler.
+TRIPLE  := $(shell $(CC) -dumpmachine 2>/dev/null)
+ARCH    ?= $(or $(firstword $(subst -, ,$(TRIPLE))),$(BUILD_ARCH))
+FOREIGN := $(filter-out $(BUILD_ARCH),$(ARCH))
+$(if $(filter $(ARCH),x86_64 aarch64),,$(error ARCH=$(ARCH): known are x86_64 and aarch64))
+$(if $(or $(TRIPLE),$(filter $(BUILD_ARCH),$(ARCH))),,$(error $(CC) is missing (Debian: gcc-$(subst _,-,$(ARCH))-linux-gnu)))
+$(if $(filter-out $(ARCH)-%,$(TRIPLE)),$(error $(CC) compiles for $(TRIPLE), not for ARCH=$(ARCH)))
+O       ?= build$(FOREIGN:%=/%)$(if $(filter 1,$(STATIC)),,/shared)
+STRIP    = $(shell $(CC) -print-prog-name=strip)
+AR       = $(shell $(CC) -print-prog-name=ar)
 CFLAGS  ?= -Os -g
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
-HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection
+BRANCHES_x86_64  := -fcf-protection
+BRANCHES_aarch64 := -mbranch-protection=standard
+HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection $(BRANCHES_$(ARCH))
 MODULES := libcryptsetup devmapper uuid libcurl tss2-esys tss2-sys tss2-tctildr tss2-tcti-device tss2-tcti-swtpm tss2-rc \
            tss2-mu libcbor json-c openssl
 # Of mu-verifier alone: server and databases.
@@ -24,7 +39,9 @@ endif
 
 ifeq ($(STATIC),1)
 PKG_CONFIG = PKG_CONFIG_LIBDIR=$(DEPS)/lib/pkgconfig pkg-config --static
-LINK        = -static-pie -Wl,-z,pack-relative-relocs -Wl,-Map=$@.map
+# binutils knows packed relocations of some machines, and warns of the others.
+PACK_x86_64 := -Wl,-z,pack-relative-relocs
+LINK        = -static-pie $(PACK_$(ARCH)) -Wl,-Map=$@.map
 SBOM       := $(O)/measured-unlock.spdx.json $(O)/measured-unlock-verifier.spdx.json
 # No byte of a program depends on where it is built.
 MAP         = -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(DEPS)=deps
@@ -91,6 +108,7 @@ help:
 	@echo 'make fuzz         FUZZ_TIME=60 FUZZ=TARGET; see tests/fuzz/README.md'
 	@echo 'make install      DESTDIR= PREFIX=/usr;  make uninstall'
 	@echo 'make deb rpm      packages of the static programs, in build/'
+	@echo 'ARCH=aarch64 builds for Graviton, in build/aarch64/ (on another machine: gcc-aarch64-linux-gnu)'
 	@echo 'V=1 shows the commands.'
 
 $(O)/measured-unlock: $(call object,$(BOOT_SRC)) $(O)/libtrusted.a
@@ -100,7 +118,7 @@ $(O)/mu-verifier: private PKG_LIBS = $(RELYING_LIBS)
 $(PROGRAMS):
 	$(call say,LD,$@)
 	$(call link,-o $@.debug $^ $(PKG_LIBS))
-	$(Q)strip -R .comment -o $@ $@.debug
+	$(Q)$(STRIP) -R .comment -o $@ $@.debug
 
 # How many lines the trusted part has; fails if it has what the boot program has not, or uses what is outside it.
 $(O)/trusted: $(O)/measured-unlock unlock/rooms
@@ -136,7 +154,7 @@ $(O)/libtools.a: $(call object,$(TOOLS_SRC)) $(O)/parts_table.o
 $(O)/libverifier.a: $(call object,$(VERIFIER_SRC))
 $(O)/libtrusted.a $(O)/libtools.a $(O)/libverifier.a:
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(O)/%.o: %.c $(O)/flags
 	$(call say,CC,$@)
@@ -209,7 +227,7 @@ fuzz-make   = +$(Q)$(MAKE) -j$(shell nproc) --no-print-directory STATIC=0 O=buil
 
 $(O)/libfuzz.a: $(call object,$(FUZZ_LIB))
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(O)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libfuzz.a $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(RELYING_LIBS)
@@ -259,8 +277,13 @@ deps:
 
 JOBS := -j$(shell nproc)
 
+# The architecture that this machine does not have.
+OTHER := $(filter-out $(BUILD_ARCH),x86_64 aarch64)
+
 check check-all: setup deps
 	$(Q)$(MAKE) $(JOBS) --no-print-directory all drivers
+	$(Q)$(MAKE) $(JOBS) --no-print-directory ARCH=$(OTHER) deps
+	$(Q)$(MAKE) $(JOBS) --no-print-directory ARCH=$(OTHER) CI=1 all
 	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 CI=1 all units drivers
 	$(Q)$(MAKE) $(JOBS) --no-print-directory faults-program
 	$(fuzz-make)
@@ -274,19 +297,28 @@ test:
 	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 all units drivers
 	$(Q)tests/run of $(or $(T),$(error T=NAME: the name of a test or of a room))
 
-integration vm:
+integration:
 	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 all
 	$(Q)$(MAKE) $(JOBS) --no-print-directory all drivers
 	$(Q)$(MAKE) $(JOBS) --no-print-directory faults-program
 	$(Q)tests/run --long $@
+
+# The guest's programs are ARCH's; those that enrol it and predict are this machine's.
+guests:
+	$(Q)$(MAKE) $(JOBS) --no-print-directory ARCH=$(BUILD_ARCH) all
+	$(if $(FOREIGN),$(Q)$(MAKE) $(JOBS) --no-print-directory all)
+
+vm: guests
+	$(Q)MU_ARCH=$(ARCH) tests/run --long $@
 
 faults: faults-program
 	$(Q)$(MAKE) --no-print-directory STATIC=0 all
 	$(Q)MU_BUILD=$(CURDIR)/build/shared /usr/bin/python3 -m pytest -q -n 2 -p no:cacheprovider tests/integration/test_faults.py
 
 demo: setup deps
-	$(Q)$(MAKE) --no-print-directory all
-	$(Q)vm-tests/demo
+	$(if $(FOREIGN),$(Q)$(MAKE) --no-print-directory ARCH=$(BUILD_ARCH) deps)
+	$(Q)$(MAKE) --no-print-directory guests
+	$(Q)MU_ARCH=$(ARCH) vm-tests/demo
 
 bench: setup deps
 	$(Q)$(MAKE) --no-print-directory all
@@ -355,7 +387,7 @@ deb rpm: all
 	$(Q)rm -rf '$(STAGE)' '$(STAGE).rpm'
 	$(foreach name,$(PACKAGES),$(call stage,$(STAGE),$(name)))
 	$(Q)cp $(DEPS)/versions '$(STAGE)/versions'
-	$(Q)unlock/packaging/build $@ '$(STAGE)' '$(abspath $(O))'
+	$(Q)CC='$(CC)' unlock/packaging/build $@ '$(STAGE)' '$(abspath $(O))'
 
 fmt:
 	$(Q)clang-format -i unlock/*/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch]
@@ -364,5 +396,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units tidy drivers setup deps check check-all unit test integration vm faults faults-program demo bench fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm FORCE
+.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo bench fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm FORCE
 .SECONDARY:

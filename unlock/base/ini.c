@@ -297,7 +297,7 @@ static enum mu_status parse_line(struct parser *p, char *line, struct mu_error *
     size_t len;
 
     for (const char *c = line; *c != '\0'; c++)
-        if ((*c >= 0 && *c < 0x20 && *c != '\t') || *c == 0x7f)
+        if (((unsigned char)*c < 0x20 && *c != '\t') || *c == 0x7f)
             return mu_fail(err, MU_CONFIG, "%s:%u: control character", p->path, p->line);
     line = trim(line);
     len = strlen(line);
