@@ -27,9 +27,20 @@ variable "name" {
   default = "measured-unlock"
 }
 
+variable "architecture" {
+  type        = string
+  default     = "x86_64"
+  description = "As EC2 calls it: x86_64, or arm64 for Graviton. The builder has it, too."
+  validation {
+    condition     = contains(["x86_64", "arm64"], var.architecture)
+    error_message = "EC2 calls its architectures x86_64 and arm64."
+  }
+}
+
 variable "instance_type" {
-  type    = string
-  default = "c7i.large"
+  type        = string
+  default     = ""
+  description = "Of the builder; empty: c7i.large or c7g.large."
 }
 
 variable "volume_size" {
@@ -44,12 +55,15 @@ variable "uefi_data" {
 }
 
 locals {
+  debian_architecture = var.architecture == "arm64" ? "arm64" : "amd64"
+  instance_type = var.instance_type != "" ? var.instance_type : (
+  var.architecture == "arm64" ? "c7g.large" : "c7i.large")
   variable_store = var.uefi_data == "" ? "" : file(var.uefi_data)
 }
 
 source "amazon-ebssurrogate" "image" {
   region               = var.region
-  instance_type        = var.instance_type
+  instance_type        = local.instance_type
   iam_instance_profile = var.instance_profile
   ssh_username         = "admin"
 
@@ -57,7 +71,7 @@ source "amazon-ebssurrogate" "image" {
     owners      = ["136693071363"] # Debian
     most_recent = true
     filters = {
-      name                = "debian-13-amd64-*"
+      name                = "debian-13-${local.debian_architecture}-*"
       virtualization-type = "hvm"
       root-device-type    = "ebs"
     }
@@ -88,7 +102,7 @@ source "amazon-ebssurrogate" "image" {
 
   ami_name                = "${var.name}-{{timestamp}}"
   ami_virtualization_type = "hvm"
-  ami_architecture        = "x86_64"
+  ami_architecture        = var.architecture
   ena_support             = true
   boot_mode               = "uefi"
   uefi_data               = local.variable_store
