@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One workshop with a good UKI and a good volume for a whole session; each test boots its own copy."""
 import itertools
+import os
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import pytest
 from harness import base, disk, image, machine
 from harness.workshop import Workshop
 
+# With systemd in the initramfs, and without. MU_KINDS: not all, if it takes too long to make them.
+KINDS = tuple(os.environ.get("MU_KINDS", f"{image.SYSTEMD} {image.PLAIN}").split())
+
+
 class Site:
     """The good machine, and what tests change about it."""
 
-    def __init__(self, suite=base.SUITE, kinds=(image.SYSTEMD, image.PLAIN)):
+    def __init__(self, suite=base.SUITE, kinds=KINDS):
         self.workshop = Workshop(suite)
         self.ukis = {kind: self.workshop.uki(kind) for kind in kinds}
         self.pcr4 = [self.workshop.pcr4(uki) for uki in self.ukis.values()]

@@ -6,13 +6,14 @@ import os
 import pytest
 
 from harness import image
-from harness.workshop import TOP, run
+from harness.architecture import CHOSEN
+from harness.workshop import BUILD, TOP, run
 
 # What docs/guide/updating.md does on the running instance: the header goes out and comes back while its volume
 # is mounted, and another image takes the place of the one that is running.
-UPDATE = """
+UPDATE = f"""
 set -eux
-dpkg-query -W -f '${db:Status-Status} ${Version}\\n' measured-unlock
+dpkg-query -W -f '${{db:Status-Status}} ${{Version}}\\n' measured-unlock
 device=/dev/disk/by-partlabel/root
 cryptsetup luksHeaderBackup $device --header-backup-file /run/header.img
 muctl record show /run/header.img --key /etc/measured-unlock/builder.pem
@@ -22,17 +23,17 @@ muctl record show $device --key /etc/measured-unlock/builder.pem
 muctl header check $device
 dd if=/dev/mapper/root of=/dev/null bs=1M count=8 iflag=direct
 mount /dev/disk/by-partlabel/esp /mnt
-cp /mnt/EFI/BOOT/BOOTX64.EFI /mnt/new.efi
-mv /mnt/EFI/BOOT/BOOTX64.EFI /mnt/EFI/BOOT/old.efi
-mv /mnt/new.efi /mnt/EFI/BOOT/BOOTX64.EFI
+cp /mnt/{CHOSEN.boot_file} /mnt/new.efi
+mv /mnt/{CHOSEN.boot_file} /mnt/EFI/BOOT/old.efi
+mv /mnt/new.efi /mnt/{CHOSEN.boot_file}
 umount /mnt
 """
 
 
 @pytest.mark.long
 def test_package_boots(site):
-    run("make", "-s", "-C", TOP, "deb", env={**os.environ, "MAKEFLAGS": ""})
-    (package,) = (TOP / "build").glob("measured-unlock_*.deb")
+    run("make", "-s", "-C", TOP, "deb", f"ARCH={CHOSEN.name}", env={**os.environ, "MAKEFLAGS": ""})
+    (package,) = BUILD.glob("measured-unlock_*.deb")
     workshop = copy.copy(site.workshop)
     workshop.stage = package
     uki = workshop.uki(image.SYSTEMD)

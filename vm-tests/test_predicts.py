@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import base, firmware, measuring, variables
+from harness.architecture import CHOSEN
 from harness.measuring import run
 
 MUCTL = Path(__file__).resolve().parents[1] / "build/muctl"
@@ -19,11 +20,11 @@ GRUB = Path("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed")
 
 
 def stub():
-    return base.tree() / EFI / "linuxx64.efi.stub"
+    return base.tree() / EFI / CHOSEN.stub
 
 
 def loader():
-    return base.tree() / EFI / "systemd-bootx64.efi"
+    return base.tree() / EFI / CHOSEN.loader
 
 
 def replayed(tmp_path, seen):
@@ -73,10 +74,10 @@ def signed(keys, path, image):
 
 
 def is_252(file):
-    return file.exists() and b"LoaderInfo: systemd-boot 252." in file.read_bytes()
+    return not CHOSEN.is_foreign and file.exists() and b"LoaderInfo: systemd-boot 252." in file.read_bytes()
 
 
-needs_252 = pytest.mark.skipif(not is_252(OLD / "systemd-bootx64.efi"), reason="systemd-boot-efi is not 252 (Debian 12)")
+needs_252 = pytest.mark.skipif(not is_252(OLD / CHOSEN.loader), reason="systemd-boot-efi is not 252 (Debian 12)")
 
 
 def test_uki(tmp_path):
@@ -96,7 +97,7 @@ def test_systemd_boot_and_uki(tmp_path):
 @needs_252
 def test_systemd_boot_and_uki_of_252(tmp_path):
     """The boot loader hands the UKI its own command line, and both measure it."""
-    images = [OLD / "systemd-bootx64.efi", measuring.uki(tmp_path / "uki.efi", OLD / "linuxx64.efi.stub")]
+    images = [OLD / CHOSEN.loader, measuring.uki(tmp_path / "uki.efi", OLD / CHOSEN.stub)]
     seen = measuring.boot(tmp_path, {measuring.PLACE: images[0], "EFI/Linux/test.efi": images[1]})
     assert_predicted(tmp_path, seen, images, (4, 7, 11, 12))
 
@@ -110,8 +111,8 @@ def test_uki_with_secure_boot(tmp_path, keys):
 @pytest.mark.long
 @needs_252
 def test_systemd_boot_and_uki_of_252_with_secure_boot(tmp_path, keys):
-    unsigned = measuring.uki(tmp_path / "unsigned.efi", OLD / "linuxx64.efi.stub")
-    images = [signed(keys, tmp_path / "loader.efi", OLD / "systemd-bootx64.efi"), signed(keys, tmp_path / "uki.efi", unsigned)]
+    unsigned = measuring.uki(tmp_path / "unsigned.efi", OLD / CHOSEN.stub)
+    images = [signed(keys, tmp_path / "loader.efi", OLD / CHOSEN.loader), signed(keys, tmp_path / "uki.efi", unsigned)]
     seen = measuring.boot(tmp_path, {measuring.PLACE: images[0], "EFI/Linux/test.efi": images[1]}, (keys / "vars.fd").read_bytes())
     assert_predicted(tmp_path, seen, images, (4, 7, 11, 12), *options(keys))
 
@@ -120,6 +121,7 @@ GRUB_CONFIG = f"linux /vmlinuz {measuring.CMDLINE}\ninitrd /initrd\nboot\n"
 
 
 @pytest.mark.long
+@pytest.mark.skipif(CHOSEN.is_foreign, reason="shim and GRUB are those of this machine's Debian")
 @pytest.mark.parametrize("secure", [False, True], ids=["off", "on"])
 def test_shim_grub_and_kernel(tmp_path, keys, secure):
     """Debian's own signatures below shim; this GRUB has shim check, and so measure, the kernel with Secure Boot, and twice."""
@@ -171,7 +173,7 @@ def predict(images, pcr, bank, *options):
 @pytest.mark.parametrize("folder_of_stub", ["guest", pytest.param("host", marks=needs_252)])
 def test_systemd_pcrlock_agrees_on_images(tmp_path, folder_of_stub):
     """It knows what a UKI measures, but not that firmware measures the kernel that stubs before 258 start."""
-    stub_file = stub() if folder_of_stub == "guest" else OLD / "linuxx64.efi.stub"
+    stub_file = stub() if folder_of_stub == "guest" else OLD / CHOSEN.stub
     uki = measuring.uki(tmp_path / "uki.efi", stub_file, pcrpkey=b"key")
     # It hashes as if there were zeros up to a multiple of 8, as the format has it and signing puts there; firmware does not.
     uki.write_bytes(uki.read_bytes() + bytes(-uki.stat().st_size % 8))

@@ -100,6 +100,7 @@ def test_unsigned_image(secure, tmp_path, on):
 
 @pytest.mark.long
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+@driver.runs
 def test_driver(secure, tmp_path, signed):
     """A driver on the ESP that EFI variables have firmware start before any image. The twin runs: the key of db signed it."""
     content, text = driver.image(), driver.TEXT.decode().strip()

@@ -77,6 +77,7 @@ def test_nothing_is_mounted_over_the_root(site, opened):
 DRIVER = {"variables": driver.started(firmware.empty()), "files": [(driver.PLACE, driver.image())]}
 
 
+@driver.runs
 def test_driver_is_refused(site):
     with site.boot(**DRIVER) as m:
         assert_refused(m, "PCR 2")
@@ -85,6 +86,7 @@ def test_driver_is_refused(site):
 
 
 @pytest.mark.long
+@driver.runs
 def test_driver_where_pcr_2_is_left_out(site):
     """The premise: no other PCR shows it."""
     good = site.ukis[image.SYSTEMD]

@@ -80,6 +80,7 @@ def test_refuses_what_systemd_extends(testing):
         assert_refused(m, f"user space: {SEPARATOR}: os-separator")
 
 
+@driver.runs
 def test_refuses_command_line_and_driver(testing):
     with testing.boot(files=[(driver.PLACE, driver.image())], variables=driver.started(firmware.empty()),
                       strings=["io.systemd.stub.kernel-cmdline-extra=init=/bin/sh"]) as m:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from harness import aws, luks
+from harness.architecture import CHOSEN
 from harness.workshop import MUCTL, TOP, run
 
 sys.path.append(str(TOP / "tests/aws"))
@@ -27,10 +28,10 @@ def released_key(machine, volume):
 def test_no_released_key_in_memory_after_unlock(site, tmp_path):
     """The premise is the volume key, which dm-crypt needs: it is there, and found in the same way."""
     volume, dump = site.volume(), tmp_path / "memory"
-    with site.boot(volumes={"root": volume}, check=f"echo {READY} >/dev/ttyS0; sleep 600") as m:
+    with site.boot(volumes={"root": volume}, check=f"echo {READY} >/dev/{CHOSEN.console}; sleep 600") as m:
         m.wait_serial(READY)
         m.qmp("stop")
-        m.qmp("pmemsave", val=0, size=1024 << 20, filename=str(dump))
+        m.qmp("pmemsave", val=CHOSEN.ram, size=1024 << 20, filename=str(dump))
         memory = dump.read_bytes()
         dump.unlink()
         key = luks.volume_key(volume)

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from . import cache, console, steps
+from . import architecture, cache, console, steps
 
 SUITE, TESTING = "trixie", "forky"
 # Besides what any image needs: initramfs without systemd (which Debian's testing has no DHCP client for), a shell to look
@@ -26,13 +26,14 @@ def mirror():
 
 def tree(suite=SUITE):
     """Path of the base tree (never write to it: see overlay in image.py)."""
-    packages = PACKAGES[suite]
+    packages = PACKAGES[suite] + " busybox-static"  # for measuring.py
+    architecture.let_programs_run()
 
     def make(directory):
-        console.step(f"guest base: installing Debian {suite} (once)")
+        console.step(f"guest base: installing Debian {suite} for {architecture.CHOSEN.name} (once)")
         # What is installed here never leaves the test, and a mirror that is behind is good enough for it.
-        steps.run(directory, "30-system", SYSTEM="debian:" + suite, PACKAGES=packages,
+        steps.run(directory, "30-system", SYSTEM="debian:" + suite, ARCH=architecture.CHOSEN.name, PACKAGES=packages,
                   KEYRING="/usr/share/keyrings/debian-archive-keyring.gpg",
                   MIRROR=f"deb [check-valid-until=no] {mirror()} {suite} main",
                   SYSTEM_OPTIONS=" ".join("--dpkgopt=path-exclude=" + p for p in UNWANTED))
-    return cache.get("guest", [suite, packages, *UNWANTED, Path(__file__), *steps.paths("30-system")], make, keep=4) / "root"
+    return cache.get("guest", [suite, architecture.CHOSEN.name, packages, *UNWANTED, Path(__file__), *steps.paths("30-system")], make, keep=4) / "root"

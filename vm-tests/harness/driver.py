@@ -2,12 +2,16 @@
 """A UEFI driver that says on the serial port that it runs, and the variables that have firmware start it before any image."""
 import struct
 
+import pytest
+
 from . import variables
+from .architecture import CHOSEN
 
 PLACE = "EFI/driver.efi"
 TEXT = b"driver runs\r\n"  # fits into the port's queue
 # lea r8, [rip + 20]; mov dx, 0x3f8; next: mov al, [r8]; test al, al; jz done; out dx, al; inc r8; jmp next; done: xor eax, eax; ret
 CODE = bytes.fromhex("4c8d0514000000 66baf803 418a00 84c0 7406 ee 49ffc0 ebf3 31c0 c3")
+runs = pytest.mark.skipif(CHOSEN.name != "x86_64", reason="the driver is machine code of x86-64")
 BOOT_SERVICE_DRIVER = 11
 HEADERS, PAGE, ALIGNMENT = 0x200, 0x1000, 0x200
 

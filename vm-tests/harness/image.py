@@ -8,10 +8,11 @@ import shutil
 from pathlib import Path
 
 from . import base, cache, console, steps
+from .architecture import CHOSEN
 
 GUEST = Path(__file__).resolve().parent.parent / "guest"
 SYSTEMD, PLAIN = "systemd", "plain"
-CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check lsm=landlock init=/usr/sbin/guest-init"
+CMDLINE = f"console={CHOSEN.console} panic=-1 quiet mitigations=off no_timer_check lsm=landlock init=/usr/sbin/guest-init"
 OMIT = {SYSTEMD: [], PLAIN: ["systemd", "systemd-initrd", "dracut-systemd", "systemd-ask-password"]}
 
 # $work/root is the base, and stays as it is.

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from . import aws, firmware, marker
+from .architecture import CHOSEN
 from .namespace import Namespace
 from .qmp import Qmp
 
@@ -45,8 +46,8 @@ class Machine:
 
     def _command(self):
         drive = "if=none,format=raw,cache=unsafe"
-        return ["qemu-system-x86_64", "-nodefaults", *firmware.options(self.vars),
-                "-accel", os.environ.get("MU_ACCEL", "tcg,thread=multi"), "-cpu", os.environ.get("MU_CPU", "max"),
+        return [CHOSEN.emulator, "-nodefaults", *firmware.options(self.vars),
+                "-accel", os.environ.get("MU_ACCEL", "tcg,thread=multi"), "-cpu", os.environ.get("MU_CPU", CHOSEN.cpu),
                 "-smp", os.environ.get("MU_SMP", "1"), "-m", str(self._memory), "-display", "none", "-no-reboot",
                 "-drive", f"{drive},id=disk,file={self._disk}",
                 "-device", "virtio-blk-pci,drive=disk,serial=disk,bootindex=1",
@@ -56,7 +57,7 @@ class Machine:
                 "-netdev", f"user,id=net,{ADDRESSES}",
                 "-device", "virtio-net-pci,id=nic,netdev=net,romfile=",
                 "-chardev", f"socket,id=tpm,path={self.tpm.control}",
-                "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm",
+                "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", f"{CHOSEN.tpm},tpmdev=tpm",
                 "-qmp", f"unix:{self.directory / 'qmp'},server=on,wait=off",
                 "-serial", "mon:stdio" if self._console else f"file:{self.serial}",
                 *(a for s in self._strings for a in ("-smbios", f"type=11,value={s}")),

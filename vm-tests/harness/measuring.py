@@ -8,18 +8,18 @@ import tempfile
 from pathlib import Path
 
 from . import base, firmware, marker
+from .architecture import CHOSEN
 from .uki import cpio
 
-BUSYBOX = Path("/bin/busybox")
 TIMEOUT = 240
-CMDLINE = "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check"
-PLACE = "EFI/BOOT/BOOTX64.EFI"
+CMDLINE = f"console={CHOSEN.console} panic=-1 quiet mitigations=off no_timer_check"
+PLACE = CHOSEN.boot_file
 
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc none /proc; mount -t sysfs none /sys; mount -t devtmpfs none /dev
 mount -t securityfs none /sys/kernel/security
-insmod /virtio_blk.ko
+for module in /*.ko; do insmod "$module"; done
 while ! [ -e /dev/vdb ]; do sleep 0.1; done
 mkdir /out && cd /out
 cp 2>/dev/null /sys/kernel/security/tpm0/binary_bios_measurements eventlog
@@ -39,9 +39,10 @@ def guest_file(pattern):
 
 
 def initrd():
-    module = guest_file("usr/lib/modules/*/kernel/drivers/block/virtio_blk.ko.xz")
-    return cpio({**dict.fromkeys(("bin", "proc", "sys", "dev")), "bin/busybox": BUSYBOX.read_bytes(),
-                 "init": INIT.encode(), "virtio_blk.ko": lzma.decompress(module.read_bytes())})
+    modules = {f"{i}.ko": lzma.decompress(guest_file(f"usr/lib/modules/*/kernel/drivers/{name}.ko.xz").read_bytes())
+               for i, name in enumerate(CHOSEN.modules)}
+    return cpio({**dict.fromkeys(("bin", "proc", "sys", "dev")), "bin/busybox": guest_file("usr/bin/busybox").read_bytes(),
+                 "init": INIT.encode(), **modules})
 
 
 def kernel():
@@ -52,7 +53,7 @@ def uki(path, stub, **sections):
     """stub with sections appended, as dracut does it; default: kernel, initrd, command line, name."""
     wanted = {"osrel": b'ID=test\nNAME="a test"\nVERSION_ID="1"\n', "cmdline": CMDLINE.encode(), "initrd": initrd(),
               "linux": kernel().read_bytes(), **sections}
-    headers = run("objdump", "-h", stub).decode()
+    headers = run(CHOSEN.binutils("objdump"), "-h", stub).decode()
     ends = [int(m[1], 16) + int(m[2], 16) for m in re.finditer(r"^ +\d+ \S+ +(\w+) +(\w+)", headers, re.M)]
     address, options = max(ends), []
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +62,7 @@ def uki(path, stub, **sections):
             (Path(folder) / name).write_bytes(content)
             options += ["--add-section", f".{name}={folder}/{name}", "--change-section-vma", f".{name}={address:#x}"]
             address += len(content)
-        run("objcopy", *options, stub, path)
+        run(CHOSEN.binutils("objcopy"), *options, stub, path)
     return path
 
 
@@ -93,12 +94,12 @@ def boot(folder, files, variables=None, strings=()):
     drive = "if=none,format=raw,cache=unsafe"
     try:
         subprocess.run(
-            ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot", "-m", "768",
+            ["setpriv", "--pdeathsig", "KILL", CHOSEN.emulator, "-nodefaults", "-display", "none", "-no-reboot", "-m", "768",
              *firmware.options(store),
-             "-accel", os.environ.get("MU_ACCEL", "tcg,thread=multi"), "-cpu", os.environ.get("MU_CPU", "max"),
+             "-accel", os.environ.get("MU_ACCEL", "tcg,thread=multi"), "-cpu", os.environ.get("MU_CPU", CHOSEN.cpu),
              "-drive", f"{drive},id=esp,file={disk}", "-device", "virtio-blk-pci,drive=esp,bootindex=1",
              "-drive", f"{drive},id=marker,file={report}", "-device", "virtio-blk-pci,drive=marker",
-             "-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm",
+             "-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", f"{CHOSEN.tpm},tpmdev=tpm",
              *(a for s in strings for a in ("-smbios", f"type=11,value={s}")), "-serial", f"file:{serial}"],
             check=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     finally:

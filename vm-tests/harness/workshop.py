@@ -8,8 +8,11 @@ import tempfile
 from pathlib import Path
 
 from . import aws, base, cache, console, disk, image, luks, steps
+from .architecture import CHOSEN
 
 TOP = Path(__file__).resolve().parents[2]
+BUILD = TOP / "build" / (CHOSEN.name if CHOSEN.is_foreign else "")  # what goes into the guest
+# What makes and checks its images here.
 MUCTL, MU_VERIFIER = TOP / "build/muctl", TOP / "build/mu-verifier"
 # Volumes are enrolled with record version 2, which is the least that the images accept.
 BOOT = "timeout = 100\nminimum_record_version = 2"
@@ -65,7 +68,7 @@ class Workshop:
         self._scratch = tempfile.TemporaryDirectory(prefix="mu-workshop-")
         self.scratch = Path(self._scratch.name)
         self.stage = self.scratch / "stage"
-        run("make", "-s", "-C", TOP, "install", f"DESTDIR={self.stage}",
+        run("make", "-s", "-C", TOP, "install", f"ARCH={CHOSEN.name}", f"DESTDIR={self.stage}",
             env={**os.environ, "MAKEFLAGS": ""})
 
     def settings(self, volumes=("root",), boot=BOOT, provider=None, blank=None):
