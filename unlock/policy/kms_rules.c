@@ -6,12 +6,11 @@
 
 /* KMS Developer Guide, "Key policies", Resource: "*" is the key that the policy belongs to.
  * PutKeyPolicy takes other values, and the statement then applies to nothing. */
-CHECK(rule_resource)
+void rule_resource(const struct look *look, const struct statement *s)
 {
-    (void)p;
     for (size_t i = 0; i < policy_count(s->resource); i++)
         if (strcmp(policy_text(s->resource, i), "*") != 0) {
-            policy_found(report, rule, s,
+            policy_found(look, s,
                          "Resource is %.128s: in a key policy only \"*\" is this key, and the "
                          "statement has no effect",
                          policy_text(s->resource, i));
@@ -34,14 +33,13 @@ static bool is_unique_id(const char *name)
     return false;
 }
 
-CHECK(rule_deleted_principal)
+void rule_deleted_principal(const struct look *look, const struct statement *s)
 {
     const char *name;
 
-    (void)p;
     for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
         if (is_unique_id(name))
-            policy_found(report, rule, s,
+            policy_found(look, s,
                          "principal %.128s is the unique id of a role or user that was deleted",
                          name);
 }
@@ -58,14 +56,13 @@ static bool carries_document(const char *action)
     return strpbrk(action, "*?") != NULL;
 }
 
-CHECK(rule_no_document)
+void rule_no_document(const struct look *look, const struct statement *s)
 {
-    (void)p;
     if (statement_pcrs(s) == 0)
         return;
     for (size_t i = 0; i < policy_count(s->action); i++)
         if (!carries_document(policy_text(s->action, i)))
-            policy_found(report, rule, s,
+            policy_found(look, s,
                          "%.64s takes no attestation document, so it is never allowed by a "
                          "statement that compares PCRs",
                          policy_text(s->action, i));

@@ -51,18 +51,33 @@ static bool is_secure_boot(const char *value)
            baseline_has_secure_boot(&values);
 }
 
-static bool compares(const struct condition *c, unsigned pcr)
+/* A value that a statement compares a PCR with. */
+struct value {
+    const struct condition *c;
+    const char *text;
+    size_t condition, next;
+};
+
+/* The next one; begins with {0}. */
+static bool next_value(const struct statement *s, struct value *v)
 {
-    return c->pcr == (int)pcr && c->comparison != COMPARE_NULL;
+    for (; v->condition < s->conditions; v->condition++, v->next = 0) {
+        v->c = &s->condition[v->condition];
+        if (v->c->pcr < 0 || v->c->comparison == COMPARE_NULL ||
+            v->next == policy_count(v->c->values))
+            continue;
+        v->text = policy_text(v->c->values, v->next++);
+        return true;
+    }
+    return false;
 }
 
-CHECK(rule_pcr4_without_12)
+void rule_pcr4_without_12(const struct look *look, const struct statement *s)
 {
     uint32_t mask = statement_pcrs(s);
 
-    (void)p;
     if ((mask & BIT(4)) != 0 && (mask & BIT(12)) == 0)
-        policy_found(report, rule, s,
+        policy_found(look, s,
                      "PCR 4 without PCR 12: a command line handed in from outside goes unnoticed");
 }
 
@@ -71,14 +86,10 @@ static bool demands_secure_boot(const struct statement *s)
 {
     bool demanded = false;
 
-    for (size_t i = 0; i < s->conditions; i++) {
-        const struct condition *c = &s->condition[i];
-
-        for (size_t v = 0; compares(c, 7) && v < policy_count(c->values); v++) {
-            if (!is_secure_boot(policy_text(c->values, v)))
-                return false;
-            demanded = true;
-        }
+    for (struct value v = {0}; next_value(s, &v);) {
+        if (v.c->pcr == 7 && !is_secure_boot(v.text))
+            return false;
+        demanded = demanded || v.c->pcr == 7;
     }
     return demanded;
 }
@@ -92,178 +103,134 @@ static void lacking(const struct policy *p, const struct statement *s, uint32_t 
     baseline_pcr_names((compared & BIT(4)) != 0 ? wanted & ~compared & ~p->without : 0, names);
 }
 
-CHECK(rule_firmware_drivers)
+void rule_firmware_drivers(const struct look *look, const struct statement *s)
 {
     char names[BASELINE_NAMES_MAX];
 
-    lacking(p, s, BIT(2) | BIT(3), names);
+    lacking(look->p, s, BIT(2) | BIT(3), names);
     if (names[0] != '\0' && !demands_secure_boot(s))
         policy_found(
-            report, rule, s,
+            look, s,
             "PCR 4 without PCR %s, and no Secure Boot by PCR 7: a UEFI driver or option ROM "
             "that runs before the image goes unnoticed",
             names);
 }
 
-CHECK(rule_extensions)
+void rule_extensions(const struct look *look, const struct statement *s)
 {
     char names[BASELINE_NAMES_MAX];
 
-    lacking(p, s, BIT(13) | BIT(14), names);
+    lacking(look->p, s, BIT(13) | BIT(14), names);
     if (names[0] != '\0')
-        policy_found(report, rule, s,
+        policy_found(look, s,
                      "it does not compare PCR %s: extension images (13) and the machine owner's "
                      "keys (14) go unnoticed",
                      names);
 }
 
-CHECK(rule_no_image)
+void rule_no_image(const struct look *look, const struct statement *s)
 {
-    (void)p;
     if ((statement_pcrs(s) & (BIT(4) | BIT(7))) == 0)
-        policy_found(report, rule, s, "it compares neither PCR 4 nor PCR 7: any image fits");
+        policy_found(look, s, "it compares neither PCR 4 nor PCR 7: any image fits");
 }
 
-CHECK(rule_proves_nothing)
+void rule_proves_nothing(const struct look *look, const struct statement *s)
 {
     bool other = (statement_pcrs(s) & BIT(4)) != 0;
 
-    (void)p;
-    for (size_t i = 0; i < s->conditions; i++) {
-        const struct condition *c = &s->condition[i];
-
-        if (!compares(c, 4) && !compares(c, 7))
-            continue;
-        for (size_t v = 0; v < policy_count(c->values); v++) {
-            const char *value = policy_text(c->values, v);
-
-            if (is_zero(value))
-                policy_found(report, rule, s, "PCR %d = 0: nothing was measured", c->pcr);
-            else if (c->pcr == 7 && !other && is_digits(value) && !is_secure_boot(value))
-                policy_found(
-                    report, rule, s,
-                    "PCR 7 is that of every instance without Secure Boot, and PCR 4 is missing");
-        }
+    for (struct value v = {0}; next_value(s, &v);) {
+        if ((v.c->pcr == 4 || v.c->pcr == 7) && is_zero(v.text))
+            policy_found(look, s, "PCR %d = 0: nothing was measured", v.c->pcr);
+        else if (v.c->pcr == 7 && !other && is_digits(v.text) && !is_secure_boot(v.text))
+            policy_found(
+                look, s,
+                "PCR 7 is that of every instance without Secure Boot, and PCR 4 is missing");
     }
 }
 
-CHECK(rule_useless_pcr)
+void rule_useless_pcr(const struct look *look, const struct statement *s)
 {
-    (void)p;
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
 
         if (c->pcr >= 0 && c->comparison != COMPARE_NULL &&
             policy_pcr_trouble((unsigned)c->pcr) != NULL)
-            policy_found(report, rule, s, "PCR %d %s", c->pcr,
-                         policy_pcr_trouble((unsigned)c->pcr));
+            policy_found(look, s, "PCR %d %s", c->pcr, policy_pcr_trouble((unsigned)c->pcr));
     }
 }
 
-CHECK(rule_fence)
+void rule_fence(const struct look *look, const struct statement *s)
 {
-    (void)p;
-    if ((statement_pcrs(s) & BIT(p->fence_pcr)) == 0)
+    unsigned fence = look->p->fence_pcr;
+
+    if ((statement_pcrs(s) & BIT(fence)) == 0)
         policy_found(
-            report, rule, s,
+            look, s,
             "PCR %u, the fence, is not compared: the key can be released again after the unlock",
-            p->fence_pcr);
-    for (size_t i = 0; i < s->conditions; i++) {
-        const struct condition *c = &s->condition[i];
-
-        for (size_t v = 0; compares(c, p->fence_pcr) && v < policy_count(c->values); v++)
-            if (!is_zero(policy_text(c->values, v)))
-                policy_found(report, rule, s, "PCR %u, the fence, may be other than 48 zero bytes",
-                             p->fence_pcr);
-    }
+            fence);
+    for (struct value v = {0}; next_value(s, &v);)
+        if (v.c->pcr == (int)fence && !is_zero(v.text))
+            policy_found(look, s, "PCR %u, the fence, may be other than 48 zero bytes", fence);
 }
 
-CHECK(rule_upper_case)
+void rule_upper_case(const struct look *look, const struct statement *s)
 {
-    (void)p;
-    for (size_t i = 0; i < s->conditions; i++) {
-        const struct condition *c = &s->condition[i];
-
-        if (c->pcr < 0 || (c->comparison != COMPARE_EQUAL && c->comparison != COMPARE_LIKE &&
-                           c->comparison != COMPARE_NEGATED))
-            continue;
-        for (size_t v = 0; v < policy_count(c->values); v++)
-            if (strpbrk(policy_text(c->values, v), "ABCDEF") != NULL)
-                policy_found(report, rule, s, "PCR %d: %s never equals the lower-case hex of KMS",
-                             c->pcr, c->op);
-    }
+    for (struct value v = {0}; next_value(s, &v);)
+        if ((v.c->comparison == COMPARE_EQUAL || v.c->comparison == COMPARE_LIKE ||
+             v.c->comparison == COMPARE_NEGATED) &&
+            strpbrk(v.text, "ABCDEF") != NULL)
+            policy_found(look, s, "PCR %d: %s never equals the lower-case hex of KMS", v.c->pcr,
+                         v.c->op);
 }
 
-CHECK(rule_bad_value)
+static bool is_pattern(const struct value *v)
 {
-    (void)p;
-    for (size_t i = 0; i < s->conditions; i++) {
-        const struct condition *c = &s->condition[i];
-
-        if (c->pcr < 0 || c->comparison == COMPARE_NULL)
-            continue;
-        for (size_t v = 0; v < policy_count(c->values); v++) {
-            const char *value = policy_text(c->values, v);
-            bool pattern = c->comparison == COMPARE_LIKE && strpbrk(value, "*?") != NULL;
-
-            if (!is_digits(value) && !pattern)
-                policy_found(report, rule, s,
-                             "PCR %d: '%.16s...' is not the hex of 48 bytes (%zu digits)", c->pcr,
-                             value, strlen(value));
-        }
-    }
+    return v->c->comparison == COMPARE_LIKE && strpbrk(v->text, "*?") != NULL;
 }
 
-CHECK(rule_wildcard)
+void rule_bad_value(const struct look *look, const struct statement *s)
 {
-    (void)p;
-    for (size_t i = 0; i < s->conditions; i++) {
-        const struct condition *c = &s->condition[i];
-
-        for (size_t v = 0; c->pcr >= 0 && v < policy_count(c->values); v++)
-            if (c->comparison == COMPARE_LIKE && strpbrk(policy_text(c->values, v), "*?") != NULL)
-                policy_found(report, rule, s, "PCR %d may be anything that fits '%.32s'", c->pcr,
-                             policy_text(c->values, v));
-    }
+    for (struct value v = {0}; next_value(s, &v);)
+        if (!is_digits(v.text) && !is_pattern(&v))
+            policy_found(look, s, "PCR %d: '%.16s...' is not the hex of 48 bytes (%zu digits)",
+                         v.c->pcr, v.text, strlen(v.text));
 }
 
-CHECK(rule_wrong_operator)
+void rule_wildcard(const struct look *look, const struct statement *s)
 {
-    (void)p;
+    for (struct value v = {0}; next_value(s, &v);)
+        if (is_pattern(&v))
+            policy_found(look, s, "PCR %d may be anything that fits '%.32s'", v.c->pcr, v.text);
+}
+
+void rule_wrong_operator(const struct look *look, const struct statement *s)
+{
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
 
         if (c->pcr >= 0 && c->comparison == COMPARE_NEGATED)
-            policy_found(report, rule, s, "PCR %d: %s allows all values but one, and none at all",
-                         c->pcr, c->op);
-        else if (c->pcr >= 0 && (c->comparison == COMPARE_OTHER || c->comparison == COMPARE_ARN))
-            policy_found(report, rule, s, "PCR %d: %s is not for PCRs, which are strings", c->pcr,
+            policy_found(look, s, "PCR %d: %s allows all values but one, and none at all", c->pcr,
                          c->op);
+        else if (c->pcr >= 0 && (c->comparison == COMPARE_OTHER || c->comparison == COMPARE_ARN))
+            policy_found(look, s, "PCR %d: %s is not for PCRs, which are strings", c->pcr, c->op);
     }
 }
 
-CHECK(rule_outside_command_line)
+void rule_outside_command_line(const struct look *look, const struct statement *s)
 {
-    (void)p;
-    for (size_t i = 0; i < s->conditions; i++) {
-        const struct condition *c = &s->condition[i];
-
-        for (size_t v = 0; compares(c, 12) && v < policy_count(c->values); v++)
-            if (is_digits(policy_text(c->values, v)) && !is_zero(policy_text(c->values, v)))
-                policy_found(report, rule, s,
-                             "PCR 12 is not zero: a command line from outside is allowed");
-    }
+    for (struct value v = {0}; next_value(s, &v);)
+        if (v.c->pcr == 12 && is_digits(v.text) && !is_zero(v.text))
+            policy_found(look, s, "PCR 12 is not zero: a command line from outside is allowed");
 }
 
-CHECK(rule_mixed_baselines)
+void rule_mixed_baselines(const struct look *look, const struct statement *s)
 {
     unsigned several = 0;
 
-    (void)p;
     for (size_t i = 0; i < s->conditions; i++)
         several += s->condition[i].pcr >= 0 && policy_count(s->condition[i].values) > 1;
     if (several > 1)
-        policy_found(report, rule, s, "%u PCRs have several values: any mixture of them is allowed",
+        policy_found(look, s, "%u PCRs have several values: any mixture of them is allowed",
                      several);
 }
 

@@ -21,40 +21,45 @@ enum scope {
     POLICY_ONCE,
 };
 
+struct rule;
+
+/* What a rule is applied to, and where its findings go. */
+struct look {
+    const struct policy *p;
+    const struct rule *rule;
+    struct policy_report *report;
+};
+
 struct rule {
     const char *name;
     enum scope scope;
     bool warning;
-    void (*check)(const struct policy *p, const struct statement *s, const struct rule *rule,
-                  struct policy_report *report);
+    void (*check)(const struct look *look, const struct statement *s);
     const char *fix;
 };
 
-void policy_found(struct policy_report *report, const struct rule *rule, const struct statement *s,
-                  const char *format, ...) MU_PRINTF(4, 5);
-
-#define CHECK(name)                                                                                \
-    void name(const struct policy *p, const struct statement *s, const struct rule *rule,          \
-              struct policy_report *report)
+/* `s` may be NULL. */
+void policy_found(const struct look *look, const struct statement *s, const char *format, ...)
+    MU_PRINTF(3, 4);
 
 /* pcr_rules.c: what a condition on a PCR is worth. */
-CHECK(rule_pcr4_without_12);
-CHECK(rule_firmware_drivers);
-CHECK(rule_extensions);
-CHECK(rule_no_image);
-CHECK(rule_proves_nothing);
-CHECK(rule_useless_pcr);
-CHECK(rule_fence);
-CHECK(rule_upper_case);
-CHECK(rule_bad_value);
-CHECK(rule_wildcard);
-CHECK(rule_wrong_operator);
-CHECK(rule_outside_command_line);
-CHECK(rule_mixed_baselines);
+void rule_pcr4_without_12(const struct look *look, const struct statement *s);
+void rule_firmware_drivers(const struct look *look, const struct statement *s);
+void rule_extensions(const struct look *look, const struct statement *s);
+void rule_no_image(const struct look *look, const struct statement *s);
+void rule_proves_nothing(const struct look *look, const struct statement *s);
+void rule_useless_pcr(const struct look *look, const struct statement *s);
+void rule_fence(const struct look *look, const struct statement *s);
+void rule_upper_case(const struct look *look, const struct statement *s);
+void rule_bad_value(const struct look *look, const struct statement *s);
+void rule_wildcard(const struct look *look, const struct statement *s);
+void rule_wrong_operator(const struct look *look, const struct statement *s);
+void rule_outside_command_line(const struct look *look, const struct statement *s);
+void rule_mixed_baselines(const struct look *look, const struct statement *s);
 
 /* kms_rules.c: what PutKeyPolicy accepts although KMS never applies it. */
-CHECK(rule_resource);
-CHECK(rule_deleted_principal);
-CHECK(rule_no_document);
+void rule_resource(const struct look *look, const struct statement *s);
+void rule_deleted_principal(const struct look *look, const struct statement *s);
+void rule_no_document(const struct look *look, const struct statement *s);
 
 #endif

@@ -20,9 +20,10 @@ static const char *const uses[] = {
 };
 #define USES (sizeof(uses) / sizeof(uses[0]))
 
-void policy_found(struct policy_report *report, const struct rule *rule, const struct statement *s,
-                  const char *format, ...)
+void policy_found(const struct look *look, const struct statement *s, const char *format, ...)
 {
+    const struct rule *rule = look->rule;
+    struct policy_report *report = look->report;
     struct policy_finding f = {.rule = rule->name, .fix = rule->fix, .warning = rule->warning};
     va_list args;
 
@@ -47,80 +48,71 @@ static const char *use_of(const struct statement *s)
     return NULL;
 }
 
-static CHECK(malformed)
+static void malformed(const struct look *look, const struct statement *s)
 {
-    (void)p;
     if (s->malformed != NULL)
-        policy_found(report, rule, s, "%s", s->malformed);
+        policy_found(look, s, "%s", s->malformed);
 }
 
-static CHECK(principal_missing)
+static void principal_missing(const struct look *look, const struct statement *s)
 {
-    (void)p;
     if (s->principal == NULL && s->not_principal == NULL)
-        policy_found(report, rule, s, "it names no principal; in a key policy each statement must");
+        policy_found(look, s, "it names no principal; in a key policy each statement must");
 }
 
-static CHECK(not_element)
+static void not_element(const struct look *look, const struct statement *s)
 {
-    (void)p;
     if (s->not_action != NULL || s->not_principal != NULL || s->not_resource != NULL)
-        policy_found(report, rule, s,
-                     "%s: all that is not listed is meant, also what is added later",
+        policy_found(look, s, "%s: all that is not listed is meant, also what is added later",
                      s->not_action != NULL      ? "NotAction"
                      : s->not_principal != NULL ? "NotPrincipal"
                                                 : "NotResource");
 }
 
-static CHECK(principal_any)
+static void principal_any(const struct look *look, const struct statement *s)
 {
-    (void)p;
     if (statement_any_principal(s) && !statement_names_caller(s))
-        policy_found(report, rule, s,
+        policy_found(look, s,
                      "it allows anybody; PCR values are no secret, so any account may show them");
 }
 
-static CHECK(principal_wildcard)
+static void principal_wildcard(const struct look *look, const struct statement *s)
 {
     const char *name;
 
-    (void)p;
     for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
         if (strpbrk(name, "*?") != NULL && strcmp(name, "*") != 0)
-            policy_found(report, rule, s, "principal %.128s: no wildcard is possible there", name);
+            policy_found(look, s, "principal %.128s: no wildcard is possible there", name);
 }
 
-static CHECK(account_root)
+static void account_root(const struct look *look, const struct statement *s)
 {
     const char *name;
 
-    (void)p;
     if (statement_names_caller(s))
         return;
     for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
         if (policy_is_account(name))
-            policy_found(report, rule, s, "%.64s: IAM policies of the account may grant %s", name,
+            policy_found(look, s, "%.64s: IAM policies of the account may grant %s", name,
                          use_of(s));
 }
 
-static CHECK(account_administers)
+static void account_administers(const struct look *look, const struct statement *s)
 {
     const char *name;
 
-    (void)p;
     if (use_of(s) != NULL || !statement_has_action(s, "kms:PutKeyPolicy"))
         return;
     for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
         if (policy_is_account(name))
-            policy_found(report, rule, s,
-                         "%.64s: IAM policies of the account may grant kms:PutKeyPolicy", name);
+            policy_found(look, s, "%.64s: IAM policies of the account may grant kms:PutKeyPolicy",
+                         name);
 }
 
-static CHECK(unconditioned)
+static void unconditioned(const struct look *look, const struct statement *s)
 {
-    (void)p;
     if (statement_pcrs(s) == 0)
-        policy_found(report, rule, s, "it allows %s without comparing a PCR", use_of(s));
+        policy_found(look, s, "it allows %s without comparing a PCR", use_of(s));
 }
 
 static bool is_context(const struct condition *c)
@@ -129,45 +121,41 @@ static bool is_context(const struct condition *c)
            strcasecmp(c->key, CONTEXT_KEYS) == 0;
 }
 
-static CHECK(absent)
+static void absent(const struct look *look, const struct statement *s)
 {
-    (void)p;
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
 
         if ((c->pcr != PCR_NONE || is_context(c)) && c->passes_when_absent &&
             !statement_demands(s, c->key))
-            policy_found(report, rule, s, "%s %.96s holds when the request does not have it", c->op,
+            policy_found(look, s, "%s %.96s holds when the request does not have it", c->op,
                          c->key);
     }
 }
 
-static CHECK(enclave_key)
+static void enclave_key(const struct look *look, const struct statement *s)
 {
-    (void)p;
     for (size_t i = 0; i < s->conditions; i++)
         if (s->condition[i].pcr == PCR_ENCLAVE)
-            policy_found(report, rule, s,
-                         "%.96s is not a key of NitroTPM documents: it is never there",
+            policy_found(look, s, "%.96s is not a key of NitroTPM documents: it is never there",
                          s->condition[i].key);
 }
 
 /* The instance's role could write itself another policy. */
-static CHECK(role_administers)
+static void role_administers(const struct look *look, const struct statement *s)
 {
     const char *name;
 
     for (size_t i = 0; (name = statement_principal(s, i)) != NULL; i++)
-        for (size_t t = 0; t < p->count; t++) {
-            const struct statement *other = &p->statement[t];
+        for (size_t t = 0; t < look->p->count; t++) {
+            const struct statement *other = &look->p->statement[t];
             const char *admin;
 
             if (!other->allow || !statement_has_action(other, "kms:PutKeyPolicy"))
                 continue;
             for (size_t k = 0; (admin = statement_principal(other, k)) != NULL; k++)
                 if (strcmp(name, admin) == 0)
-                    policy_found(report, rule, other, "%.128s unlocks, and may put another policy",
-                                 name);
+                    policy_found(look, other, "%.128s unlocks, and may put another policy", name);
         }
 }
 
@@ -202,39 +190,36 @@ static bool denied(const struct policy *p, const char *action)
     return false;
 }
 
-static CHECK(null_deny)
+static void null_deny(const struct look *look, const struct statement *s)
 {
     (void)s;
-    if (!denied(p, uses[0]))
-        policy_found(report, rule, NULL, "nothing denies %s to everybody who shows no document",
-                     uses[0]);
+    if (!denied(look->p, uses[0]))
+        policy_found(look, NULL, "nothing denies %s to everybody who shows no document", uses[0]);
 }
 
-static CHECK(null_deny_others)
+static void null_deny_others(const struct look *look, const struct statement *s)
 {
     (void)s;
     for (size_t i = 1; i < USES; i++)
-        if (!denied(p, uses[i]))
-            policy_found(report, rule, NULL, "nothing denies %s to everybody who shows no document",
+        if (!denied(look->p, uses[i]))
+            policy_found(look, NULL, "nothing denies %s to everybody who shows no document",
                          uses[i]);
 }
 
-static CHECK(no_administrator)
+static void no_administrator(const struct look *look, const struct statement *s)
 {
     static const char put[] = "kms:PutKeyPolicy";
     bool allowed = false;
 
     (void)s;
-    for (size_t i = 0; i < p->count; i++)
-        allowed |= p->statement[i].allow && statement_has_action(&p->statement[i], put);
-    if (!allowed || denied(p, put))
-        policy_found(report, rule, NULL,
-                     "nobody may put another policy: the next image cannot be allowed");
+    for (size_t i = 0; i < look->p->count; i++)
+        allowed |= look->p->statement[i].allow && statement_has_action(&look->p->statement[i], put);
+    if (!allowed || denied(look->p, put))
+        policy_found(look, NULL, "nobody may put another policy: the next image cannot be allowed");
 }
 
-static CHECK(no_context)
+static void no_context(const struct look *look, const struct statement *s)
 {
-    (void)p;
     for (size_t i = 0; i < s->conditions; i++) {
         const struct condition *c = &s->condition[i];
 
@@ -243,7 +228,7 @@ static CHECK(no_context)
                                   : !c->passes_when_absent && c->comparison != COMPARE_NEGATED))
             return;
     }
-    policy_found(report, rule, s, "it asks for no encryption context");
+    policy_found(look, s, "it asks for no encryption context");
 }
 
 static bool is_made_by(const struct condition *c)
@@ -295,15 +280,16 @@ static bool denies_made_by(const struct policy *p, const char *action)
 }
 
 /* If instances make volumes, a ciphertext with made-by must come from GenerateDataKey alone. */
-static CHECK(forged_volumes)
+static void forged_volumes(const struct look *look, const struct statement *s)
 {
     static const char *const ways[] = {"kms:Encrypt", "kms:ReEncryptTo"};
 
-    if (!report->data_volumes || without_made_by(s))
+    if (!look->report->data_volumes || without_made_by(s))
         return;
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
-        if (statement_has_action(s, ways[i]) && !denies_made_by(p, ways[i]) && !denied(p, ways[i]))
-            policy_found(report, rule, s,
+        if (statement_has_action(s, ways[i]) && !denies_made_by(look->p, ways[i]) &&
+            !denied(look->p, ways[i]))
+            policy_found(look, s,
                          "it allows %s with made-by: a data volume whose key somebody knows",
                          ways[i]);
 }
@@ -395,11 +381,13 @@ static enum mu_status apply(const struct policy *p, struct policy_report *ret, s
         ret->data_volumes |=
             p->statement[i].allow && statement_has_action(&p->statement[i], "kms:GenerateDataKey");
     for (size_t r = 0; r < sizeof(rules) / sizeof(rules[0]); r++) {
+        const struct look look = {p, &rules[r], ret};
+
         if (rules[r].scope == POLICY_ONCE)
-            rules[r].check(p, NULL, &rules[r], ret);
+            rules[r].check(&look, NULL);
         for (size_t i = 0; i < p->count; i++)
             if (in_scope(rules[r].scope, &p->statement[i]))
-                rules[r].check(p, &p->statement[i], &rules[r], ret);
+                rules[r].check(&look, &p->statement[i]);
     }
     if (ret->findings == 0)
         return MU_OK;
