@@ -2,7 +2,7 @@
 #ifndef MU_CLI_CLI_H
 #define MU_CLI_CLI_H
 
-#include <getopt.h>
+#include <getopt.h> /* optind */
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -41,11 +41,6 @@ int program_main(const struct program *program, int argc, char **argv);
 /* The name of the running program. */
 const char *program_name(void);
 
-/* getopt_long over `options` (NULL-terminated; `val` is the short name or a number > 255), quiet:
- * an unknown option or a missing argument is MU_USAGE and quotes it. Returns MU_OK with *ret_option
- * = -1 at the end. */
-enum mu_status cli_next_option(int argc, char **argv, const struct option *options, int *ret_option,
-                               struct mu_error *err) MU_MUST_CHECK;
 /* One option, and where it is kept: a flag, the last value given, or each of at most `max` values.
  */
 struct cli_option {
@@ -59,8 +54,6 @@ struct cli_option {
  * a name that is NULL. MU_USAGE. */
 enum mu_status cli_options(int argc, char **argv, const struct cli_option *options, int min,
                            int max, struct mu_error *err) MU_MUST_CHECK;
-/* MU_USAGE unless min <= argc - optind <= max. */
-enum mu_status cli_operands(int argc, int min, int max, struct mu_error *err) MU_MUST_CHECK;
 
 /* Text on a terminal gets colour unless NO_COLOR is set. `ok` picks green or red. */
 const char *cli_mark(bool ok);

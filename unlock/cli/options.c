@@ -5,42 +5,7 @@
 
 #define OPTIONS_MAX 32
 
-/* ":" and each short name, with ":" if the option takes a value. */
-static void short_options(const struct option *options, char *to, size_t cap)
-{
-    size_t len = 0;
-
-    to[len++] = ':';
-    for (; options->name != NULL && len + 2 < cap; options++) {
-        if (options->val > UCHAR_MAX)
-            continue;
-        to[len++] = (char)options->val;
-        if (options->has_arg == required_argument)
-            to[len++] = ':';
-    }
-    to[len] = '\0';
-}
-
-enum mu_status cli_next_option(int argc, char **argv, const struct option *options, int *ret_option,
-                               struct mu_error *err)
-{
-    char letters[64];
-    int option;
-
-    short_options(options, letters, sizeof(letters));
-    opterr = 0;
-    option = getopt_long(argc, argv, letters, options, NULL);
-    if (option == ':')
-        return mu_fail(err, MU_USAGE, "option '%s' needs a value; see '%s %s --help'",
-                       argv[optind - 1], program_name(), argv[0]);
-    if (option == '?')
-        return mu_fail(err, MU_USAGE, "unknown option '%s'; see '%s %s --help'", argv[optind - 1],
-                       program_name(), argv[0]);
-    *ret_option = option;
-    return MU_OK;
-}
-
-enum mu_status cli_operands(int argc, int min, int max, struct mu_error *err)
+static enum mu_status check_operands(int argc, int min, int max, struct mu_error *err)
 {
     int count = argc - optind;
 
@@ -71,7 +36,9 @@ enum mu_status cli_options(int argc, char **argv, const struct cli_option *optio
                            int max, struct mu_error *err)
 {
     struct option all[OPTIONS_MAX + 1] = {0};
-    size_t count = 0;
+    char letters[2 * OPTIONS_MAX + 2] = ":";
+    size_t count = 0, len = 1;
+    int found;
 
     for (; options[count].name != NULL; count++) {
         const struct cli_option *option = &options[count];
@@ -83,16 +50,25 @@ enum mu_status cli_options(int argc, char **argv, const struct cli_option *optio
             .has_arg = option->flag != NULL ? no_argument : required_argument,
             .val = option->letter != 0 ? option->letter : UCHAR_MAX + 1 + (int)count,
         };
+        if (option->letter == 0)
+            continue;
+        letters[len++] = option->letter;
+        if (option->flag == NULL)
+            letters[len++] = ':';
     }
-    for (;;) {
+    opterr = 0;
+    while ((found = getopt_long(argc, argv, letters, all, NULL)) != -1) {
         size_t i = 0;
-        int found;
 
-        MU_TRY(cli_next_option(argc, argv, all, &found, err));
-        if (found == -1)
-            return cli_operands(argc, min, max, err);
+        if (found == ':')
+            return mu_fail(err, MU_USAGE, "option '%s' needs a value; see '%s %s --help'",
+                           argv[optind - 1], program_name(), argv[0]);
+        if (found == '?')
+            return mu_fail(err, MU_USAGE, "unknown option '%s'; see '%s %s --help'",
+                           argv[optind - 1], program_name(), argv[0]);
         while (all[i].val != found)
             i++;
         MU_TRY(give(&options[i], optarg, err));
     }
+    return check_operands(argc, min, max, err);
 }

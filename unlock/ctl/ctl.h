@@ -27,6 +27,9 @@ extern const struct verb verb_monitor;
 /* "4,7,12" (also "4+7+12") -> mask. */
 enum mu_status ctl_pcr_list(const char *text, uint32_t *ret_mask,
                             struct mu_error *err) MU_MUST_CHECK;
+/* --fence-pcr: one PCR that software extends and nobody resets, 8 to 15. NULL leaves *ret as it is.
+ */
+enum mu_status ctl_fence_pcr(const char *text, unsigned *ret, struct mu_error *err) MU_MUST_CHECK;
 
 /* A whole file ("-": standard input) of 1 to max bytes. */
 enum mu_status ctl_read_secret(const char *path, size_t max, struct secret *ret,

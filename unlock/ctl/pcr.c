@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/defaults.h"
 #include "ctl/ctl.h"
 #include "tpm/tpm.h"
 
@@ -29,6 +30,22 @@ enum mu_status ctl_pcr_list(const char *text, uint32_t *ret_mask, struct mu_erro
     }
     return mu_fail(err, MU_USAGE, "'%s' is not a list of PCRs such as 4,7,12 (0 to %d)", text,
                    PCR_COUNT - 1);
+}
+
+enum mu_status ctl_fence_pcr(const char *text, unsigned *ret, struct mu_error *err)
+{
+    uint32_t mask = 0;
+
+    if (text == NULL)
+        return MU_OK;
+    MU_TRY(ctl_pcr_list(text, &mask, err));
+    for (unsigned pcr = FENCE_FIRST; pcr <= FENCE_LAST; pcr++)
+        if (mask == PCR_BIT(pcr)) {
+            *ret = pcr;
+            return MU_OK;
+        }
+    return mu_fail(err, MU_USAGE, "--fence-pcr '%.16s': one PCR from 8 to 15 can be the fence",
+                   text);
 }
 
 struct options {

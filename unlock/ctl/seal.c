@@ -95,22 +95,11 @@ enum mu_status ctl_read_secret(const char *path, size_t max, struct secret *ret,
 
 /* ---- arguments ---- */
 
-static enum mu_status take_fence(const char *text, int *ret, struct mu_error *err)
-{
-    uint32_t mask;
-
-    MU_TRY(ctl_pcr_list(text, &mask, err));
-    for (int pcr = 8; pcr <= 15; pcr++)
-        if (mask == PCR_BIT(pcr)) {
-            *ret = pcr;
-            return MU_OK;
-        }
-    return mu_fail(err, MU_USAGE, "--fence-pcr %s: must be one of 8 to 15", text);
-}
-
 static enum mu_status understand(const struct arguments *a, struct request *ret,
                                  struct mu_error *err)
 {
+    unsigned fence_pcr = 0;
+
     *ret = (struct request){.fence_pcr = TPM2_NO_FENCE, .pcrs = BASELINE_PCRS};
     if ((a->public_file == NULL) != (a->private_file == NULL))
         return mu_fail(err, MU_USAGE, "--public and --private go together");
@@ -120,8 +109,9 @@ static enum mu_status understand(const struct arguments *a, struct request *ret,
         return mu_fail(err, MU_USAGE, "--authorize: the signed policies have a place in JSON only");
     if (a->pcr != NULL)
         MU_TRY(ctl_pcr_list(a->pcr, &ret->pcrs, err));
+    MU_TRY(ctl_fence_pcr(a->fence, &fence_pcr, err));
     if (a->fence != NULL)
-        MU_TRY(take_fence(a->fence, &ret->fence_pcr, err));
+        ret->fence_pcr = (int)fence_pcr;
     ret->bank = a->bank != NULL ? hash_from_name(a->bank) : HASH_NONE;
     if (a->bank != NULL && ret->bank != HASH_SHA256 && ret->bank != HASH_SHA384)
         return mu_fail(err, MU_USAGE, "--bank \"%s\": must be sha256 or sha384", a->bank);

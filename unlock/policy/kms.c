@@ -6,12 +6,15 @@
 #include <string.h>
 
 #include "measure/baseline.h"
-#include "policy/arn.h"
 #include "policy/format.h"
 #include "policy/policy.h"
 #include "volume/record.h"
 
-#define BASELINES_MAX 16
+#define NAMES_MAX 16 /* of one option */
+#define DIGITS "0123456789"
+#define HEX_LOWER DIGITS "abcdef"
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define ARN_MAX 2048
 #define PCR_KEY "kms:RecipientAttestation:NitroTPMPCR"
 #define CONTEXT_KEY "kms:EncryptionContext:"
 #define CONTEXT_KEYS "kms:EncryptionContextKeys"
@@ -60,9 +63,15 @@ static const char *const use[] = {
     "kms:CreateGrant", "kms:ReplicateKey",
 };
 
+/* The arguments of an option, borrowed from argv. */
+struct names {
+    const char *option, *name[NAMES_MAX];
+    size_t count;
+};
+
 struct request {
-    struct policy_names principals, admins, builders, uuids, identities;
-    struct pcr_values baseline[BASELINES_MAX];
+    struct names principals, admins, builders, uuids, identities;
+    struct pcr_values baseline[NAMES_MAX];
     size_t baselines;
     bool data_volumes;
     unsigned fence_pcr;
@@ -96,8 +105,7 @@ static json_object *put_object(json_object *object, const char *name)
 
 /* A statement without Condition at the end of the list; NULL `who` is everybody. */
 static json_object *add_statement(json_object *list, const char *sid, const char *effect,
-                                  const struct policy_names *who, const char *const *actions,
-                                  size_t count)
+                                  const struct names *who, const char *const *actions, size_t count)
 {
     json_object *statement = json_object_new_object();
     json_object *principal;
@@ -128,7 +136,7 @@ static bool put_context(json_object *equals, json_object *condition, const struc
 {
     static const char *const names[] = {"volume-uuid", "volume-identity", "volume-name",
                                         "volume-geometry", "made-by"};
-    const struct policy_names *const values[] = {&q->uuids, &q->identities};
+    const struct names *const values[] = {&q->uuids, &q->identities};
     json_object *all = put_object(condition, "ForAllValues:StringEquals");
     json_object *null = put_object(condition, "Null");
     char key[64];
@@ -156,8 +164,8 @@ static bool same_value(const struct pcr_values *a, const struct pcr_values *b, u
 static bool put_pcr(json_object *equals, const struct pcr_values *baseline, size_t count,
                     unsigned pcr)
 {
-    char text[BASELINES_MAX][POLICY_PCR_DIGITS + 1];
-    const char *texts[BASELINES_MAX];
+    char text[NAMES_MAX][POLICY_PCR_DIGITS + 1];
+    const char *texts[NAMES_MAX];
     size_t values = 0;
     char key[64];
 
@@ -301,7 +309,98 @@ static enum mu_status make_policy(const struct request *q, json_object **ret, st
     return MU_OK;
 }
 
-static enum mu_status load_baselines(const struct policy_names *paths, struct request *q,
+/* ---- arguments ---- */
+
+static void drop_repeated(struct names *names)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0, k; i < names->count; i++) {
+        for (k = 0; k < kept && strcmp(names->name[k], names->name[i]) != 0;)
+            k++;
+        if (k == kept)
+            names->name[kept++] = names->name[i];
+    }
+    names->count = kept;
+}
+
+/* IAM User Guide, "IAM identifiers": arn:PARTITION:iam::ACCOUNT:role/PATH/NAME */
+static bool is_identity(const char *text)
+{
+    size_t len;
+
+    if (strlen(text) > ARN_MAX || strncmp(text, "arn:aws", 7) != 0)
+        return false;
+    text += 7;
+    text += strspn(text, "-abcdefghijklmnopqrstuvwxyz");
+    if (strncmp(text, ":iam::", 6) != 0)
+        return false;
+    text += 6;
+    len = strspn(text, DIGITS);
+    if (len != 12 || text[len] != ':')
+        return false;
+    text += len + 1;
+    if (strncmp(text, "role/", 5) != 0 && strncmp(text, "user/", 5) != 0)
+        return false;
+    text += 5;
+    len = strlen(text);
+    return len > 0 && text[len - 1] != '/' && strspn(text, LETTERS DIGITS "+=,.@_/-") == len;
+}
+
+static enum mu_status check_arns(const struct names *names, struct mu_error *err)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (!is_identity(names->name[i]))
+            return mu_fail(
+                err, MU_USAGE,
+                "%s '%.128s' is not the ARN of a role, as arn:aws:iam::111122223333:role/NAME "
+                "(an account's root would let IAM policies decide)",
+                names->option, names->name[i]);
+    return MU_OK;
+}
+
+static enum mu_status check_uuids(const struct names *names, struct mu_error *err)
+{
+    static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+
+    for (size_t i = 0; i < names->count; i++) {
+        const char *text = names->name[i];
+        bool ok = strlen(text) == strlen(shape);
+
+        for (size_t k = 0; ok && shape[k] != '\0'; k++)
+            ok = shape[k] == '-' ? text[k] == '-' : strchr(HEX_LOWER, text[k]) != NULL;
+        if (!ok)
+            return mu_fail(err, MU_USAGE,
+                           "'%.64s' is not a UUID in lower case, as cryptsetup prints it", text);
+    }
+    return MU_OK;
+}
+
+static enum mu_status check_identities(const struct names *names, struct mu_error *err)
+{
+    const size_t digits = (size_t)2 * VOLUME_IDENTITY_SIZE;
+
+    for (size_t i = 0; i < names->count; i++)
+        if (strlen(names->name[i]) != digits || strspn(names->name[i], HEX_LOWER) != digits)
+            return mu_fail(err, MU_USAGE, "'%.128s' is not %zu hex digits in lower case",
+                           names->name[i], digits);
+    return MU_OK;
+}
+
+static enum mu_status check_apart(const struct names *a, const struct names *b,
+                                  struct mu_error *err)
+{
+    for (size_t i = 0; i < a->count; i++)
+        for (size_t k = 0; k < b->count; k++)
+            if (strcmp(a->name[i], b->name[k]) == 0)
+                return mu_fail(
+                    err, MU_USAGE,
+                    "%s is both %s and %s: the user of the key must not have other rights over it",
+                    a->name[i], a->option, b->option);
+    return MU_OK;
+}
+
+static enum mu_status load_baselines(const struct names *paths, struct request *q,
                                      struct mu_error *err)
 {
     for (size_t i = 0; i < paths->count; i++) {
@@ -314,89 +413,91 @@ static enum mu_status load_baselines(const struct policy_names *paths, struct re
     return MU_OK;
 }
 
-static enum mu_status take_context(struct request *q, const char *text, struct mu_error *err)
+static enum mu_status take_contexts(const struct names *contexts, struct request *q,
+                                    struct mu_error *err)
 {
-    if (strncmp(text, "volume-uuid=", 12) == 0)
-        return policy_add_uuid(&q->uuids, text + 12, err);
-    if (strncmp(text, "volume-identity=", 16) == 0)
-        return policy_add_hex(&q->identities, text + 16, (size_t)2 * VOLUME_IDENTITY_SIZE, err);
-    return mu_fail(err, MU_USAGE,
-                   "--context '%.64s': measured-unlock sends volume-uuid=UUID and "
-                   "volume-identity=HEX, nothing else",
-                   text);
+    static const char uuid[] = "volume-uuid=", identity[] = "volume-identity=";
+
+    for (size_t i = 0; i < contexts->count; i++) {
+        const char *text = contexts->name[i];
+        bool by_uuid = strncmp(text, uuid, strlen(uuid)) == 0;
+        struct names *to = by_uuid ? &q->uuids : &q->identities;
+
+        if (!by_uuid && strncmp(text, identity, strlen(identity)) != 0)
+            return mu_fail(err, MU_USAGE,
+                           "--context '%.64s': measured-unlock sends volume-uuid=UUID and "
+                           "volume-identity=HEX, nothing else",
+                           text);
+        if (to->count == NAMES_MAX)
+            return mu_fail(err, MU_USAGE, "at most %d times %s", NAMES_MAX, to->option);
+        to->name[to->count++] = text + strlen(by_uuid ? uuid : identity);
+    }
+    return MU_OK;
 }
 
-static enum mu_status take_option(struct request *q, struct policy_names *baselines, int option,
-                                  struct mu_error *err)
+static enum mu_status check_names(struct request *q, struct names *baselines, struct mu_error *err)
 {
-    switch (option) {
-    case 'b':
-        return policy_add_name(baselines, "--baseline", optarg, err);
-    case 'p':
-        return policy_add_arn(&q->principals, "--principal", optarg, err);
-    case 'a':
-        return policy_add_arn(&q->admins, "--admin", optarg, err);
-    case 'e':
-        return policy_add_arn(&q->builders, "--builder", optarg, err);
-    case 'u':
-        return policy_add_uuid(&q->uuids, optarg, err);
-    case 'c':
-        return take_context(q, optarg, err);
-    case 'd':
-        q->data_volumes = true;
-        return MU_OK;
-    case 'F':
-        q->format = optarg;
-        return MU_OK;
-    case 'f':
-        return policy_fence_pcr(optarg, &q->fence_pcr, err);
-    default:
-        q->output = optarg;
-        return MU_OK;
-    }
+    struct names *const all[] = {baselines,    &q->principals, &q->admins,
+                                 &q->builders, &q->uuids,      &q->identities};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        drop_repeated(all[i]);
+    MU_TRY(check_arns(&q->principals, err));
+    MU_TRY(check_arns(&q->admins, err));
+    MU_TRY(check_arns(&q->builders, err));
+    MU_TRY(check_uuids(&q->uuids, err));
+    MU_TRY(check_identities(&q->identities, err));
+    if (q->admins.count == 0)
+        return mu_fail(err, MU_USAGE, "--admin is needed, or nobody can ever change the policy");
+    if ((baselines->count == 0) != (q->principals.count == 0))
+        return mu_fail(
+            err, MU_USAGE,
+            "--baseline and --principal go together: neither releases the key to nobody");
+    if (baselines->count == 0 && q->builders.count == 0)
+        return mu_fail(err, MU_USAGE, "--baseline and --principal are needed, or --builder alone");
+    MU_TRY(check_apart(&q->principals, &q->admins, err));
+    return check_apart(&q->principals, &q->builders, err);
 }
+
+#define NAMES(of) .text = (of).name, .count = &(of).count, .max = NAMES_MAX
 
 static enum mu_status policy_kms_parse(int argc, char **argv, struct request *q,
                                        struct mu_error *err)
 {
-    static const struct option options[] = {{"baseline", required_argument, NULL, 'b'},
-                                            {"principal", required_argument, NULL, 'p'},
-                                            {"admin", required_argument, NULL, 'a'},
-                                            {"builder", required_argument, NULL, 'e'},
-                                            {"volume-uuid", required_argument, NULL, 'u'},
-                                            {"context", required_argument, NULL, 'c'},
-                                            {"data-volumes", no_argument, NULL, 'd'},
-                                            {"fence-pcr", required_argument, NULL, 'f'},
-                                            {"format", required_argument, NULL, 'F'},
-                                            {"output", required_argument, NULL, 'o'},
-                                            {0}};
-    struct policy_names baselines = {0};
-    int option;
+    struct names baselines = {0}, contexts = {0};
+    const char *fence = NULL;
+    const struct cli_option options[] = {
+        {"baseline", 'b', NAMES(baselines)},
+        {"principal", 'p', NAMES(q->principals)},
+        {"admin", 'a', NAMES(q->admins)},
+        {"builder", 'e', NAMES(q->builders)},
+        {"volume-uuid", 'u', NAMES(q->uuids)},
+        {"context", 'c', NAMES(contexts)},
+        {"data-volumes", 'd', .flag = &q->data_volumes},
+        {"fence-pcr", 'f', .text = &fence},
+        {"format", 'F', .text = &q->format},
+        {"output", 'o', .text = &q->output},
+        {0},
+    };
 
-    for (;;) {
-        MU_TRY(cli_next_option(argc, argv, options, &option, err));
-        if (option < 0)
-            break;
-        MU_TRY(take_option(q, &baselines, option, err));
-    }
-    MU_TRY(cli_operands(argc, 0, 0, err));
-    if (q->admins.count == 0)
-        return mu_fail(err, MU_USAGE, "--admin is needed, or nobody can ever change the policy");
-    if ((baselines.count == 0) != (q->principals.count == 0))
-        return mu_fail(
-            err, MU_USAGE,
-            "--baseline and --principal go together: neither releases the key to nobody");
-    if (baselines.count == 0 && q->builders.count == 0)
-        return mu_fail(err, MU_USAGE, "--baseline and --principal are needed, or --builder alone");
-    MU_TRY(policy_check_apart(&q->principals, "--principal", &q->admins, "--admin", err));
-    MU_TRY(policy_check_apart(&q->principals, "--principal", &q->builders, "--builder", err));
+    MU_TRY(cli_options(argc, argv, options, 0, 0, err));
+    MU_TRY(ctl_fence_pcr(fence, &q->fence_pcr, err));
+    MU_TRY(take_contexts(&contexts, q, err));
+    MU_TRY(check_names(q, &baselines, err));
     return load_baselines(&baselines, q, err);
 }
 
 static enum mu_status policy_kms_run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *policy = NULL;
-    struct request q = {.fence_pcr = FENCE_DEFAULT, .format = "json", .output = "-"};
+    struct request q = {.principals.option = "--principal",
+                        .admins.option = "--admin",
+                        .builders.option = "--builder",
+                        .uuids.option = "--volume-uuid",
+                        .identities.option = "--context",
+                        .fence_pcr = FENCE_DEFAULT,
+                        .format = "json",
+                        .output = "-"};
 
     MU_TRY(policy_kms_parse(argc, argv, &q, err));
     MU_TRY(make_policy(&q, &policy, err));

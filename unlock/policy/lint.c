@@ -105,8 +105,7 @@ static enum mu_status policy_lint_run(int argc, char **argv, struct mu_error *er
                                          {0}};
 
     MU_TRY(cli_options(argc, argv, options, 1, 1, err));
-    if (fence != NULL)
-        MU_TRY(policy_fence_pcr(fence, &fence_pcr, err));
+    MU_TRY(ctl_fence_pcr(fence, &fence_pcr, err));
     if (without_pcrs != NULL)
         MU_TRY(ctl_pcr_list(without_pcrs, &without, err));
     return lint(argv[optind], fence_pcr, without, json, err);

@@ -18,9 +18,6 @@ const char *policy_pcr_trouble(unsigned pcr);
  * out of the mask, and the PCRs that every clean machine has are added, with a line in the log. */
 enum mu_status policy_check_baseline(const char *path, unsigned fence_pcr,
                                      struct pcr_values *values, struct mu_error *err) MU_MUST_CHECK;
-/* One PCR that software extends and nobody resets: 8 to 15. */
-enum mu_status policy_fence_pcr(const char *text, unsigned *ret,
-                                struct mu_error *err) MU_MUST_CHECK;
 
 #define POLICY_FINDINGS_MAX 128
 
