@@ -79,7 +79,7 @@ static void encrypt_to(struct bytes der)
 {
     MU_CLEANUP(string_free) char *token = NULL;
     const uint8_t *pos = der.data;
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = d2i_PUBKEY(NULL, &pos, (long)der.len);
+    MU_CLEANUP(key_free) EVP_PKEY *key = d2i_PUBKEY(NULL, &pos, (long)der.len);
     struct mu_error err = {0};
     enum mu_status status;
 

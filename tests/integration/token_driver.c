@@ -64,7 +64,7 @@ static enum mu_status decrypt(const char *token, EVP_PKEY *key, struct mu_error 
 int main(int argc, char **argv)
 {
     MU_CLEANUP(buffer_free) struct buffer input = {0};
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = argc == 3 ? load(argv[2]) : NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *key = argc == 3 ? load(argv[2]) : NULL;
     struct mu_error err = {0};
     enum mu_status status = MU_USAGE;
     const char *text;

@@ -36,8 +36,8 @@ void before_all(void)
 
 void after_all(void)
 {
-    signature_key_free(&builder);
-    signature_key_free(&stranger);
+    key_free(&builder);
+    key_free(&stranger);
 }
 
 /* A token around any payload, soundly signed. */
@@ -198,7 +198,7 @@ TEST(test_vector_signed)
     assert_non_null(key);
     assert_int_equal(parse(token, key, &record, &err), MU_OK);
     assert_int_equal(record.version, 7);
-    signature_key_free(&key);
+    key_free(&key);
 }
 
 TEST(test_vector_made)

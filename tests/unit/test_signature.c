@@ -27,8 +27,8 @@ TEST(test_holds_and_not)
     static const char *const names[] = {"P-256", "P-384", "ED25519"};
 
     for (size_t i = 0; i < 3; i++) {
-        MU_CLEANUP(signature_key_free) EVP_PKEY *key = make_key(names[i]);
-        MU_CLEANUP(signature_key_free) EVP_PKEY *other = make_key(names[i]);
+        MU_CLEANUP(key_free) EVP_PKEY *key = make_key(names[i]);
+        MU_CLEANUP(key_free) EVP_PKEY *other = make_key(names[i]);
         MU_CLEANUP(buffer_free) struct buffer signature = {0};
         struct bytes shorter = {message.data, message.len - 1};
         struct bytes view;
@@ -55,7 +55,7 @@ TEST(test_holds_and_not)
 /* "a" 00 "bc" and "a" 00 "b" "c" are one text; "a", "bc" and "ab", "c" are not. */
 TEST(test_context_is_apart)
 {
-    MU_CLEANUP(signature_key_free) EVP_PKEY *key = make_key("P-256");
+    MU_CLEANUP(key_free) EVP_PKEY *key = make_key("P-256");
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
 
     assert_int_equal(
@@ -73,7 +73,7 @@ TEST(test_rfc8032)
 {
     uint8_t public[32];
     uint8_t signature[64];
-    MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
 
     assert_true(hex_decode("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
                            public, sizeof(public)));
@@ -112,10 +112,10 @@ TEST(test_files)
     const char *path = temp_path("key");
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        MU_CLEANUP(signature_key_free) EVP_PKEY *key = make_key(cases[i].name);
-        MU_CLEANUP(signature_key_free) EVP_PKEY *public = NULL;
-        MU_CLEANUP(signature_key_free) EVP_PKEY *private = NULL;
-        MU_CLEANUP(signature_key_free) EVP_PKEY *wrong = NULL;
+        MU_CLEANUP(key_free) EVP_PKEY *key = make_key(cases[i].name);
+        MU_CLEANUP(key_free) EVP_PKEY *public = NULL;
+        MU_CLEANUP(key_free) EVP_PKEY *private = NULL;
+        MU_CLEANUP(key_free) EVP_PKEY *wrong = NULL;
         MU_CLEANUP(buffer_free) struct buffer signature = {0};
 
         write_pem(path, key, false);

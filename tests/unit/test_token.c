@@ -51,11 +51,11 @@ static EVP_PKEY *key_of(const char *x, const char *y, const char *d)
 /* RFC 7518, appendix C */
 TEST(test_agreement_of_the_rfc)
 {
-    MU_CLEANUP(jwk_key_free)
+    MU_CLEANUP(key_free)
     EVP_PKEY *alice = key_of("gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0",
                              "SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps",
                              "0_NxaRPUMQoAJt50Gz8YiTr8gRTwyEaCumd-MToTmIo");
-    MU_CLEANUP(jwk_key_free)
+    MU_CLEANUP(key_free)
     EVP_PKEY *bob = key_of("weNJy2HscCSM6AEDTDg04biOvhFhyyWvOHQfeF_PxMQ",
                            "e8lnCO-AlStT-NJVX-crhB7QRYhiix03illJOVAOyck",
                            "VEmDZpDXXK8p8N0Cndsxs924q6nS1RXFASRl6BfUqdw");
@@ -93,7 +93,7 @@ static EVP_PKEY *a3_key(void)
 /* RFC 7515, A.3 */
 TEST(test_signature_of_the_rfc)
 {
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = a3_key();
+    MU_CLEANUP(key_free) EVP_PKEY *key = a3_key();
     MU_CLEANUP(json_free) json_object *claims = NULL;
     const char *issuer = NULL;
 
@@ -115,10 +115,10 @@ static void refused(const char *token, EVP_PKEY *key, const char *why)
 
 TEST(test_other_signatures_are_refused)
 {
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = a3_key();
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *other = EVP_EC_gen("P-256");
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *longer = EVP_EC_gen("P-384");
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *rsa = EVP_RSA_gen(2048);
+    MU_CLEANUP(key_free) EVP_PKEY *key = a3_key();
+    MU_CLEANUP(key_free) EVP_PKEY *other = EVP_EC_gen("P-256");
+    MU_CLEANUP(key_free) EVP_PKEY *longer = EVP_EC_gen("P-384");
+    MU_CLEANUP(key_free) EVP_PKEY *rsa = EVP_RSA_gen(2048);
     char huge[TOKEN_MAX + 2];
 
     memset(huge, 'a', sizeof(huge));
@@ -154,7 +154,7 @@ TEST(test_what_is_signed_verifies)
     MU_CLEANUP(json_free) json_object *claims = some_claims();
 
     for (size_t i = 0; i < 2; i++) {
-        MU_CLEANUP(jwk_key_free) EVP_PKEY *key = EVP_EC_gen(groups[i]);
+        MU_CLEANUP(key_free) EVP_PKEY *key = EVP_EC_gen(groups[i]);
         MU_CLEANUP(json_free) json_object *found = NULL;
         MU_CLEANUP(string_free) char *token = NULL;
 
@@ -171,9 +171,9 @@ TEST(test_encrypted_tokens_open)
     static const char *const groups[] = {"P-256", "P-384"};
 
     for (size_t i = 0; i < 2; i++) {
-        MU_CLEANUP(jwk_key_free) EVP_PKEY *key = EVP_EC_gen(groups[i]);
-        MU_CLEANUP(jwk_key_free) EVP_PKEY *same_curve = EVP_EC_gen(groups[i]);
-        MU_CLEANUP(jwk_key_free) EVP_PKEY *other_curve = EVP_EC_gen(groups[1 - i]);
+        MU_CLEANUP(key_free) EVP_PKEY *key = EVP_EC_gen(groups[i]);
+        MU_CLEANUP(key_free) EVP_PKEY *same_curve = EVP_EC_gen(groups[i]);
+        MU_CLEANUP(key_free) EVP_PKEY *other_curve = EVP_EC_gen(groups[1 - i]);
         MU_CLEANUP(string_free) char *token = NULL;
         MU_CLEANUP(secret_free) struct secret inner = {0};
 
@@ -199,7 +199,7 @@ static void spoil(char *token, size_t part)
 
 TEST(test_altered_tokens_do_not_open)
 {
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = EVP_EC_gen("P-384");
+    MU_CLEANUP(key_free) EVP_PKEY *key = EVP_EC_gen("P-384");
     MU_CLEANUP(string_free) char *token = NULL;
     MU_CLEANUP(secret_free) struct secret inner = {0};
 
@@ -240,7 +240,7 @@ static void header_refused(const char *header, EVP_PKEY *key, const char *why)
 
 TEST(test_other_headers_are_refused)
 {
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = a3_key();
+    MU_CLEANUP(key_free) EVP_PKEY *key = a3_key();
 
     header_refused("{\"alg\":\"ECDH-ES\",\"enc\":\"A256GCM\"," EPK("P-256", X, Y) "}", key,
                    "not encrypted to this key"); /* all that is left to refuse is the tag */
@@ -273,11 +273,11 @@ TEST(test_recipients)
         int bits;
         enum mu_status status;
     } sizes[] = {{2048, MU_OK}, {1024, MU_REFUSE}};
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *p521 = EVP_EC_gen("P-521");
+    MU_CLEANUP(key_free) EVP_PKEY *p521 = EVP_EC_gen("P-521");
     char *none = NULL;
 
     for (size_t i = 0; i < 2; i++) {
-        MU_CLEANUP(jwk_key_free) EVP_PKEY *key = EVP_RSA_gen((unsigned)sizes[i].bits);
+        MU_CLEANUP(key_free) EVP_PKEY *key = EVP_RSA_gen((unsigned)sizes[i].bits);
         MU_CLEANUP(string_free) char *token = NULL;
 
         assert_int_equal(token_encrypt("a.b.c", key, &token, &err), sizes[i].status);

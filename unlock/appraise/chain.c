@@ -11,12 +11,9 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 
-#define NAME_SIZE 40 /* "cabundle entry 123" */
+#include "base/openssl.h"
 
-static void free_bio(BIO **bio)
-{
-    (void)BIO_free(*bio);
-}
+#define NAME_SIZE 40 /* "cabundle entry 123" */
 
 static void free_store(X509_STORE **store)
 {
@@ -60,7 +57,7 @@ enum mu_status certificate_from_der(struct bytes der, const char *what, X509 **r
 enum mu_status certificate_from_pem(struct bytes pem, const char *what, X509 **ret,
                                     struct mu_error *err)
 {
-    MU_CLEANUP(free_bio) BIO *bio = NULL;
+    MU_CLEANUP(bio_free) BIO *bio = NULL;
     MU_CLEANUP(certificate_free) X509 *certificate = NULL;
     MU_CLEANUP(certificate_free) X509 *second = NULL;
 

@@ -4,30 +4,16 @@
 #include <openssl/ec.h>
 #include <openssl/err.h>
 
-static void free_signature(ECDSA_SIG **signature)
-{
-    ECDSA_SIG_free(*signature);
-}
-
-static void free_number(BIGNUM **number)
-{
-    BN_free(*number);
-}
-
-static void free_md(EVP_MD_CTX **md)
-{
-    EVP_MD_CTX_free(*md);
-    ERR_clear_error();
-}
+#include "base/openssl.h"
 
 /* To the ECDSA-Sig-Value of RFC 3279, which OpenSSL takes. *ret is OpenSSL's. */
 static enum mu_status to_der(struct bytes signature, uint8_t **ret, int *ret_len,
                              struct mu_error *err)
 {
     size_t half = signature.len / 2;
-    MU_CLEANUP(free_signature) ECDSA_SIG *der = ECDSA_SIG_new();
-    MU_CLEANUP(free_number) BIGNUM *r = BN_bin2bn(signature.data, (int)half, NULL);
-    MU_CLEANUP(free_number) BIGNUM *s = BN_bin2bn(signature.data + half, (int)half, NULL);
+    MU_CLEANUP(ecdsa_sig_free) ECDSA_SIG *der = ECDSA_SIG_new();
+    MU_CLEANUP(bignum_free) BIGNUM *r = BN_bin2bn(signature.data, (int)half, NULL);
+    MU_CLEANUP(bignum_free) BIGNUM *s = BN_bin2bn(signature.data + half, (int)half, NULL);
 
     if (der == NULL || r == NULL || s == NULL || ECDSA_SIG_set0(der, r, s) != 1)
         return mu_oom(err);
@@ -39,7 +25,7 @@ static enum mu_status to_der(struct bytes signature, uint8_t **ret, int *ret_len
 enum mu_status ecdsa_verify(EVP_PKEY *key, const EVP_MD *digest, struct bytes message,
                             struct bytes signature, struct mu_error *err)
 {
-    MU_CLEANUP(free_md) EVP_MD_CTX *md = EVP_MD_CTX_new();
+    MU_CLEANUP(md_free) EVP_MD_CTX *md = EVP_MD_CTX_new();
     uint8_t *der = NULL;
     int der_len = 0, good;
 
@@ -54,7 +40,7 @@ enum mu_status ecdsa_verify(EVP_PKEY *key, const EVP_MD *digest, struct bytes me
 
 static bool from_der(const uint8_t *der, size_t der_len, uint8_t *ret, size_t len)
 {
-    MU_CLEANUP(free_signature) ECDSA_SIG *signature = d2i_ECDSA_SIG(NULL, &der, (long)der_len);
+    MU_CLEANUP(ecdsa_sig_free) ECDSA_SIG *signature = d2i_ECDSA_SIG(NULL, &der, (long)der_len);
     int half = (int)(len / 2);
 
     return signature != NULL && BN_bn2binpad(ECDSA_SIG_get0_r(signature), ret, half) == half &&
@@ -64,7 +50,7 @@ static bool from_der(const uint8_t *der, size_t der_len, uint8_t *ret, size_t le
 enum mu_status ecdsa_sign(EVP_PKEY *key, const EVP_MD *digest, struct bytes message, uint8_t *ret,
                           size_t len, struct mu_error *err)
 {
-    MU_CLEANUP(free_md) EVP_MD_CTX *md = EVP_MD_CTX_new();
+    MU_CLEANUP(md_free) EVP_MD_CTX *md = EVP_MD_CTX_new();
     uint8_t der[ECDSA_MAX + 16];
     size_t der_len = sizeof(der);
 

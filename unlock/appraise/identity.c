@@ -12,6 +12,7 @@
 
 #include "appraise/chain.h"
 #include "base/json.h"
+#include "base/openssl.h"
 #include "base/text.h"
 
 #define PKCS7_BITS_MIN 2048
@@ -29,23 +30,6 @@ static void identity_free(struct identity *identity)
     buffer_free(&identity->text);
     buffer_free(&identity->signature);
     buffer_free(&identity->pkcs7);
-}
-
-static void cms_free(CMS_ContentInfo **cms)
-{
-    CMS_ContentInfo_free(*cms);
-    ERR_clear_error();
-}
-
-static void bio_free(BIO **bio)
-{
-    BIO_free_all(*bio);
-}
-
-static void digest_free(EVP_MD_CTX **context)
-{
-    EVP_MD_CTX_free(*context);
-    ERR_clear_error();
 }
 
 static void stack_free(STACK_OF(X509) * *stack)
@@ -187,7 +171,7 @@ static bool pkcs7_is_by(struct bytes pkcs7, X509 *certificate)
 
 static bool signature_is_by(const struct identity *identity, EVP_PKEY *key)
 {
-    MU_CLEANUP(digest_free) EVP_MD_CTX *context = EVP_MD_CTX_new();
+    MU_CLEANUP(md_free) EVP_MD_CTX *context = EVP_MD_CTX_new();
 
     return context != NULL && EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) == 1 &&
            EVP_DigestVerify(context, identity->signature.data, identity->signature.len,

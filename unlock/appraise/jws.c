@@ -30,11 +30,7 @@ static enum mu_status signing_input(EVP_PKEY *key, const struct jwk_curve *curve
         return mu_oom(err);
     MU_TRY(token_encode_json(header, &first, err));
     MU_TRY(token_encode_json(claims, &second, err));
-    if (asprintf(ret, "%s.%s", first, second) < 0) {
-        *ret = NULL;
-        return mu_oom(err);
-    }
-    return MU_OK;
+    return string_print(ret, err, "%s.%s", first, second);
 }
 
 enum mu_status token_sign(EVP_PKEY *key, json_object *claims, char **ret, struct mu_error *err)
@@ -48,11 +44,7 @@ enum mu_status token_sign(EVP_PKEY *key, json_object *claims, char **ret, struct
     MU_TRY(signing_input(key, curve, claims, &input, err));
     MU_TRY(ecdsa_sign(key, curve->digest(), text_view(input), signature, 2 * curve->size, err));
     MU_TRY(base64url_encode((struct bytes){signature, 2 * curve->size}, &encoded, err));
-    if (asprintf(ret, "%s.%s", input, encoded) < 0) {
-        *ret = NULL;
-        return mu_oom(err);
-    }
-    return MU_OK;
+    return string_print(ret, err, "%s.%s", input, encoded);
 }
 
 enum mu_status token_verify(const char *token, EVP_PKEY *key, json_object **ret_claims,

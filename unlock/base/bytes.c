@@ -2,6 +2,8 @@
 #include "base/bytes.h"
 
 #include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +20,44 @@ void string_free(char **text)
 {
     free(*text);
     *text = NULL;
+}
+
+void buffer_wipe(struct buffer *buffer)
+{
+    OPENSSL_cleanse(buffer->data, buffer->len);
+    buffer_free(buffer);
+}
+
+void string_wipe(char **text)
+{
+    if (*text != NULL)
+        OPENSSL_cleanse(*text, strlen(*text));
+    string_free(text);
+}
+
+enum mu_status string_set(char **field, const char *text, struct mu_error *err)
+{
+    char *copy = strdup(text);
+
+    if (copy == NULL)
+        return mu_oom(err);
+    free(*field);
+    *field = copy;
+    return MU_OK;
+}
+
+enum mu_status string_print(char **ret, struct mu_error *err, const char *format, ...)
+{
+    va_list args;
+    int len;
+
+    va_start(args, format);
+    len = vasprintf(ret, format, args);
+    va_end(args);
+    if (len >= 0)
+        return MU_OK;
+    *ret = NULL;
+    return mu_oom(err);
 }
 
 enum mu_status buffer_alloc(struct buffer *ret, size_t len, struct mu_error *err)

@@ -23,6 +23,14 @@ struct buffer {
 
 void buffer_free(struct buffer *buffer) MU_NONNULL;
 void string_free(char **text) MU_NONNULL; /* for MU_CLEANUP on malloc'ed strings */
+/* The same two for what is secret: wiped first. */
+void buffer_wipe(struct buffer *buffer) MU_NONNULL;
+void string_wipe(char **text) MU_NONNULL;
+/* *field becomes a copy of the text; what it was before is freed. */
+enum mu_status string_set(char **field, const char *text,
+                          struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
+enum mu_status string_print(char **ret, struct mu_error *err, const char *format, ...) MU_MUST_CHECK
+    MU_PRINTF(3, 4) MU_NONNULL_AT(1, 2, 3);
 enum mu_status buffer_alloc(struct buffer *ret, size_t len,
                             struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
 enum mu_status buffer_copy(struct buffer *ret, struct bytes from,

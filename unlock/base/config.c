@@ -82,13 +82,9 @@ void config_free(struct config *config)
 
 static enum mu_status set_defaults(struct config *config, struct mu_error *err)
 {
-    for (size_t i = 0; i < sizeof(default_text) / sizeof(default_text[0]); i++) {
-        char **field = (char **)(void *)((char *)config + default_text[i].offset);
-
-        *field = strdup(default_text[i].value);
-        if (*field == NULL)
-            return mu_oom(err);
-    }
+    for (size_t i = 0; i < sizeof(default_text) / sizeof(default_text[0]); i++)
+        MU_TRY(string_set((char **)(void *)((char *)config + default_text[i].offset),
+                          default_text[i].value, err));
     config->fence_pcr = FENCE_DEFAULT;
     config->timeout = 120;
     config->minimum_record_version = 1;
@@ -155,10 +151,10 @@ static enum mu_status finish_volumes(struct config *config, const char *path, st
 
         if (volume->device == NULL)
             return mu_fail(err, MU_CONFIG, "%s: volume %s has no device", path, volume->name);
-        if (volume->mapping == NULL && (volume->mapping = strdup(volume->name)) == NULL)
-            return mu_oom(err);
-        if (volume->provider == NULL && (volume->provider = strdup(PROVIDER_DEFAULT)) == NULL)
-            return mu_oom(err);
+        if (volume->mapping == NULL)
+            MU_TRY(string_set(&volume->mapping, volume->name, err));
+        if (volume->provider == NULL)
+            MU_TRY(string_set(&volume->provider, PROVIDER_DEFAULT, err));
         MU_TRY(check_create(volume, path, err));
         for (size_t j = 0; j < i; j++)
             if (strcmp(config->volume[j].mapping, volume->mapping) == 0)

@@ -129,8 +129,7 @@ static enum mu_status replace(const char *path, struct bytes content, unsigned m
     MU_CLEANUP(fd_close) int fd = -1;
     char *name;
 
-    if (asprintf(&name, "%s.XXXXXX", path) < 0)
-        return mu_oom(err);
+    MU_TRY(string_print(&name, err, "%s.XXXXXX", path));
     fd = mkostemp(name, O_CLOEXEC);
     if (fd < 0) {
         free(name);

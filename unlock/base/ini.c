@@ -141,18 +141,11 @@ static const char *text_rule(enum ini_kind kind, const char *value)
 static enum mu_status set_text(const struct parser *p, const struct ini_key *key, const char *value,
                                struct mu_error *err)
 {
-    char **field = string_at(p->into, key->offset);
     const char *rule = text_rule(key->kind, value);
-    char *copy;
 
     if (rule != NULL)
         return mu_fail(err, MU_CONFIG, "%s:%u: %s %s", p->path, p->line, key->name, rule);
-    copy = strdup(value);
-    if (copy == NULL)
-        return mu_oom(err);
-    free(*field);
-    *field = copy;
-    return MU_OK;
+    return string_set(string_at(p->into, key->offset), value, err);
 }
 
 static enum mu_status set_number(const struct parser *p, const struct ini_key *key,
@@ -208,9 +201,7 @@ static enum mu_status begin_named(struct parser *p, const struct ini_section *se
     if (*count == section->max)
         return mu_fail(err, MU_CONFIG, "%s:%u: more than %zu %ss", p->path, p->line, section->max,
                        section->name);
-    *string_at(into, 0) = strdup(name);
-    if (*string_at(into, 0) == NULL)
-        return mu_oom(err);
+    MU_TRY(string_set(string_at(into, 0), name, err));
     ++*count;
     p->into = into;
     return MU_OK;

@@ -4,36 +4,13 @@
 #include <limits.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
 #include "base/file.h"
+#include "base/openssl.h"
 
 #define KEY_FILE_MAX 16384
-
-void signature_key_free(EVP_PKEY **key)
-{
-    EVP_PKEY_free(*key);
-    *key = NULL;
-}
-
-static void free_bio(BIO **bio)
-{
-    (void)BIO_free(*bio);
-}
-
-static void free_md(EVP_MD_CTX **md)
-{
-    EVP_MD_CTX_free(*md);
-}
-
-static void wipe(struct buffer *buffer)
-{
-    if (buffer->data != NULL)
-        OPENSSL_cleanse(buffer->data, buffer->len);
-    buffer_free(buffer);
-}
 
 /* RFC 8032, 5.1: Ed25519 does its own hashing. *ret_digest is NULL then. */
 static enum mu_status digest_for(EVP_PKEY *key, const EVP_MD **ret_digest, struct mu_error *err)
@@ -78,9 +55,9 @@ enum mu_status signature_load_key(const char *path, pem_password_cb *ask, EVP_PK
                                   struct mu_error *err)
 {
     bool private = ask != NULL;
-    MU_CLEANUP(wipe) struct buffer text = {0};
-    MU_CLEANUP(free_bio) BIO *bio = NULL;
-    MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(buffer_wipe) struct buffer text = {0};
+    MU_CLEANUP(bio_free) BIO *bio = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
     const EVP_MD *unused;
 
     MU_TRY(file_read(path, KEY_FILE_MAX, &text, err));
@@ -120,7 +97,7 @@ enum mu_status signature_message(EVP_PKEY *key, const char *context, struct byte
 enum mu_status signature_verify(EVP_PKEY *key, const char *context, struct bytes data,
                                 struct bytes signature, struct mu_error *err)
 {
-    MU_CLEANUP(free_md) EVP_MD_CTX *md = EVP_MD_CTX_new();
+    MU_CLEANUP(md_free) EVP_MD_CTX *md = EVP_MD_CTX_new();
     MU_CLEANUP(buffer_free) struct buffer message = {0};
     const EVP_MD *digest;
     int holds;

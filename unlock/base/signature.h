@@ -2,10 +2,10 @@
 #ifndef MU_BASE_SIGNATURE_H
 #define MU_BASE_SIGNATURE_H
 
-#include <openssl/evp.h>
 #include <openssl/pem.h>
 
 #include "base/bytes.h"
+#include "base/openssl.h"
 
 /* The image builder's signatures: ECDSA P-256 or P-384 with SHA-384 (DER), or Ed25519 (RFC 8032).
  * Any other key is MU_CONFIG. For a baseline file the signed bytes are the file itself, so that
@@ -14,7 +14,6 @@
 /* ask: NULL for a public key; for a private key, a callback that gives its passphrase. */
 enum mu_status signature_load_key(const char *path, pem_password_cb *ask, EVP_PKEY **ret,
                                   struct mu_error *err) MU_MUST_CHECK MU_NONNULL_AT(1, 3, 4);
-void signature_key_free(EVP_PKEY **key) MU_NONNULL;
 
 /* The bytes that are signed: `context` (may be NULL) and its terminating zero byte, then the data.
  * *ret_digest is NULL for Ed25519, which does its own hashing. */

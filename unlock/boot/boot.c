@@ -230,7 +230,7 @@ static void wipe(struct boot *boot)
         record_free(&boot->volume[i].record);
     }
     tpm_close(&boot->tpm);
-    signature_key_free(&boot->builder_key);
+    key_free(&boot->builder_key);
     config_free(&boot->config);
 }
 

@@ -102,10 +102,7 @@ static enum mu_status mark_created(const char *report, const struct report_volum
     MU_CLEANUP(string_free) char *path = NULL;
     MU_CLEANUP(string_free) char *parent = NULL;
 
-    if (asprintf(&path, "%.*screated/%s", folder, report, volume->mapping) < 0) {
-        path = NULL;
-        return mu_oom(err);
-    }
+    MU_TRY(string_print(&path, err, "%.*screated/%s", folder, report, volume->mapping));
     MU_TRY(report_folder(path, &parent, err));
     return file_write(path, (struct bytes){0}, 0644, err);
 }
@@ -142,10 +139,7 @@ enum mu_status report_write(const char *path, const struct mu_error *failure, co
                                           JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
     if (text == NULL)
         return mu_oom(err);
-    if (asprintf(&line, "%s\n", text) < 0) {
-        line = NULL;
-        return mu_oom(err);
-    }
+    MU_TRY(string_print(&line, err, "%s\n", text));
     MU_TRY(report_folder(path, &folder, err));
     MU_TRY(file_write(path, text_view(line), 0644, err));
     for (size_t i = 0; failure == NULL && i < count; i++)

@@ -202,9 +202,7 @@ static enum mu_status read_token(struct enrolment *e, json_object **ret, struct 
 
     if (r < 0 || text == NULL)
         return enroll_fail(e, r, "present record", err);
-    e->old_token = strdup(text);
-    if (e->old_token == NULL)
-        return mu_oom(err);
+    MU_TRY(string_set(&e->old_token, text, err));
     return json_parse(text_view(text), "present record", MU_REFUSE, ret, err);
 }
 

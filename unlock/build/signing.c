@@ -6,14 +6,10 @@
 #include <openssl/err.h>
 
 #include "base/json.h"
+#include "base/openssl.h"
 #include "build/terminal.h"
 
 #define SIGNATURE_MAX 256
-
-static void free_md(EVP_MD_CTX **md)
-{
-    EVP_MD_CTX_free(*md);
-}
 
 static int ask_passphrase(char *to, int size, int writing, void *path)
 {
@@ -37,7 +33,7 @@ enum mu_status signing_load_key(const char *path, EVP_PKEY **ret, struct mu_erro
 enum mu_status signing_sign(EVP_PKEY *key, const char *context, struct bytes data,
                             struct buffer *ret, struct mu_error *err)
 {
-    MU_CLEANUP(free_md) EVP_MD_CTX *md = EVP_MD_CTX_new();
+    MU_CLEANUP(md_free) EVP_MD_CTX *md = EVP_MD_CTX_new();
     MU_CLEANUP(buffer_free) struct buffer message = {0};
     MU_CLEANUP(buffer_free) struct buffer out = {0};
     const EVP_MD *digest;

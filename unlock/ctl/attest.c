@@ -11,6 +11,7 @@
 #include "attest/nsm.h"
 #include "base/defaults.h"
 #include "base/file.h"
+#include "base/openssl.h"
 #include "ctl/ctl.h"
 #include "net/imds.h"
 
@@ -50,21 +51,10 @@ static enum mu_status decode_nonce(const char *hex, struct buffer *ret, struct m
     return MU_OK;
 }
 
-static void pkey_free(EVP_PKEY **key)
-{
-    EVP_PKEY_free(*key);
-    ERR_clear_error();
-}
-
-static void bio_free(BIO **bio)
-{
-    BIO_free(*bio);
-}
-
 /* PEM or DER in, the one DER encoding out. */
 static enum mu_status load_public_key(const char *path, struct buffer *ret, struct mu_error *err)
 {
-    MU_CLEANUP(pkey_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
     MU_CLEANUP(bio_free) BIO *bio = NULL;
     MU_CLEANUP(buffer_free) struct buffer file = {0};
     const uint8_t *der;
@@ -96,19 +86,14 @@ static enum mu_status fetch_identity(const char *imds, struct buffer *ret, struc
     struct identity_evidence evidence;
     struct identity_facts facts;
     struct mu_error why;
-    int len;
 
     MU_TRY(imds_identity(imds, deadline_in(OPEN_SECONDS), &base64, err));
     evidence = (struct identity_evidence){.document = buffer_view(&base64)};
     if (identity_read(&evidence, &facts, &why) != MU_OK)
         return mu_fail(err, MU_RETRY, "IMDS: %s", why.text);
-    len = asprintf(&pem, "-----BEGIN PKCS7-----\n%.*s\n-----END PKCS7-----\n", (int)base64.len,
-                   (const char *)base64.data);
-    if (len < 0) {
-        pem = NULL;
-        return mu_oom(err);
-    }
-    return buffer_copy(ret, (struct bytes){(const uint8_t *)pem, (size_t)len}, err);
+    MU_TRY(string_print(&pem, err, "-----BEGIN PKCS7-----\n%.*s\n-----END PKCS7-----\n",
+                        (int)base64.len, (const char *)base64.data));
+    return buffer_copy(ret, text_view(pem), err);
 }
 
 static enum mu_status attest_run(int argc, char **argv, struct mu_error *err)

@@ -254,7 +254,7 @@ static enum mu_status run_sign(int argc, char **argv, struct mu_error *err)
         {"output", 'o', .text = &o.output},
         {0},
     };
-    MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
     MU_CLEANUP(buffer_free) struct buffer text = {0};
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
     char path[4096];
@@ -277,7 +277,7 @@ static enum mu_status run_verify(int argc, char **argv, struct mu_error *err)
         {"signature", 's', .text = &o.signature},
         {0},
     };
-    MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
     MU_CLEANUP(buffer_free) struct buffer text = {0};
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
     char path[4096];

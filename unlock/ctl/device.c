@@ -36,13 +36,12 @@ enum mu_status ctl_device(const char *text, char **ret, struct mu_error *err)
     MU_CLEANUP(string_free) char *name = NULL;
     char *path = realpath(text, NULL);
 
-    if (path != NULL || !is_name(text)) {
-        *ret = path != NULL ? path : strdup(text);
-        return *ret != NULL ? MU_OK : mu_oom(err);
-    }
-    name = strdup(text);
-    if (name == NULL)
-        return mu_oom(err);
+    *ret = path;
+    if (path != NULL)
+        return MU_OK;
+    if (!is_name(text))
+        return string_set(ret, text, err);
+    MU_TRY(string_set(&name, text, err));
     if (volume_find_device(name, deadline_in(0), ret, err) == MU_OK)
         return MU_OK;
     lower_uuid(name);

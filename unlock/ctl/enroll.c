@@ -343,8 +343,8 @@ static enroll_seal seal_of(const char *provider)
 static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(config_free) struct config config = {0};
-    MU_CLEANUP(signature_key_free) EVP_PKEY *signing_key = NULL;
-    MU_CLEANUP(signature_key_free) EVP_PKEY *authority = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *signing_key = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *authority = NULL;
     MU_CLEANUP(secret_free) struct secret secret = {0};
     MU_CLEANUP(aws_credentials_free) struct aws_credentials credentials = {0};
     MU_CLEANUP(string_free) char *device = NULL;

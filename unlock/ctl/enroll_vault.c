@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
-
 #include "base/log.h"
 #include "base/retry.h"
 #include "ctl/enroll.h"
@@ -16,13 +14,6 @@
 #define NETWORK_SECONDS 60
 #define VAULT "vault"
 #define FIELD "key"
-
-static void wiped_string_free(char **text)
-{
-    if (*text != NULL)
-        OPENSSL_cleanse(*text, strlen(*text));
-    string_free(text);
-}
 
 static bool add(json_object *object, const char *name, const char *text)
 {
@@ -175,7 +166,7 @@ static enum mu_status send(struct service *vault, const struct vault_request *re
 static enum mu_status format(struct secret *ret, struct bytes key, const char *before,
                              const char *after, struct mu_error *err)
 {
-    MU_CLEANUP(wiped_string_free) char *base64 = NULL;
+    MU_CLEANUP(string_wipe) char *base64 = NULL;
 
     MU_TRY(base64_encode(key, &base64, err));
     MU_TRY(secret_alloc(ret, strlen(before) + strlen(base64) + strlen(after) + 1, err));

@@ -28,20 +28,6 @@ static void monitor_free(struct monitor *monitor)
     monitor_settings_free(&monitor->settings);
 }
 
-static enum mu_status replace(char **field, const char *value, struct mu_error *err)
-{
-    char *copy;
-
-    if (value == NULL)
-        return MU_OK;
-    copy = strdup(value);
-    if (copy == NULL)
-        return mu_oom(err);
-    free(*field);
-    *field = copy;
-    return MU_OK;
-}
-
 static enum mu_status take_timeout(const char *text, unsigned *ret, struct mu_error *err)
 {
     unsigned long value;
@@ -76,9 +62,12 @@ static enum mu_status monitor_parse(int argc, char **argv, struct monitor *monit
     if (config != NULL || access(MONITOR_DEFAULT_PATH, F_OK) == 0)
         MU_TRY(
             monitor_settings_load(config != NULL ? config : MONITOR_DEFAULT_PATH, settings, err));
-    MU_TRY(replace(&settings->verifier, verifier, err));
-    MU_TRY(replace(&settings->ca_file, ca_file, err));
-    MU_TRY(replace(&settings->tcti, tcti, err));
+    if (verifier != NULL)
+        MU_TRY(string_set(&settings->verifier, verifier, err));
+    if (ca_file != NULL)
+        MU_TRY(string_set(&settings->ca_file, ca_file, err));
+    if (tcti != NULL)
+        MU_TRY(string_set(&settings->tcti, tcti, err));
     MU_TRY(take_timeout(timeout, &settings->timeout, err));
     settings->identity = settings->identity || identity;
     return monitor_settings_check(settings, config != NULL ? config : MONITOR_DEFAULT_PATH, err);

@@ -33,13 +33,6 @@ enum mu_status monitor_settings_load(const char *path, struct monitor_settings *
     return ini_load(path, &schema, settings, err);
 }
 
-static enum mu_status set_default(char **field, const char *value, struct mu_error *err)
-{
-    if (*field == NULL)
-        *field = strdup(value);
-    return *field == NULL ? mu_oom(err) : MU_OK;
-}
-
 enum mu_status monitor_settings_check(struct monitor_settings *settings, const char *path,
                                       struct mu_error *err)
 {
@@ -58,6 +51,7 @@ enum mu_status monitor_settings_check(struct monitor_settings *settings, const c
         return mu_fail(err, MU_CONFIG,
                        "no list of authorities on this system: ca_file = FILE in %s, or --ca-file",
                        path);
-    MU_TRY(set_default(&settings->ca_file, authorities, err));
-    return set_default(&settings->imds, IMDS_DEFAULT_URL, err);
+    if (settings->ca_file == NULL)
+        MU_TRY(string_set(&settings->ca_file, authorities, err));
+    return settings->imds == NULL ? string_set(&settings->imds, IMDS_DEFAULT_URL, err) : MU_OK;
 }

@@ -90,7 +90,7 @@ static enum mu_status record_load(const char *device, const char *key_path, stru
 {
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
     MU_CLEANUP(string_free) char *path = NULL;
-    MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
     MU_CLEANUP(record_free) struct record record = {0};
     MU_CLEANUP(record_free) struct record verified = {0};
     json_object *token = NULL;

@@ -52,7 +52,7 @@ struct revocation {
 static void revocation_free(struct revocation *r)
 {
     config_free(&r->config);
-    signature_key_free(&r->builder_key);
+    key_free(&r->builder_key);
     json_free(&r->report);
 }
 

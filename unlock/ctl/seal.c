@@ -4,8 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <openssl/crypto.h>
-
 #include "base/file.h"
 #include "base/log.h"
 #include "build/signing.h"
@@ -67,17 +65,10 @@ struct request {
     int fence_pcr;
 };
 
-static void wipe(struct buffer *buffer)
-{
-    if (buffer->data != NULL)
-        OPENSSL_cleanse(buffer->data, buffer->len);
-    buffer_free(buffer);
-}
-
 enum mu_status ctl_read_secret(const char *path, size_t max, struct secret *ret,
                                struct mu_error *err)
 {
-    MU_CLEANUP(wipe) struct buffer file = {0};
+    MU_CLEANUP(buffer_wipe) struct buffer file = {0};
     MU_CLEANUP(secret_free) struct secret secret = {0};
     struct stat st;
 
@@ -138,7 +129,7 @@ static enum mu_status present_state(struct request *q, struct tpm *tpm, struct m
 
 static enum mu_status sign(const char *path, struct seal_policy *policy, struct mu_error *err)
 {
-    MU_CLEANUP(signature_key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
 
     if (path == NULL)
         return MU_OK;

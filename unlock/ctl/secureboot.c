@@ -8,6 +8,7 @@
 #include "appraise/chain.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/openssl.h"
 #include "build/varstore.h"
 
 /* The owner that vouches for the certificates: muctl, in 'secureboot list'. */
@@ -67,12 +68,6 @@ static bool parse_guid(const char *text, uint8_t ret[static EFI_GUID_BYTES])
     for (size_t i = 0; i < sizeof(bytes); i++)
         ret[place[i]] = bytes[i];
     return true;
-}
-
-static void bio_free(BIO **bio)
-{
-    BIO_free(*bio);
-    *bio = NULL;
 }
 
 static enum mu_status write_list(const X509 *certificate, const uint8_t *owner, struct writer *to,

@@ -324,7 +324,7 @@ static void doctor_done(struct doctor **at)
         record_free(&doctor->volume[i].record);
     }
     json_free(&doctor->findings);
-    signature_key_free(&doctor->builder_key);
+    key_free(&doctor->builder_key);
     tpm_close(&doctor->tpm);
     config_free(&doctor->config);
 }

@@ -105,10 +105,8 @@ static enum mu_status open_connection(const char *where, enum store_use use, voi
     if (connection == NULL)
         return mu_oom(err);
     /* Of a URI the prefix is a part. */
-    if (asprintf(&conninfo, "%s%s", strncmp(where, "//", 2) == 0 ? "postgresql:" : "", where) < 0) {
-        conninfo = NULL;
-        return mu_oom(err);
-    }
+    MU_TRY(string_print(&conninfo, err, "%s%s", strncmp(where, "//", 2) == 0 ? "postgresql:" : "",
+                        where));
     MU_TRY(check_conninfo(conninfo, err));
     connection->db = connect_to(conninfo);
     if (connection->db == NULL)

@@ -39,13 +39,6 @@ void watch_settings_free(struct watch_settings *settings)
     ini_free(&schema, settings);
 }
 
-static enum mu_status set_text(char **field, const char *value, struct mu_error *err)
-{
-    free(*field);
-    *field = strdup(value);
-    return *field == NULL ? mu_oom(err) : MU_OK;
-}
-
 static enum mu_status check(struct watch_settings *settings, const char *path, struct mu_error *err)
 {
     struct watch_webhook *webhook = &settings->webhook;
@@ -57,7 +50,7 @@ static enum mu_status check(struct watch_settings *settings, const char *path, s
     if (webhook->url == NULL || strncmp(webhook->url, "https:", 6) != 0 || webhook->ca_file != NULL)
         return MU_OK;
     if (authorities_file() != NULL)
-        return set_text(&webhook->ca_file, authorities_file(), err);
+        return string_set(&webhook->ca_file, authorities_file(), err);
     return mu_fail(err, MU_CONFIG,
                    "%s: [webhook] has no ca_file, and this system has no list of authorities: "
                    "install ca-certificates",
@@ -82,6 +75,6 @@ enum mu_status watch_settings_load(const struct watch_source *source, struct wat
     if (source->path != NULL)
         MU_TRY(ini_load(source->path, &schema, ret, err));
     if (source->store != NULL)
-        MU_TRY(set_text(&ret->store, source->store, err));
+        MU_TRY(string_set(&ret->store, source->store, err));
     return check(ret, source->path != NULL ? source->path : "--store", err);
 }

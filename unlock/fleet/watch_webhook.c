@@ -16,18 +16,11 @@
 #define SCHEME "sha256="
 #define SIGNATURE_SIZE (sizeof(SCHEME) + (size_t)2 * MAC_SIZE)
 
-static void wipe(struct buffer *buffer)
-{
-    if (buffer->data != NULL)
-        OPENSSL_cleanse(buffer->data, buffer->len);
-    buffer_free(buffer);
-}
-
 /* The file's bytes as they are, without a newline at the end. Read each time: it may be changed
  * without a restart. */
 static enum mu_status load_key(const char *path, struct secret *ret, struct mu_error *err)
 {
-    MU_CLEANUP(wipe) struct buffer file = {0};
+    MU_CLEANUP(buffer_wipe) struct buffer file = {0};
     size_t len;
 
     MU_TRY(file_read(path, KEY_MAX, &file, err));

@@ -7,6 +7,8 @@
 #include <openssl/ec.h>
 #include <openssl/err.h>
 
+#include "base/openssl.h"
+
 #define COORDINATE_MAX 48
 #define COORDINATE_TEXT_MAX 64 /* of that, as base64url */
 #define SHA256_SIZE 32
@@ -16,23 +18,6 @@ static const struct jwk_curve curves[] = {
     {"prime256v1", "P-256", "ES256", 32, EVP_sha256},
 };
 #define CURVES (sizeof(curves) / sizeof(curves[0]))
-
-static void free_number(BIGNUM **number)
-{
-    BN_free(*number);
-}
-
-static void free_context(EVP_PKEY_CTX **context)
-{
-    EVP_PKEY_CTX_free(*context);
-    ERR_clear_error();
-}
-
-void jwk_key_free(EVP_PKEY **key)
-{
-    EVP_PKEY_free(*key);
-    *key = NULL;
-}
 
 const struct jwk_curve *jwk_curve_of(EVP_PKEY *key)
 {
@@ -50,7 +35,7 @@ const struct jwk_curve *jwk_curve_of(EVP_PKEY *key)
 static enum mu_status add_coordinate(EVP_PKEY *key, const char *parameter, size_t size,
                                      json_object *to, const char *name, struct mu_error *err)
 {
-    MU_CLEANUP(free_number) BIGNUM *number = NULL;
+    MU_CLEANUP(bignum_free) BIGNUM *number = NULL;
     MU_CLEANUP(string_free) char *text = NULL;
     uint8_t bytes[COORDINATE_MAX];
 
@@ -94,8 +79,9 @@ static enum mu_status read_coordinate(json_object *jwk, const char *name, size_t
 static enum mu_status key_of_point(const char *group, struct bytes point, EVP_PKEY **ret,
                                    struct mu_error *err)
 {
-    MU_CLEANUP(free_context) EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(key_context_free)
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
     OSSL_PARAM parameters[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)group, 0),
         OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)point.data, point.len),

@@ -2,9 +2,8 @@
 #ifndef MU_JOSE_JWK_H
 #define MU_JOSE_JWK_H
 
-#include <openssl/evp.h>
-
 #include "base/json.h"
+#include "base/openssl.h"
 
 #define JWK_THUMBPRINT_SIZE 44 /* SHA-256 as base64url, and a zero byte */
 
@@ -18,8 +17,6 @@ struct jwk_curve {
 
 /* NULL if the key is on neither curve. */
 const struct jwk_curve *jwk_curve_of(EVP_PKEY *key);
-
-void jwk_key_free(EVP_PKEY **key);
 
 /* {"crv", "kty", "x", "y"}: what RFC 7638, 3.2 hashes, in that order. MU_REFUSE for other keys. */
 enum mu_status jwk_from_key(EVP_PKEY *key, json_object **ret, struct mu_error *err) MU_MUST_CHECK;

@@ -9,6 +9,7 @@
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 
+#include "base/openssl.h"
 #include "jose/token_parts.h"
 
 #define ENC "A256GCM"
@@ -20,25 +21,13 @@
 #define RSA_BITS_MAX 8192
 #define OTHER_INFO_MAX 256
 
-static void free_key_context(EVP_PKEY_CTX **context)
-{
-    EVP_PKEY_CTX_free(*context);
-    ERR_clear_error();
-}
-
-static void free_cipher_context(EVP_CIPHER_CTX **context)
-{
-    EVP_CIPHER_CTX_free(*context);
-    ERR_clear_error();
-}
-
 /* ---- key agreement ---- */
 
 static enum mu_status shared_secret(EVP_PKEY *mine, EVP_PKEY *theirs, struct secret *ret,
                                     struct mu_error *err)
 {
     const struct jwk_curve *curve = jwk_curve_of(mine);
-    MU_CLEANUP(free_key_context) EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(mine, NULL);
+    MU_CLEANUP(key_context_free) EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(mine, NULL);
 
     if (curve == NULL || jwk_curve_of(theirs) != curve)
         return mu_fail(err, MU_REFUSE, "the token is encrypted to a key on another curve");
@@ -129,7 +118,7 @@ static enum mu_status begin_header(const char *alg, json_object **ret, struct mu
 static enum mu_status wrap_for_ec(EVP_PKEY *to, const struct jwk_curve *curve, struct wrapping *ret,
                                   struct mu_error *err)
 {
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *own = EVP_EC_gen(curve->group);
+    MU_CLEANUP(key_free) EVP_PKEY *own = EVP_EC_gen(curve->group);
     MU_CLEANUP(json_free) json_object *jwk = NULL;
 
     if (own == NULL)
@@ -138,16 +127,14 @@ static enum mu_status wrap_for_ec(EVP_PKEY *to, const struct jwk_curve *curve, s
     MU_TRY(begin_header("ECDH-ES", &ret->header, err));
     if (!json_add(ret->header, "epk", json_object_get(jwk)))
         return mu_oom(err);
-    ret->encrypted_key = strdup("");
-    if (ret->encrypted_key == NULL)
-        return mu_oom(err);
+    MU_TRY(string_set(&ret->encrypted_key, "", err));
     return token_agree(own, to, ENC, (struct bytes){0}, (struct bytes){0}, KEY_SIZE, &ret->key,
                        err);
 }
 
 static enum mu_status wrap_for_rsa(EVP_PKEY *to, struct wrapping *ret, struct mu_error *err)
 {
-    MU_CLEANUP(free_key_context) EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(to, NULL);
+    MU_CLEANUP(key_context_free) EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(to, NULL);
     uint8_t wrapped[RSA_BITS_MAX / 8];
     size_t len = sizeof(wrapped);
 
@@ -181,7 +168,7 @@ static enum mu_status seal(const struct secret *key, const uint8_t *iv, const ch
                            struct bytes content, uint8_t *ret, uint8_t *ret_tag,
                            struct mu_error *err)
 {
-    MU_CLEANUP(free_cipher_context) EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+    MU_CLEANUP(cipher_free) EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
     uint8_t unused[1];
     int len;
 
@@ -215,12 +202,8 @@ enum mu_status token_encrypt(const char *inner, EVP_PKEY *to, char **ret, struct
     MU_TRY(base64url_encode((struct bytes){iv, sizeof(iv)}, &iv_text, err));
     MU_TRY(base64url_encode(buffer_view(&sealed), &sealed_text, err));
     MU_TRY(base64url_encode((struct bytes){tag, sizeof(tag)}, &tag_text, err));
-    if (asprintf(ret, "%s.%s.%s.%s.%s", header, wrapping.encrypted_key, iv_text, sealed_text,
-                 tag_text) < 0) {
-        *ret = NULL;
-        return mu_oom(err);
-    }
-    return MU_OK;
+    return string_print(ret, err, "%s.%s.%s.%s.%s", header, wrapping.encrypted_key, iv_text,
+                        sealed_text, tag_text);
 }
 
 /* ---- opening ---- */
@@ -242,7 +225,7 @@ static enum mu_status sender_key(struct bytes part, EVP_PKEY **ret, struct mu_er
 static bool unseal(const struct secret *key, const uint8_t *iv, struct bytes header,
                    struct bytes sealed, const uint8_t *tag, uint8_t *ret)
 {
-    MU_CLEANUP(free_cipher_context) EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+    MU_CLEANUP(cipher_free) EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
     uint8_t unused[1];
     int len;
 
@@ -257,7 +240,7 @@ static bool unseal(const struct secret *key, const uint8_t *iv, struct bytes hea
 enum mu_status token_decrypt(const char *token, EVP_PKEY *key, struct secret *ret,
                              struct mu_error *err)
 {
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *theirs = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *theirs = NULL;
     MU_CLEANUP(secret_free) struct secret content_key = {0};
     MU_CLEANUP(secret_free) struct secret content = {0};
     MU_CLEANUP(buffer_free) struct buffer iv = {0};

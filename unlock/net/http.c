@@ -94,14 +94,6 @@ static size_t receive(char *data, size_t size, size_t count, void *argument)
     return len;
 }
 
-/* Zero-terminated and wiped when freed. */
-static void wiped_free(char **text)
-{
-    if (*text != NULL)
-        OPENSSL_cleanse(*text, strlen(*text));
-    free(*text);
-}
-
 static char *text_of(const char *prefix, struct bytes value)
 {
     size_t prefix_len = strlen(prefix);
@@ -133,7 +125,7 @@ static bool list_append(struct curl_slist **list, const char *line)
 static enum mu_status header_add(struct curl_slist **list, const struct http_header *header,
                                  struct mu_error *err)
 {
-    MU_CLEANUP(wiped_free) char *line = NULL;
+    MU_CLEANUP(string_wipe) char *line = NULL;
     char prefix[64];
 
     if (!text_is_printable(header->value))
@@ -177,8 +169,8 @@ static CURLcode set_method(CURL *easy, const struct http_request *request)
 
 static CURLcode set_signature(CURL *easy, const struct http_request *request)
 {
-    MU_CLEANUP(wiped_free) char *id = text_of("", request->access_key_id);
-    MU_CLEANUP(wiped_free) char *secret = text_of("", request->secret_access_key);
+    MU_CLEANUP(string_wipe) char *id = text_of("", request->access_key_id);
+    MU_CLEANUP(string_wipe) char *secret = text_of("", request->secret_access_key);
     CURLcode rc;
 
     if (id == NULL || secret == NULL)

@@ -8,17 +8,9 @@
 #include <openssl/err.h>
 #include <openssl/rsa.h>
 
+#include "base/openssl.h"
+
 #define CONTENT_MAX 64
-
-static void bio_free(BIO **bio)
-{
-    BIO_free_all(*bio);
-}
-
-static void content_free(CMS_ContentInfo **cms)
-{
-    CMS_ContentInfo_free(*cms);
-}
 
 static void oaep_free(RSA_OAEP_PARAMS **params)
 {
@@ -121,7 +113,7 @@ enum mu_status cms_decrypt(struct bytes ber, EVP_PKEY *key, size_t size, struct 
                            struct mu_error *err)
 {
     MU_CLEANUP(queue_clear) int clear_errors_last = 0;
-    MU_CLEANUP(content_free) CMS_ContentInfo *cms = NULL;
+    MU_CLEANUP(cms_free) CMS_ContentInfo *cms = NULL;
     MU_CLEANUP(secret_free) struct secret content = {0};
     CMS_RecipientInfo *recipient = NULL;
 

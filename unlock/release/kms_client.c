@@ -4,8 +4,6 @@
 #include <string.h>
 #include <time.h>
 
-#include <openssl/crypto.h>
-
 #include "base/retry.h"
 #include "net/http.h"
 #include "release/kms_client.h"
@@ -192,8 +190,7 @@ enum mu_status kms_decrypt_body(const struct kms_decrypt_request *request, char 
         !json_add_text(recipient, "AttestationDocument", document))
         return mu_oom(err);
     text = json_text(body);
-    *ret = text != NULL ? strdup(text) : NULL;
-    return *ret != NULL ? MU_OK : mu_oom(err);
+    return text != NULL ? string_print(ret, err, "%s", text) : mu_oom(err);
 }
 
 static enum mu_status check_key(json_object *answer, const char *key_arn, struct mu_error *err)
@@ -246,20 +243,13 @@ enum mu_status kms_generate(struct kms *kms, const struct aws_credentials *crede
                        err);
 }
 
-static void wiped_string_free(char **text)
-{
-    if (*text != NULL)
-        OPENSSL_cleanse(*text, strlen(*text));
-    string_free(text);
-}
-
 /* The plaintext is put before json-c's text by hand, so that no copy of it stays in json-c's
  * buffers. */
 static enum mu_status encrypt_body(const char *key_arn, json_object *encryption_context,
                                    struct bytes plaintext, struct secret *ret, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *rest = json_object_new_object();
-    MU_CLEANUP(wiped_string_free) char *encoded = NULL;
+    MU_CLEANUP(string_wipe) char *encoded = NULL;
     const char *text;
     int len;
 

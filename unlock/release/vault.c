@@ -261,12 +261,9 @@ static enum mu_status decrypt_transit(struct provider_volume *volume, struct vau
 
     if (!printed(snprintf(path, sizeof(path), "%s/decrypt/%s", r->mount, r->key), sizeof(path)))
         return mu_fail(err, MU_CONFIG, "the name of the key is too long");
-    if (asprintf(&body, "{\"ciphertext\":\"%s\"%s%s%s}", r->ciphertext,
-                 context ? ",\"context\":\"" : "", context ? r->context : "",
-                 context ? "\"" : "") < 0) {
-        body = NULL;
-        return mu_oom(err);
-    }
+    MU_TRY(string_print(&body, err, "{\"ciphertext\":\"%s\"%s%s%s}", r->ciphertext,
+                        context ? ",\"context\":\"" : "", context ? r->context : "",
+                        context ? "\"" : ""));
     request.method = "POST";
     request.path = path;
     request.body = text_view(body);

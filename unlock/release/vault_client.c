@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
-
 #define JSON_TYPE "application/json"
 #define MESSAGE_MAX 400
 #define WRAPPING_MAX 1024
@@ -237,7 +235,7 @@ enum mu_status vault_login(struct service *vault, const char *scope, const char 
 static enum mu_status decode(const char *base64, size_t size, struct secret *ret,
                              struct mu_error *err)
 {
-    MU_CLEANUP(buffer_free) struct buffer plain = {0};
+    MU_CLEANUP(buffer_wipe) struct buffer plain = {0};
     enum mu_status status = base64_decode(base64, size, MU_REFUSE, &plain, err);
 
     if (status == MU_REFUSE || (status == MU_OK && plain.len != size))
@@ -247,8 +245,6 @@ static enum mu_status decode(const char *base64, size_t size, struct secret *ret
         status = secret_alloc(ret, size, err);
     if (status == MU_OK)
         memcpy(ret->data, plain.data, size);
-    if (plain.data != NULL)
-        OPENSSL_cleanse(plain.data, plain.len);
     return status;
 }
 

@@ -90,11 +90,8 @@ static enum mu_status attest_body(struct bytes document, struct bytes identity, 
     MU_TRY(base64_encode(document, &text, err));
     if (shown)
         MU_TRY(base64_encode(identity, &who, err));
-    if (asprintf(ret, "{\"document\":\"%s\"%s%s%s}", text, shown ? ",\"identity\":\"" : "",
-                 shown ? who : "", shown ? "\"" : "") >= 0)
-        return MU_OK;
-    *ret = NULL;
-    return mu_oom(err);
+    return string_print(ret, err, "{\"document\":\"%s\"%s%s%s}", text,
+                        shown ? ",\"identity\":\"" : "", shown ? who : "", shown ? "\"" : "");
 }
 
 enum mu_status verifier_attest(struct service *verifier, struct bytes document,

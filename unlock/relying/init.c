@@ -10,27 +10,19 @@
 #include <openssl/pem.h>
 
 #include "base/file.h"
+#include "base/openssl.h"
 #include "jose/jwk.h"
 #include "relying/relying.h"
 #include "verifier/challenge.h"
 
 #define PEM_MAX 4096
 
-static void bio_free(BIO **bio)
-{
-    BIO_free_all(*bio);
-    ERR_clear_error();
-}
-
 static enum mu_status new_path(const char *folder, const char *name, char **ret,
                                struct mu_error *err)
 {
     struct stat st;
 
-    if (asprintf(ret, "%s/%s", folder, name) < 0) {
-        *ret = NULL;
-        return mu_oom(err);
-    }
+    MU_TRY(string_print(ret, err, "%s/%s", folder, name));
     if (lstat(*ret, &st) == 0)
         return mu_fail(err, MU_CONFIG, "%s exists already, and is not changed", *ret);
     return MU_OK;
@@ -46,7 +38,7 @@ static enum mu_status write_challenge_key(const char *path, struct mu_error *err
 
 static enum mu_status write_signing_key(const char *path, struct mu_error *err)
 {
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = EVP_EC_gen("P-384");
+    MU_CLEANUP(key_free) EVP_PKEY *key = EVP_EC_gen("P-384");
     MU_CLEANUP(secret_free) struct secret pem = {0};
     MU_CLEANUP(bio_free) BIO *bio = BIO_new(BIO_s_secmem());
     int len;

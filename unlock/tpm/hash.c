@@ -3,6 +3,8 @@
 
 #include <strings.h>
 
+#include "base/openssl.h"
+
 static const struct {
     enum hash_alg alg;
     size_t size;
@@ -54,16 +56,11 @@ const EVP_MD *hash_md(enum hash_alg alg)
     return i < HASHES ? hashes[i].md() : NULL;
 }
 
-static void free_ctx(EVP_MD_CTX **ctx)
-{
-    EVP_MD_CTX_free(*ctx);
-}
-
 /* H(a || b) */
 static enum mu_status hash_two(enum hash_alg alg, struct bytes a, struct bytes b,
                                struct digest *ret, struct mu_error *err)
 {
-    MU_CLEANUP(free_ctx) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    MU_CLEANUP(md_free) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     const EVP_MD *md = hash_md(alg);
     struct digest digest = {0};
 

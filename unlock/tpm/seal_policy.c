@@ -9,6 +9,7 @@
 
 #include <tss2/tss2_mu.h>
 
+#include "base/openssl.h"
 #include "tpm/counter.h"
 #include "tpm/internal.h"
 
@@ -220,16 +221,6 @@ static enum mu_status authority_public(EVP_PKEY *key, struct buffer *ret, struct
     return marshal(ret, &area, NULL, err);
 }
 
-static void free_md_ctx(EVP_MD_CTX **ctx)
-{
-    EVP_MD_CTX_free(*ctx);
-}
-
-static void free_ecdsa(ECDSA_SIG **signature)
-{
-    ECDSA_SIG_free(*signature);
-}
-
 enum mu_status seal_approval(const struct seal_policy *policy, size_t state,
                              uint8_t ret[static SEAL_APPROVAL_MAX], size_t *ret_len,
                              struct mu_error *err)
@@ -248,8 +239,8 @@ enum mu_status seal_approval(const struct seal_policy *policy, size_t state,
 static enum mu_status sign_state(EVP_PKEY *key, const struct seal_policy *policy, size_t state,
                                  struct buffer *ret, struct mu_error *err)
 {
-    MU_CLEANUP(free_md_ctx) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    MU_CLEANUP(free_ecdsa) ECDSA_SIG *parts = NULL;
+    MU_CLEANUP(md_free) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    MU_CLEANUP(ecdsa_sig_free) ECDSA_SIG *parts = NULL;
     TPMT_SIGNATURE signature = {.sigAlg = TPM2_ALG_ECDSA, .signature.ecdsa.hash = TPM2_ALG_SHA256};
     TPMS_SIGNATURE_ECC *ecc = &signature.signature.ecdsa;
     uint8_t der[128];

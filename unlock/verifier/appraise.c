@@ -159,10 +159,7 @@ static enum mu_status load_certificates(const char *folder, struct evidence *evi
     *ret = (struct identity_evidence){.document = buffer_view(&evidence->identity)};
     if (identity_read(ret, &facts, &refused) != MU_OK)
         return MU_OK;
-    if (asprintf(&evidence->certificates_path, "%s/%s.pem", folder, facts.region) < 0) {
-        evidence->certificates_path = NULL;
-        return mu_oom(err);
-    }
+    MU_TRY(string_print(&evidence->certificates_path, err, "%s/%s.pem", folder, facts.region));
     ret->certificates_name = evidence->certificates_path;
     if (stat(evidence->certificates_path, &st) != 0 && errno == ENOENT)
         return MU_OK;

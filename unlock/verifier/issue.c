@@ -8,14 +8,9 @@
 #include <openssl/x509.h>
 
 #include "appraise/jws.h"
+#include "base/openssl.h"
 
 #define ID_SIZE 16
-
-static void key_free(EVP_PKEY **key)
-{
-    EVP_PKEY_free(*key);
-    ERR_clear_error();
-}
 
 static bool add_time(json_object *object, const char *name, uint64_t ms)
 {

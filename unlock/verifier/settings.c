@@ -115,8 +115,8 @@ static enum mu_status set_defaults(struct settings *settings, struct mu_error *e
         .timeout = 10,
     };
     for (size_t i = 0; i < COUNT(texts); i++)
-        if (texts[i].value != NULL && (*text_at(settings, i) = strdup(texts[i].value)) == NULL)
-            return mu_oom(err);
+        if (texts[i].value != NULL)
+            MU_TRY(string_set(text_at(settings, i), texts[i].value, err));
     return MU_OK;
 }
 
@@ -172,8 +172,8 @@ static enum mu_status check(struct settings *settings, const char *path, struct 
 
         if (baseline->file == NULL)
             return mu_fail(err, MU_CONFIG, "%s: baseline %s has no file", path, baseline->name);
-        if (baseline->version == NULL && (baseline->version = strdup("")) == NULL)
-            return mu_oom(err);
+        if (baseline->version == NULL)
+            MU_TRY(string_set(&baseline->version, "", err));
     }
     return MU_OK;
 }

@@ -11,15 +11,10 @@
 
 #include "appraise/chain.h"
 #include "base/file.h"
+#include "base/openssl.h"
 #include "build/signing.h"
 
 #define PEM_MAX 65536
-
-static void bio_free(BIO **bio)
-{
-    BIO_free_all(*bio);
-    ERR_clear_error();
-}
 
 void verifier_free(struct verifier **verifier)
 {
@@ -73,8 +68,7 @@ static enum mu_status publish_keys(struct verifier *m, struct mu_error *err)
         return mu_oom(err);
     for (size_t i = 0; i < m->signing_keys; i++)
         MU_TRY(add_key(keys, m->signing_key[i], err));
-    m->jwks = strdup(json_object_to_json_string_ext(set, JSON_C_TO_STRING_PLAIN));
-    return m->jwks != NULL ? MU_OK : mu_oom(err);
+    return string_set(&m->jwks, json_object_to_json_string_ext(set, JSON_C_TO_STRING_PLAIN), err);
 }
 
 static enum mu_status load_keys(struct verifier *m, struct mu_error *err)
@@ -115,7 +109,7 @@ static enum mu_status check_certificate(struct verifier *m, struct mu_error *err
     MU_CLEANUP(bio_free)
     BIO *key_bio = BIO_new_mem_buf(m->certificate_key.data, (int)m->certificate_key.len);
     MU_CLEANUP(certificate_free) X509 *certificate = NULL;
-    MU_CLEANUP(jwk_key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
     int64_t from;
 
     if (bio == NULL || key_bio == NULL)

@@ -329,9 +329,7 @@ enum mu_status blank_open(const char *device, struct deadline deadline, struct b
     r.size = blank.size;
     r.chunk = chunk.data;
     MU_TRY(check(&r, &blank.state, err));
-    blank.device = strdup(device);
-    if (blank.device == NULL)
-        return mu_oom(err);
+    MU_TRY(string_set(&blank.device, device, err));
     *ret = blank;
     blank = (struct blank){.fd = -1};
     return MU_OK;

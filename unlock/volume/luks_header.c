@@ -330,9 +330,7 @@ enum mu_status luks_header_load(const char *device, struct luks_header *ret, str
     MU_CLEANUP(luks_header_free) struct luks_header h = {.memfd = -1};
     MU_CLEANUP(close_fd) int fd = -1;
 
-    h.device = strdup(device);
-    if (h.device == NULL)
-        return mu_oom(err);
+    MU_TRY(string_set(&h.device, device, err));
     MU_TRY(open_device(device, &fd, &h.geometry.device_size, err));
     MU_TRY(read_copies(fd, &h, err));
     MU_TRY(parse_uuid(&h, err));
