@@ -85,7 +85,7 @@ static bool constrains(const STACK_OF(X509) * path)
                                NID_inhibit_any_policy};
 
     for (int i = 1; i < sk_X509_num(path); i++)
-        for (size_t n = 0; n < sizeof(nids) / sizeof(nids[0]); n++)
+        for (size_t n = 0; n < MU_COUNT(nids); n++)
             if (X509_get_ext_by_NID(sk_X509_value(path, i), nids[n], -1) >= 0)
                 return true;
     return false;

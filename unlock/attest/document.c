@@ -155,13 +155,12 @@ static const struct member {
     {"nonce", false, read_nonce},
     {"pcrs", false, read_enclave_pcrs},
 };
-#define MEMBERS (sizeof(members) / sizeof(members[0]))
 
 static size_t member_index(struct bytes name)
 {
     size_t i = 0;
 
-    while (i < MEMBERS && !cbor_text_is(name, members[i].name))
+    while (i < MU_COUNT(members) && !cbor_text_is(name, members[i].name))
         i++;
     return i;
 }
@@ -185,7 +184,7 @@ static enum mu_status remember(struct bytes *names, size_t *count, struct bytes 
 static enum mu_status parse_payload(struct document *ret, struct mu_error *err)
 {
     struct reader r = reader_of(ret->payload);
-    bool seen[MEMBERS] = {false};
+    bool seen[MU_COUNT(members)] = {false};
     struct bytes names[NAMES_MAX];
     size_t count = 0;
 
@@ -193,7 +192,7 @@ static enum mu_status parse_payload(struct document *ret, struct mu_error *err)
         struct bytes name = cbor_string(&r, CBOR_TEXT);
         size_t i = member_index(name);
 
-        if (i == MEMBERS) {
+        if (i == MU_COUNT(members)) {
             MU_TRY(remember(names, &count, name, err));
             cbor_skip(&r);
             continue;
@@ -207,7 +206,7 @@ static enum mu_status parse_payload(struct document *ret, struct mu_error *err)
         return bad(err, "payload", "is not a well-formed CBOR map");
     if (reader_left(&r) != 0)
         return bad(err, "payload", "has bytes after its map");
-    for (size_t i = 0; i < MEMBERS; i++) {
+    for (size_t i = 0; i < MU_COUNT(members); i++) {
         if (members[i].required && !seen[i])
             return bad(err, members[i].name, "is missing");
     }

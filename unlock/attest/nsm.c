@@ -68,7 +68,7 @@ static const struct nsm_error {
 
 static enum mu_status fail_with_code(struct bytes code, struct mu_error *err)
 {
-    for (size_t i = 0; i < sizeof(nsm_errors) / sizeof(nsm_errors[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(nsm_errors); i++) {
         if (cbor_text_is(code, nsm_errors[i].code))
             return mu_fail(err, nsm_errors[i].status, "NitroTPM answered the request with %s",
                            nsm_errors[i].code);

@@ -52,9 +52,8 @@ static const struct ini_section sections[] = {
      IN_CONFIG(volumes)},
 };
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-static const struct ini_schema schema = {sections, COUNT(sections), keys, COUNT(keys)};
-_Static_assert(COUNT(keys) <= INI_KEYS_MAX, "ini_load counts that many");
+static const struct ini_schema schema = {sections, MU_COUNT(sections), keys, MU_COUNT(keys)};
+_Static_assert(MU_COUNT(keys) <= INI_KEYS_MAX, "ini_load counts that many");
 _Static_assert(sizeof(enum refusal_action) == sizeof(unsigned), "enums are stored as unsigned");
 _Static_assert(sizeof(enum volume_create) == sizeof(unsigned), "enums are stored as unsigned");
 _Static_assert(sizeof(enum refusal_fallback) == sizeof(unsigned), "enums are stored as unsigned");
@@ -82,7 +81,7 @@ void config_free(struct config *config)
 
 static enum mu_status set_defaults(struct config *config, struct mu_error *err)
 {
-    for (size_t i = 0; i < sizeof(default_text) / sizeof(default_text[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(default_text); i++)
         MU_TRY(string_set((char **)(void *)((char *)config + default_text[i].offset),
                           default_text[i].value, err));
     config->fence_pcr = FENCE_DEFAULT;

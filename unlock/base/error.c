@@ -57,5 +57,5 @@ const char *mu_status_name(enum mu_status status)
 {
     static const char *const names[] = {"ok", "usage", "refuse", "retry", "config", "internal"};
 
-    return (size_t)status < sizeof(names) / sizeof(names[0]) ? names[status] : "internal";
+    return (size_t)status < MU_COUNT(names) ? names[status] : "internal";
 }

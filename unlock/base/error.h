@@ -25,6 +25,7 @@ struct mu_error {
 #define MU_NONNULL_AT(...) __attribute__((nonnull(__VA_ARGS__)))
 #define MU_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define MU_CLEANUP(function) __attribute__((cleanup(function)))
+#define MU_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 /* Moves ownership: returns the value of the variable, which owns nothing afterwards. */
 #define MU_TAKE(owner)                                                                             \
     ({                                                                                             \

@@ -83,7 +83,7 @@ static bool is_device(const char *text)
 {
     static const char *const prefixes[] = {"/", "UUID=", "PARTUUID=", "PARTLABEL=", "LABEL="};
 
-    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(prefixes); i++)
         if (starts_with(text, prefixes[i]))
             return text[strlen(prefixes[i])] != '\0';
     return false;

@@ -128,7 +128,7 @@ static bool scan_name(struct reader *r)
 {
     static const char *const names[] = {"true", "false", "null"};
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(names); i++) {
         size_t len = strlen(names[i]);
 
         if (reader_left(r) >= len && memcmp(r->pos, names[i], len) == 0) {

@@ -93,7 +93,7 @@ void log_error(const struct mu_error *err)
     };
     size_t status = (size_t)err->status;
 
-    if (status >= sizeof(heading) / sizeof(heading[0]))
+    if (status >= MU_COUNT(heading))
         status = MU_INTERNAL;
     log_line("%s: %s", heading[status], err->text);
 }

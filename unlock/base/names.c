@@ -4,6 +4,8 @@
 #include <nss.h>
 #include <stddef.h>
 
+#include "base/error.h"
+
 void names_without_modules(void)
 {
     static const char *const lookup[][2] = {
@@ -11,6 +13,6 @@ void names_without_modules(void)
         {"protocols", "files"}, {"passwd", "files"},   {"group", "files"},
     };
 
-    for (size_t i = 0; i < sizeof(lookup) / sizeof(lookup[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(lookup); i++)
         __nss_configure_lookup(lookup[i][0], lookup[i][1]);
 }

@@ -68,9 +68,8 @@ static const uint32_t allowed_calls[] = {
 /* These two unless they ask for executable memory. */
 static const uint32_t mapping_calls[] = {SYS_mmap, SYS_mprotect};
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define ALLOWED COUNT(allowed_calls)
-#define MAPPING COUNT(mapping_calls)
+#define ALLOWED MU_COUNT(allowed_calls)
+#define MAPPING MU_COUNT(mapping_calls)
 #define FIELD(name) ((uint32_t)offsetof(struct seccomp_data, name))
 #define LOAD(offset) ((struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (offset)))
 #define IF(test, value, yes, no)                                                                   \
@@ -110,7 +109,7 @@ static enum mu_status filter_calls(bool loads_libraries, struct mu_error *err)
     return MU_OK;
 #else
     struct sock_filter filter[LENGTH];
-    const struct sock_fprog program = {COUNT(filter), filter};
+    const struct sock_fprog program = {MU_COUNT(filter), filter};
 
     write_filter(filter, loads_libraries);
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)

@@ -10,7 +10,6 @@
 
 static const int stopping[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 static const int crashing[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS};
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static atomic_bool stop;
 
@@ -70,7 +69,7 @@ enum mu_status signals_install(struct mu_error *err)
 
     if (sigaltstack(&alternate, NULL) != 0)
         return mu_fail(err, MU_INTERNAL, "sigaltstack: %s", strerror(errno));
-    MU_TRY(handle(stopping, COUNT(stopping), &stopped, err));
+    MU_TRY(handle(stopping, MU_COUNT(stopping), &stopped, err));
     MU_TRY(handle((const int[]){SIGPIPE}, 1, &ignored, err));
-    return handle(crashing, COUNT(crashing), &crashed, err);
+    return handle(crashing, MU_COUNT(crashing), &crashed, err);
 }

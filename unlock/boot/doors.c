@@ -243,7 +243,7 @@ enum mu_status doors_check(const struct config *config, struct mu_error *err)
     MU_TRY(mounts_parse(buffer_view(&content), &mounts, err));
     if (!is_initramfs(&mounts))
         return MU_OK;
-    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(folders); i++)
         if (!config_opens(config, folders[i].name))
             MU_TRY(check_folder(i, err));
     if (!config_opens(config, "efivars") && access(OPTIONS, F_OK) == 0)

@@ -181,7 +181,7 @@ const struct cmdline_word *cmdline_last(const struct cmdline *line, const char *
 bool cmdline_is_off(enum cmdline_reader reader, const struct cmdline_word *word)
 {
     static const char *const off[] = {"0", "no", "off", "n", "false", "f"};
-    size_t known = reader == CMDLINE_DRACUT ? 3 : sizeof(off) / sizeof(off[0]);
+    size_t known = reader == CMDLINE_DRACUT ? 3 : MU_COUNT(off);
 
     if (word->value == NULL)
         return false;

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/error.h"
+
 bool esp_ends_with(const char *name, const char *suffix)
 {
     size_t len = strlen(name), tail = strlen(suffix);
@@ -76,7 +78,7 @@ static void take_companion(void *context, const char *folder, const char *name)
     const struct search *search = context;
     char path[ESP_PATH_MAX];
 
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(kinds); i++) {
         if (!esp_ends_with(name, kinds[i].suffix))
             continue;
         if ((size_t)snprintf(path, sizeof(path), "%s/%s", folder, name) < sizeof(path))
@@ -133,6 +135,6 @@ void esp_companions(const char *image,
     if (efi == NULL || strcasecmp(efi + 1, "EFI") != 0)
         return;
     *efi = '\0';
-    for (size_t i = 0; i < sizeof(of_all) / sizeof(of_all[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(of_all); i++)
         esp_each(path[0] != '\0' ? path : "/", of_all[i], take_companion, &search);
 }

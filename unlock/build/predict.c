@@ -298,7 +298,7 @@ static enum mu_status add_sections(struct prediction *p, const struct image *ima
         {".pcrpkey", STUB_MEASURES},
     };
 
-    for (size_t i = 0; i < sizeof(measured) / sizeof(measured[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(measured); i++)
         if (image->stub >= measured[i].since)
             MU_TRY(add_section(p, image, measured[i].name, err));
     return MU_OK;
@@ -417,7 +417,7 @@ static enum mu_status know_pcr11(const struct image *images, size_t count, struc
                        "what systemd-stub %u measures into PCR 11 is not known; of %d or later, it "
                        "is",
                        last->stub, STUB_MEASURES);
-    for (size_t i = 0; i < sizeof(chosen) / sizeof(chosen[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(chosen); i++) {
         MU_CLEANUP(buffer_free) struct buffer spare = {0};
         struct bytes section = {0};
 
@@ -469,7 +469,7 @@ static enum mu_status settle_mask(const struct predict_request *request, const s
     } conditions[] = {{7, know_pcr7}, {11, know_pcr11}, {12, know_pcr12}, {14, know_pcr14}};
     uint32_t mask = request->mask;
 
-    for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(conditions); i++) {
         const uint32_t bit = PCR_BIT(conditions[i].pcr);
 
         if ((mask & bit) == 0 || conditions[i].know(images, request->count, err) == MU_OK)

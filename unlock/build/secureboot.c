@@ -250,7 +250,7 @@ static enum mu_status revoked(struct bytes lists, struct bytes certificate, bool
     *ret = false;
     if (!to_be_signed(certificate, &tbs))
         return mu_fail(err, MU_CONFIG, "a certificate that is not X.509 in DER");
-    for (size_t i = 0; i < sizeof(revocation_types) / sizeof(revocation_types[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(revocation_types); i++) {
         const size_t size = hash_size(revocation_types[i].alg);
         struct signature_lists at = signature_list_of(lists);
         struct signature signature;
@@ -324,7 +324,7 @@ static enum mu_status find_digest(struct bytes lists, struct bytes image, struct
     struct digest digest;
 
     *ret = (struct bytes){NULL, 0};
-    for (size_t i = 0; i < sizeof(digest_types) / sizeof(digest_types[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(digest_types); i++) {
         const size_t size = hash_size(digest_types[i].alg);
 
         MU_TRY(authenticode_hash(image, digest_types[i].alg, &digest, err));

@@ -66,7 +66,7 @@ static void child_free(struct child *child)
 
 static const struct tool *tool_of(struct bytes data)
 {
-    for (size_t i = 0; i < sizeof(tools) / sizeof(tools[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(tools); i++)
         if (data.len >= tools[i].len && memcmp(data.data, tools[i].magic, tools[i].len) == 0)
             return &tools[i];
     return NULL;

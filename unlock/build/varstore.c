@@ -70,7 +70,7 @@ static void write_variables(struct writer *w, const struct secure_boot *keys)
     const struct bytes all[] = {keys->pk, keys->kek, keys->db, keys->dbx};
     uint64_t count = 0;
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(all); i++)
         count += all[i].len > 0;
     writer_le(w, count, 8);
     write_variable(w, "PK", secureboot_global_guid, keys->pk);

@@ -30,7 +30,7 @@ static const struct {
 
 static bool add_doors(json_object *report, const struct config *config)
 {
-    for (size_t i = 0; i < sizeof(door_lists) / sizeof(door_lists[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(door_lists); i++) {
         json_object *list = json_object_new_array();
 
         if (!json_add(report, door_lists[i].name, list))

@@ -47,7 +47,7 @@ static enum mu_status from_lines(char *text, struct exported *ret, struct mu_err
     while ((line = strsep(&rest, "\r\n")) != NULL) {
         if (strncmp(line, "export ", 7) == 0)
             line += 7;
-        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        for (size_t i = 0; i < MU_COUNT(known); i++)
             if (strncmp(line, known[i].name, strlen(known[i].name)) == 0)
                 *known[i].value = line + strlen(known[i].name);
     }

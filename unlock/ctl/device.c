@@ -25,7 +25,7 @@ static bool is_name(const char *text)
 {
     static const char *const kinds[] = {"UUID=", "PARTUUID=", "PARTLABEL=", "LABEL="};
 
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(kinds); i++)
         if (strncasecmp(text, kinds[i], strlen(kinds[i])) == 0)
             return true;
     return false;

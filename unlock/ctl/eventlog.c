@@ -19,7 +19,6 @@
 #define FIRMWARE_PCRS 0xffu
 
 static const enum hash_alg banks[] = {HASH_SHA1, HASH_SHA256, HASH_SHA384, HASH_SHA512};
-#define BANKS (sizeof(banks) / sizeof(banks[0]))
 
 struct options {
     const char *file;
@@ -30,7 +29,7 @@ struct options {
 
 struct replay {
     struct eventlog log;
-    struct pcr_values values[BANKS]; /* mask 0: the log has no such digests */
+    struct pcr_values values[MU_COUNT(banks)]; /* mask 0: the log has no such digests */
     /* Against the TPM, in the strongest bank of both. */
     enum hash_alg compared;
     uint32_t explained, unexplained;
@@ -73,7 +72,7 @@ static enum mu_status eventlog_load(const char *file, struct replay *replay, str
     MU_TRY(file_read(file, EVENTLOG_MAX_BYTES, &raw, err));
     if (eventlog_parse(buffer_view(&raw), &replay->log, err) != MU_OK)
         return mu_context(err, "%s", file);
-    for (size_t i = 0; i < BANKS; i++)
+    for (size_t i = 0; i < MU_COUNT(banks); i++)
         if (log_has_bank(&replay->log, banks[i]))
             MU_TRY(eventlog_replay(&replay->log, banks[i], &replay->values[i], err));
     return MU_OK;
@@ -83,7 +82,7 @@ static enum mu_status eventlog_load(const char *file, struct replay *replay, str
 static const struct pcr_values *common_bank(const struct replay *replay,
                                             const struct tpm_banks *allocated, uint32_t *ret_mask)
 {
-    for (size_t i = BANKS; i-- > 0;)
+    for (size_t i = MU_COUNT(banks); i-- > 0;)
         for (size_t k = 0; k < allocated->count; k++)
             if (replay->values[i].mask != 0 && allocated->bank[k].alg == banks[i] &&
                 (allocated->bank[k].mask & replay->values[i].mask) == replay->values[i].mask) {
@@ -212,7 +211,7 @@ static json_object *banks_json(const struct replay *replay)
 {
     MU_CLEANUP(json_free) json_object *pcrs = json_object_new_object();
 
-    for (size_t i = 0; i < BANKS; i++)
+    for (size_t i = 0; i < MU_COUNT(banks); i++)
         if (replay->values[i].mask != 0 &&
             !json_add(pcrs, hash_name(banks[i]), values_json(&replay->values[i])))
             return NULL;
@@ -253,7 +252,7 @@ static void print_text(const struct replay *replay)
         (void)printf("%3zu  PCR %-2u  %-33s %s\n", i, event->pcr,
                      event_type_name(event->type, unknown), description);
     }
-    for (size_t i = 0; i < BANKS; i++) {
+    for (size_t i = 0; i < MU_COUNT(banks); i++) {
         const struct pcr_values *values = &replay->values[i];
 
         for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {

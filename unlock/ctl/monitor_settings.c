@@ -20,7 +20,7 @@ static const struct ini_key keys[] = {
     {"monitor", "tcti", KIND_TCTI, IN(tcti), 0, 0, NULL},
 };
 static const struct ini_section sections[] = {{"monitor", 0, 0, 0, 0}};
-static const struct ini_schema schema = {sections, 1, keys, sizeof(keys) / sizeof(keys[0])};
+static const struct ini_schema schema = {sections, 1, keys, MU_COUNT(keys)};
 
 void monitor_settings_free(struct monitor_settings *settings)
 {

@@ -16,7 +16,7 @@
 
 void secureboot_files_free(struct secureboot_files *files)
 {
-    for (size_t i = 0; i < sizeof(files->file) / sizeof(files->file[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(files->file); i++)
         buffer_free(&files->file[i]);
 }
 
@@ -31,7 +31,7 @@ enum mu_status secureboot_files_read(struct secureboot_files *files, struct mu_e
                {files->db, &keys->db},
                {files->dbx, &keys->dbx}};
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(all); i++) {
         if (all[i].path == NULL)
             continue;
         MU_TRY(file_read(all[i].path, SECUREBOOT_VARIABLE_MAX_BYTES, &files->file[i], err));

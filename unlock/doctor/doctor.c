@@ -48,7 +48,6 @@ static const struct check {
     {"kms", NEEDS_ONLINE | NEEDS_CONFIG, doctor_check_kms},
     {"key", NEEDS_ONLINE | NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_keys},
 };
-#define CHECKS (sizeof(checks) / sizeof(checks[0]))
 
 /* Why a check cannot be made, the first that holds. */
 static const struct obstacle {
@@ -63,7 +62,6 @@ static const struct obstacle {
      "aws kms get-key-policy --key-id ID --policy-name default --query Policy --output text | "
      "muctl doctor --policy -"},
 };
-#define OBSTACLES (sizeof(obstacles) / sizeof(obstacles[0]))
 
 /* The first line goes on from where `lead` ends; the others begin below its end. */
 static void print_folded(int lead, const char *text)
@@ -188,7 +186,7 @@ static const struct obstacle *obstacle_of(const struct doctor *doctor, unsigned 
     lacking |= doctor->tpm != NULL ? 0 : NEEDS_TPM;
     lacking |= doctor->policy != NULL ? 0 : NEEDS_POLICY;
     lacking |= doctor->online ? 0 : NEEDS_ONLINE;
-    for (size_t i = 0; i < OBSTACLES; i++)
+    for (size_t i = 0; i < MU_COUNT(obstacles); i++)
         if ((needs & lacking & obstacles[i].needs) != 0)
             return &obstacles[i];
     return NULL;
@@ -197,11 +195,11 @@ static const struct obstacle *obstacle_of(const struct doctor *doctor, unsigned 
 /* For a person, those of one reason share a line. */
 static void print_not_done(const struct doctor *doctor, const struct obstacle *const *obstacle)
 {
-    for (size_t i = 0; i < OBSTACLES; i++) {
+    for (size_t i = 0; i < MU_COUNT(obstacles); i++) {
         char detail[512] = "";
         size_t len = 0;
 
-        for (size_t k = 0; k < CHECKS; k++)
+        for (size_t k = 0; k < MU_COUNT(checks); k++)
             if (obstacle[k] == &obstacles[i])
                 len += (size_t)snprintf(detail + len, sizeof(detail) - len, "%s%s",
                                         len > 0 ? ", " : "", checks[k].name);
@@ -226,7 +224,7 @@ static const char *guess_role(struct doctor *doctor)
     doctor->role = ROLE_INSTANCE;
     if (doctor->tcti != NULL || (doctor->configured && doctor->config.tcti != NULL))
         return "since a TPM is configured";
-    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(marks); i++)
         if (access(marks[i], F_OK) == 0)
             return marks[i];
     doctor->role = ROLE_BUILD;
@@ -235,14 +233,14 @@ static const char *guess_role(struct doctor *doctor)
 
 static void examine(struct doctor *doctor)
 {
-    const struct obstacle *obstacle[CHECKS];
+    const struct obstacle *obstacle[MU_COUNT(checks)];
     const char *why;
 
     doctor_check_configuration(doctor);
     why = guess_role(doctor);
     doctor_ok(doctor, "role", "%s (%s)",
               doctor->role == ROLE_BUILD ? "build machine" : "running instance", why);
-    for (size_t i = 0; i < CHECKS; i++) {
+    for (size_t i = 0; i < MU_COUNT(checks); i++) {
         obstacle[i] = obstacle_of(doctor, checks[i].needs);
         if (obstacle[i] == NULL) {
             checks[i].run(doctor);

@@ -16,7 +16,6 @@
 #define OWN_CMDLINE "etc/cmdline.d/50-measured-unlock.conf"
 
 static const char *const hook_folders[] = {"usr/lib/dracut/hooks", "var/lib/dracut/hooks"};
-#define HOOK_FOLDERS (sizeof(hook_folders) / sizeof(hook_folders[0]))
 
 static const char rebuild[] = "build the image again: dracut --force";
 
@@ -56,7 +55,7 @@ static bool content_of(const struct view *view, const char *path, struct bytes *
 
     if (strncmp(path, "hooks/", 6) != 0)
         return initramfs_content(&view->image, path, ret);
-    for (size_t i = 0; i < HOOK_FOLDERS; i++) {
+    for (size_t i = 0; i < MU_COUNT(hook_folders); i++) {
         (void)snprintf(place, sizeof(place), "%s/%s", hook_folders[i], path + 6);
         if (initramfs_content(&view->image, place, ret))
             return true;
@@ -153,7 +152,7 @@ static void check_configuration(const struct view *view)
 
     if (what != NULL)
         list_add(&wrong, ETC "measured-unlock.conf", what);
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(files); i++) {
         struct stat st;
 
         doctor_path(view->doctor, files[i], source);
@@ -190,7 +189,7 @@ static void check_shell(const struct view *view)
 
     check_parts(view, "image-shell", &wrong);
     if (initramfs_content(&view->image, OWN_CMDLINE, &own))
-        for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+        for (size_t i = 0; i < MU_COUNT(settings); i++)
             if (memmem(own.data, own.len, settings[i], strlen(settings[i])) == NULL)
                 list_add(&wrong, OWN_CMDLINE " does not say", settings[i]);
     conclude(view, "image-shell", &wrong, "every emergency shell ends in a refusal");

@@ -59,10 +59,10 @@ static void search(const struct doctor *doctor, const char *below, const struct 
 
 void doctor_find_images(const struct doctor *doctor, struct doctor_found *found)
 {
-    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-        for (size_t k = 0; k < sizeof(partitions) / sizeof(partitions[0]); k++)
+    for (size_t i = 0; i < MU_COUNT(places); i++)
+        for (size_t k = 0; k < MU_COUNT(partitions); k++)
             search(doctor, partitions[k], &places[i], found);
-    for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(kernels); i++)
         search(doctor, "/boot", &kernels[i], found);
 }
 
@@ -78,7 +78,7 @@ static enum mu_status look_at_addon(struct doctor *doctor, const char *path, str
     struct bytes section;
 
     MU_TRY(file_read(path, PE_MAX_BYTES, &file, err));
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(parts); i++) {
         MU_TRY(pe_section(buffer_view(&file), parts[i].name, &spare, &section, err));
         if (section.len > 0)
             doctor_warn(doctor, "image-addons", "remove it, unless it is wanted",

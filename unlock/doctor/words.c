@@ -169,7 +169,7 @@ const struct way *doctor_way_of(enum cmdline_reader reader, const struct cmdline
 
     if (reader == CMDLINE_KERNEL && word->to_init)
         return NULL;
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(ways); i++) {
         const struct way *way = &ways[i];
 
         if ((way->readers & (1u << reader)) != 0 &&

@@ -190,7 +190,7 @@ static const char *principal_of(json_object *identity)
     static const char *const names[] = {"arn", "invokedBy", "principalId", "accountId"};
     const char *text = "";
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && text[0] == '\0'; i++)
+    for (size_t i = 0; i < MU_COUNT(names) && text[0] == '\0'; i++)
         text = shown_text(identity, names[i]);
     return text;
 }

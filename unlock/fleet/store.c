@@ -191,7 +191,7 @@ static enum mu_status make_schema(struct store *store, void *context, struct mu_
     MU_TRY(store_query(store, STATEMENT_LOCK_SCHEMA, NULL, 0, NULL, NULL, NULL, err));
     MU_TRY(store_query(store, STATEMENT_MAKE_META, NULL, 0, NULL, NULL, NULL, err));
     MU_TRY(check_schema(store, &there, err)); /* another may have been first */
-    for (size_t i = 0; !there && i < sizeof(make) / sizeof(make[0]); i++)
+    for (size_t i = 0; !there && i < MU_COUNT(make); i++)
         MU_TRY(store_query(store, make[i], NULL, 0, NULL, NULL, NULL, err));
     return MU_OK;
 }
@@ -226,7 +226,7 @@ static enum mu_status have_schema(struct store *store, const char *place, enum s
 static enum mu_status open_by_prefix(struct store *store, const char *where, enum store_use use,
                                      struct mu_error *err)
 {
-    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(drivers); i++) {
         size_t len = strlen(drivers[i]->prefix);
 
         if (strncmp(where, drivers[i]->prefix, len) != 0 || where[len] == '\0')
@@ -295,8 +295,7 @@ enum mu_status store_record(struct store *store, const struct attestation *attes
                             ok && strcmp(state, BOOT) == 0 ? at.text : "0"};
 
     (void)snprintf(detail, sizeof(detail), "%s", text_or_nothing(attestation->detail));
-    return store_run(store, STATEMENT_RECORD, values, sizeof(values) / sizeof(values[0]), NULL,
-                     NULL, NULL, err);
+    return store_run(store, STATEMENT_RECORD, values, MU_COUNT(values), NULL, NULL, NULL, err);
 }
 
 static const char *const standing_names[STANDINGS] = {"new", "ok", "mismatch", "boot-overdue"};

@@ -86,7 +86,7 @@ void store_event_free(struct event *event)
     char *const text[] = {event->instance_id, event->baseline, event->baseline_version,
                           event->state,       event->detail,   event->address};
 
-    for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(text); i++)
         free(text[i]);
     *event = (struct event){0};
 }

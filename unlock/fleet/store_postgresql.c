@@ -147,7 +147,7 @@ static enum mu_status class_of(const struct connection *connection, const PGresu
 
     if (PQstatus(connection->db) != CONNECTION_OK)
         return MU_RETRY;
-    for (size_t i = 0; state != NULL && i < sizeof(passing) / sizeof(passing[0]); i++) {
+    for (size_t i = 0; state != NULL && i < MU_COUNT(passing); i++) {
         if (strncmp(state, passing[i], 2) == 0)
             return MU_RETRY;
         if (strncmp(state, unusable[i], 2) == 0)

@@ -66,7 +66,7 @@ static void put_sinks(FILE *to, struct watch *watch, const struct watch_settings
 
     for (size_t k = 0; k < SINKS_MAX; k++)
         any = any || sink_kinds[k].wanted(settings);
-    for (size_t i = 0; any && i < sizeof(columns) / sizeof(columns[0]); i++) {
+    for (size_t i = 0; any && i < MU_COUNT(columns); i++) {
         prometheus_head(to, columns[i].name, columns[i].type, columns[i].help);
         for (size_t k = 0; k < SINKS_MAX; k++) {
             atomic_ullong *value =

@@ -31,8 +31,7 @@ static const struct ini_key keys[] = {
 static const struct ini_section sections[] = {
     {"watch", 0, 0, 0, 0}, {"command", 0, 0, 0, 0}, {"webhook", 0, 0, 0, 0}};
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-static const struct ini_schema schema = {sections, COUNT(sections), keys, COUNT(keys)};
+static const struct ini_schema schema = {sections, MU_COUNT(sections), keys, MU_COUNT(keys)};
 
 void watch_settings_free(struct watch_settings *settings)
 {

@@ -17,7 +17,6 @@ static const struct jwk_curve curves[] = {
     {"secp384r1", "P-384", "ES384", 48, EVP_sha384},
     {"prime256v1", "P-256", "ES256", 32, EVP_sha256},
 };
-#define CURVES (sizeof(curves) / sizeof(curves[0]))
 
 const struct jwk_curve *jwk_curve_of(EVP_PKEY *key)
 {
@@ -26,7 +25,7 @@ const struct jwk_curve *jwk_curve_of(EVP_PKEY *key)
 
     if (!EVP_PKEY_is_a(key, "EC") || EVP_PKEY_get_group_name(key, group, sizeof(group), &len) != 1)
         return NULL;
-    for (size_t i = 0; i < CURVES; i++)
+    for (size_t i = 0; i < MU_COUNT(curves); i++)
         if (strcmp(group, curves[i].group) == 0)
             return &curves[i];
     return NULL;
@@ -107,9 +106,9 @@ enum mu_status jwk_to_key(json_object *jwk, EVP_PKEY **ret, struct mu_error *err
     MU_TRY(json_only(jwk, "key", members, MU_REFUSE, err));
     MU_TRY(json_string(jwk, "kty", 16, MU_REFUSE, &kty, err));
     MU_TRY(json_string(jwk, "crv", 16, MU_REFUSE, &crv, err));
-    while (i < CURVES && strcmp(curves[i].crv, crv) != 0)
+    while (i < MU_COUNT(curves) && strcmp(curves[i].crv, crv) != 0)
         i++;
-    if (strcmp(kty, "EC") != 0 || i == CURVES)
+    if (strcmp(kty, "EC") != 0 || i == MU_COUNT(curves))
         return mu_fail(err, MU_REFUSE, "the key is not an EC key on P-256 or P-384");
     writer_u8(&w, POINT_CONVERSION_UNCOMPRESSED);
     MU_TRY(read_coordinate(jwk, "x", curves[i].size, &w, err));

@@ -62,7 +62,7 @@ static bool describe_tagged(struct text *text, const struct event *event)
 
     if (r.failed)
         return false;
-    for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(tags); i++)
         if (tags[i].id == id)
             name = tags[i].name;
     if (name != NULL)
@@ -306,11 +306,9 @@ static const struct {
     {EV_USERSPACE, "user space", describe_utf8},
 };
 
-#define TYPES (sizeof(types) / sizeof(types[0]))
-
 const char *event_type_name(uint32_t type, char unknown[static 16])
 {
-    for (size_t i = 0; i < TYPES; i++)
+    for (size_t i = 0; i < MU_COUNT(types); i++)
         if (types[i].type == type)
             return types[i].name;
     (void)snprintf(unknown, 16, "0x%08x", type);
@@ -322,7 +320,7 @@ void event_describe(const struct event *event, char *to, size_t len)
     describer *describe = describe_guess;
     struct text text;
 
-    for (size_t i = 0; i < TYPES; i++)
+    for (size_t i = 0; i < MU_COUNT(types); i++)
         if (types[i].type == event->type)
             describe = types[i].describe;
     text = text_into(to, len);

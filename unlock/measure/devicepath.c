@@ -161,7 +161,7 @@ static void describe_node(struct text *text, int type, struct bytes body)
 {
     struct reader r = reader_of(body);
 
-    for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(nodes); i++) {
         if (nodes[i].node == type) {
             nodes[i].describe(text, &r);
             return;

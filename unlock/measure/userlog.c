@@ -30,7 +30,7 @@ static const struct origin {
 
 static const struct origin *find_origin(const char *type)
 {
-    for (size_t i = 0; i < sizeof(origins) / sizeof(origins[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(origins); i++)
         if (strcmp(type, origins[i].type) == 0)
             return &origins[i];
     return NULL;

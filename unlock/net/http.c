@@ -140,7 +140,7 @@ static enum mu_status headers_of(const struct http_request *request, struct curl
 {
     bool has_type = false;
 
-    for (size_t i = 0; i < sizeof(request->header) / sizeof(request->header[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(request->header); i++) {
         const struct http_header *header = &request->header[i];
 
         if (header->value.len == 0)
@@ -224,7 +224,7 @@ static CURLcode set_options(struct http *http, const struct http_request *reques
     };
     CURLcode rc;
 
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(numbers); i++) {
         if ((rc = curl_easy_setopt(easy, numbers[i].option, numbers[i].value)) != CURLE_OK)
             return rc;
     }

@@ -82,7 +82,7 @@ enum mu_status policy_format(const char *name, json_object **policy, struct mu_e
 {
     if (strcmp(name, "json") == 0)
         return MU_OK;
-    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(formats); i++)
         if (strcmp(name, formats[i].name) == 0)
             return put_into(&formats[i], policy, err);
     return mu_fail(err, MU_USAGE, "--format '%.32s': json, cloudformation or terraform", name);

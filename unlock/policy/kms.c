@@ -227,8 +227,8 @@ static bool add_builder(json_object *list, const struct request *q)
 static bool add_deny(json_object *list, const struct request *q)
 {
     unsigned pcr = q->baselines == 0 || (q->baseline[0].mask & PCR_BIT(4)) != 0 ? 4 : 7;
-    json_object *statement = add_statement(list, "RefuseWithoutDocument", "Deny", NULL, use,
-                                           sizeof(use) / sizeof(use[0]));
+    json_object *statement =
+        add_statement(list, "RefuseWithoutDocument", "Deny", NULL, use, MU_COUNT(use));
     json_object *condition = statement != NULL ? put_object(statement, "Condition") : NULL;
     json_object *null = condition != NULL ? put_object(condition, "Null") : NULL;
     char key[64];
@@ -301,7 +301,7 @@ static enum mu_status make_policy(const struct request *q, json_object **ret, st
     }
     if (!json_add(policy, "Statement", list) ||
         add_statement(list, "AdministerWithoutUse", "Allow", &q->admins, administration,
-                      sizeof(administration) / sizeof(administration[0])) == NULL ||
+                      MU_COUNT(administration)) == NULL ||
         !add_builder(list, q) || !add_releases(list, q, false, "ReleaseToMeasuredBoot") ||
         !add_data_volumes(list, q) || !add_deny(list, q))
         return mu_oom(err);
@@ -440,7 +440,7 @@ static enum mu_status check_names(struct request *q, struct names *baselines, st
     struct names *const all[] = {baselines,    &q->principals, &q->admins,
                                  &q->builders, &q->uuids,      &q->identities};
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(all); i++)
         drop_repeated(all[i]);
     MU_TRY(check_arns(&q->principals, err));
     MU_TRY(check_arns(&q->admins, err));

@@ -27,7 +27,7 @@ static bool is_unique_id(const char *name)
 
     if (len < 16 || len > 128 || strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != len)
         return false;
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(kinds); i++)
         if (strncmp(name, kinds[i], strlen(kinds[i])) == 0)
             return true;
     return false;
@@ -50,7 +50,7 @@ static bool carries_document(const char *action)
     static const char *const carriers[] = {"kms:Decrypt", "kms:DeriveSharedSecret",
                                            "kms:GenerateDataKey", "kms:GenerateDataKeyPair"};
 
-    for (size_t i = 0; i < sizeof(carriers) / sizeof(carriers[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(carriers); i++)
         if (strcasecmp(action, carriers[i]) == 0)
             return true;
     return strpbrk(action, "*?") != NULL;

@@ -18,7 +18,6 @@ static const char *const uses[] = {
     "kms:GenerateDataKey", "kms:GenerateDataKeyPair", "kms:DeriveSharedSecret",
     "kms:ReplicateKey",
 };
-#define USES (sizeof(uses) / sizeof(uses[0]))
 
 void policy_found(const struct look *look, const struct statement *s, const char *format, ...)
 {
@@ -42,7 +41,7 @@ void policy_found(const struct look *look, const struct statement *s, const char
 /* The first action of `uses` that the statement is about, or NULL. */
 static const char *use_of(const struct statement *s)
 {
-    for (size_t i = 0; i < USES; i++)
+    for (size_t i = 0; i < MU_COUNT(uses); i++)
         if (statement_has_action(s, uses[i]))
             return uses[i];
     return NULL;
@@ -200,7 +199,7 @@ static void null_deny(const struct look *look, const struct statement *s)
 static void null_deny_others(const struct look *look, const struct statement *s)
 {
     (void)s;
-    for (size_t i = 1; i < USES; i++)
+    for (size_t i = 1; i < MU_COUNT(uses); i++)
         if (!denied(look->p, uses[i]))
             policy_found(look, NULL, "nothing denies %s to everybody who shows no document",
                          uses[i]);
@@ -286,7 +285,7 @@ static void forged_volumes(const struct look *look, const struct statement *s)
 
     if (!look->report->data_volumes || without_made_by(s))
         return;
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(ways); i++)
         if (statement_has_action(s, ways[i]) && !denies_made_by(look->p, ways[i]) &&
             !denied(look->p, ways[i]))
             policy_found(look, s,
@@ -380,7 +379,7 @@ static enum mu_status apply(const struct policy *p, struct policy_report *ret, s
     for (size_t i = 0; i < p->count; i++)
         ret->data_volumes |=
             p->statement[i].allow && statement_has_action(&p->statement[i], "kms:GenerateDataKey");
-    for (size_t r = 0; r < sizeof(rules) / sizeof(rules[0]); r++) {
+    for (size_t r = 0; r < MU_COUNT(rules); r++) {
         const struct look look = {p, &rules[r], ret};
 
         if (rules[r].scope == POLICY_ONCE)

@@ -207,7 +207,7 @@ static void read_operator(struct condition *c)
         c->passes_when_absent = true;
         len -= 8;
     }
-    for (size_t i = 0; i < sizeof(comparisons) / sizeof(comparisons[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(comparisons); i++)
         if (strlen(comparisons[i].name) == len && strncmp(name, comparisons[i].name, len) == 0)
             c->comparison = comparisons[i].comparison;
     if (c->comparison == COMPARE_NULL && name + len != c->op + strlen("Null"))

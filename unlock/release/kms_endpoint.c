@@ -107,7 +107,7 @@ enum mu_status kms_endpoint(const struct aws_options *options, const char *regio
 
     if (options->kms_endpoint != NULL)
         return configured(options->kms_endpoint, ret_url, err);
-    for (size_t i = 0; i < sizeof(partitions) / sizeof(partitions[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(partitions); i++)
         if (strcmp(partition, partitions[i].name) == 0)
             suffix = options->dual_stack ? partitions[i].dual_stack_suffix : partitions[i].suffix;
     if (suffix == NULL)

@@ -61,7 +61,7 @@ static const struct kms_error *find(const char *name, long http_status)
     static const struct kms_error passing = {"", MU_RETRY, NULL};
     static const struct kms_error unknown = {"", MU_REFUSE, NULL};
 
-    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(errors); i++) {
         if (strcmp(errors[i].name, name) == 0)
             return &errors[i];
     }

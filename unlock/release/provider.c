@@ -11,7 +11,7 @@ static const struct provider *const providers[] = {
 
 enum mu_status provider_find(const char *name, const struct provider **ret, struct mu_error *err)
 {
-    for (size_t i = 0; i < sizeof(providers) / sizeof(providers[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(providers); i++) {
         if (strcmp(providers[i]->name, name) == 0) {
             *ret = providers[i];
             return MU_OK;

@@ -60,7 +60,7 @@ enum mu_status vault_explain(long http_status, struct bytes body, const char *pa
         json_member(object, "errors", json_type_array, MU_REFUSE, &errors, &ignored) == MU_OK &&
         json_object_is_type(json_object_array_get_idx(errors, 0), json_type_string))
         message = json_object_get_string(json_object_array_get_idx(errors, 0));
-    for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(meanings); i++) {
         if (meanings[i].http_status != http_status)
             continue;
         status = meanings[i].status;

@@ -113,10 +113,10 @@ static enum mu_status audit_record(json_object *record, void *context, struct mu
         audit->refused++;
         return MU_OK;
     }
-    for (size_t i = 0; i < sizeof(use) / sizeof(use[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(use); i++)
         if (strcmp(call.name, use[i]) == 0)
             return audit_use(audit, &call, err);
-    for (size_t i = 0; i < sizeof(administration) / sizeof(administration[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(administration); i++)
         if (strcmp(call.name, administration[i].call) == 0)
             return add_finding(audit, &call, administration[i].class, administration[i].why, err);
     return MU_OK;

@@ -226,7 +226,7 @@ static enum mu_status parse_since(const char *text, int64_t now_ms, int64_t *ret
         return MU_OK;
     }
     ago = strtoul(text, &end, 10);
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(units); i++) {
         if (text[0] >= '0' && text[0] <= '9' && end[0] == units[i].unit && end[1] == '\0' &&
             ago <= 100000) {
             *ret = now_ms - (int64_t)ago * units[i].seconds * 1000;

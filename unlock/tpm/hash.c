@@ -16,13 +16,12 @@ static const struct {
     {HASH_SHA384, 48, "sha384", EVP_sha384},
     {HASH_SHA512, 64, "sha512", EVP_sha512},
 };
-#define HASHES (sizeof(hashes) / sizeof(hashes[0]))
 
 static size_t find(enum hash_alg alg)
 {
     size_t i = 0;
 
-    while (i < HASHES && hashes[i].alg != alg)
+    while (i < MU_COUNT(hashes) && hashes[i].alg != alg)
         i++;
     return i;
 }
@@ -31,19 +30,19 @@ size_t hash_size(enum hash_alg alg)
 {
     size_t i = find(alg);
 
-    return i < HASHES ? hashes[i].size : 0;
+    return i < MU_COUNT(hashes) ? hashes[i].size : 0;
 }
 
 const char *hash_name(enum hash_alg alg)
 {
     size_t i = find(alg);
 
-    return i < HASHES ? hashes[i].name : "unknown";
+    return i < MU_COUNT(hashes) ? hashes[i].name : "unknown";
 }
 
 enum hash_alg hash_from_name(const char *name)
 {
-    for (size_t i = 0; i < HASHES; i++)
+    for (size_t i = 0; i < MU_COUNT(hashes); i++)
         if (strcasecmp(hashes[i].name, name) == 0)
             return hashes[i].alg;
     return HASH_NONE;
@@ -53,7 +52,7 @@ const EVP_MD *hash_md(enum hash_alg alg)
 {
     size_t i = find(alg);
 
-    return i < HASHES ? hashes[i].md() : NULL;
+    return i < MU_COUNT(hashes) ? hashes[i].md() : NULL;
 }
 
 /* H(a || b) */

@@ -47,7 +47,6 @@ static const struct {
      "the TPM's NV memory is full: remove unused indexes with tpm2_nvundefine"},
     {TPM2_RC_NV_SIZE, MU_CONFIG, "this TPM has no NV index of that size"},
 };
-#define MEANINGS (sizeof(meanings) / sizeof(meanings[0]))
 
 TSS2_RC tpm_rc_base(TSS2_RC rc)
 {
@@ -106,7 +105,7 @@ enum mu_status tpm_fail(struct mu_error *err, TSS2_RC rc, const char *what)
 {
     TSS2_RC base = tpm_rc_base(rc);
 
-    for (size_t i = 0; base != 0 && i < MEANINGS; i++)
+    for (size_t i = 0; base != 0 && i < MU_COUNT(meanings); i++)
         if (meanings[i].rc == base)
             return mu_fail(err, meanings[i].status, "TPM: %s: %s (0x%x)", what, meanings[i].advice,
                            rc);

@@ -36,7 +36,7 @@ static void visit_end(struct visit *visit)
 {
     ESYS_TR *const handles[] = {&visit->session, &visit->object, &visit->authority, &visit->parent};
 
-    for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(handles); i++) {
         TSS2_RC rc;
 
         if (*handles[i] == ESYS_TR_NONE || visit->tpm->esys == NULL)
@@ -74,7 +74,7 @@ static void flush_lost(struct tpm *tpm)
     if (!tpm->lost || tpm->managed_path != NULL)
         return;
     tpm->lost = false;
-    for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(first); i++) {
         const struct tpm_capability wanted = {TPM2_CAP_HANDLES, first[i], 16, "list handles"};
         MU_CLEANUP(esys_free) TPMS_CAPABILITY_DATA *data = NULL;
 

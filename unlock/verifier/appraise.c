@@ -181,7 +181,7 @@ static bool is_genuine(const struct verify_report *report)
     static const enum verify_check_id needed[] = {CHECK_IDENTITY, CHECK_ROOT, CHECK_CHAIN,
                                                   CHECK_SIGNATURE, CHECK_NONCE};
 
-    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(needed); i++)
         if (report->check[needed[i]].result != VERIFY_OK)
             return false;
     return true;

@@ -8,8 +8,6 @@
 
 #include "fleet/prometheus.h"
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 static const uint64_t bounds_us[METRICS_BUCKETS] = {
     1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000};
 
@@ -22,7 +20,7 @@ void metrics_init(struct metrics *metrics)
 void metrics_count_request(struct metrics *metrics, const char *path, unsigned status)
 {
     (void)pthread_mutex_lock(&metrics->lock);
-    for (size_t i = 0; i < COUNT(metrics->request); i++) {
+    for (size_t i = 0; i < MU_COUNT(metrics->request); i++) {
         struct metrics_request *request = &metrics->request[i];
 
         if (request->path != NULL && (request->path != path || request->status != status))
@@ -66,7 +64,7 @@ static void write_counters(FILE *to, const struct metrics *metrics)
 {
     prometheus_head(to, "verifier_requests_total", "counter",
                     "Requests answered, by path and HTTP status.");
-    for (size_t i = 0; i < COUNT(metrics->request) && metrics->request[i].path != NULL; i++)
+    for (size_t i = 0; i < MU_COUNT(metrics->request) && metrics->request[i].path != NULL; i++)
         (void)fprintf(
             to, "measured_unlock_verifier_requests_total{path=\"%s\",status=\"%u\"} %" PRIu64 "\n",
             metrics->request[i].path, metrics->request[i].status, metrics->request[i].count);

@@ -173,7 +173,7 @@ static enum mu_status block_signals(sigset_t *ret, struct mu_error *err)
     static const int waited_for[] = {SIGTERM, SIGINT, SIGHUP};
 
     (void)sigemptyset(ret);
-    for (size_t i = 0; i < sizeof(waited_for) / sizeof(waited_for[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(waited_for); i++)
         (void)sigaddset(ret, waited_for[i]);
     if (pthread_sigmask(SIG_BLOCK, ret, NULL) != 0)
         return mu_fail(err, MU_INTERNAL, "signals cannot be blocked");

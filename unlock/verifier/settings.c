@@ -7,7 +7,6 @@
 #include "base/config.h"
 #include "base/ini.h"
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define ACCOUNTS_BETWEEN ", \t"
 #define AT(field) offsetof(struct settings, field)
 #define KEY_AT(field) offsetof(struct key_settings, field)
@@ -56,8 +55,8 @@ static const struct ini_section sections[] = {
      AT(baselines)},
 };
 
-static const struct ini_schema schema = {sections, COUNT(sections), keys, COUNT(keys)};
-_Static_assert(COUNT(keys) <= INI_KEYS_MAX, "ini_load counts that many");
+static const struct ini_schema schema = {sections, MU_COUNT(sections), keys, MU_COUNT(keys)};
+_Static_assert(MU_COUNT(keys) <= INI_KEYS_MAX, "ini_load counts that many");
 _Static_assert(sizeof(enum identity_demand) == sizeof(unsigned), "enums are stored as unsigned");
 _Static_assert(sizeof(enum reference_state) == sizeof(unsigned), "enums are stored as unsigned");
 
@@ -114,7 +113,7 @@ static enum mu_status set_defaults(struct settings *settings, struct mu_error *e
         .burst = 20,
         .timeout = 10,
     };
-    for (size_t i = 0; i < COUNT(texts); i++)
+    for (size_t i = 0; i < MU_COUNT(texts); i++)
         if (texts[i].value != NULL)
             MU_TRY(string_set(text_at(settings, i), texts[i].value, err));
     return MU_OK;
@@ -158,7 +157,7 @@ static enum mu_status check_accounts(const struct settings *settings, const char
 
 static enum mu_status check(struct settings *settings, const char *path, struct mu_error *err)
 {
-    for (size_t i = 0; i < COUNT(texts); i++)
+    for (size_t i = 0; i < MU_COUNT(texts); i++)
         if (*text_at(settings, i) == NULL)
             return mu_fail(err, MU_CONFIG, "%s: section [verifier] has no %s", path, texts[i].name);
     MU_TRY(check_keys(settings->signing_key, settings->signing_keys, "signing-key", path, err));

@@ -105,7 +105,7 @@ static const char *name_of(const struct reading *r)
 {
     struct mu_error ignored;
 
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(known); i++) {
         size_t len = strlen(known[i].magic);
 
         if (known[i].offset + len <= r->size &&

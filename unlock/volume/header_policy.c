@@ -124,7 +124,7 @@ static enum mu_status copies_agree(const struct part *p, struct mu_error *err)
     MU_CLEANUP(buffer_free) struct buffer expected = {0};
 
     MU_TRY(buffer_copy(&expected, buffer_view(&p->header->primary), err));
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+    for (size_t i = 0; i < MU_COUNT(own); i++)
         memcpy(expected.data + own[i].at, p->header->secondary.data + own[i].at, own[i].len);
     if (!bytes_equal(buffer_view(&expected), buffer_view(&p->header->secondary)))
         FAIL("the two copies differ: tampering, or an interrupted change that `cryptsetup "
@@ -533,7 +533,7 @@ static const struct rule {
     {"tokens-known", "tokens", .check = tokens_known},
     {"tokens-single", "tokens", .check = tokens_single},
 };
-_Static_assert(sizeof(rules) / sizeof(rules[0]) <= HEADER_RULES_MAX, "report too small");
+_Static_assert(MU_COUNT(rules) <= HEADER_RULES_MAX, "report too small");
 
 static enum mu_status check_part(const struct rule *rule, const struct part *part,
                                  struct mu_error *err)
@@ -574,7 +574,7 @@ static enum mu_status apply(const struct rule *rule, const struct luks_header *h
 enum mu_status luks_header_check(const struct luks_header *header, struct header_report *ret_report,
                                  struct mu_error *err)
 {
-    struct header_report report = {.count = sizeof(rules) / sizeof(rules[0])};
+    struct header_report report = {.count = MU_COUNT(rules)};
     const struct header_rule *first = NULL;
 
     for (size_t i = 0; i < report.count; i++) {

@@ -59,7 +59,7 @@ static enum mu_status link_of(const char *spec, char *ret, size_t cap, struct mu
             return mu_fail(err, MU_CONFIG, "device name is too long");
         return MU_OK;
     }
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+    for (size_t i = 0; i < MU_COUNT(kinds); i++) {
         size_t len = strlen(kinds[i].prefix);
 
         if (strncmp(spec, kinds[i].prefix, len) != 0 || spec[len] == '\0')
