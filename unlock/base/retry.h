@@ -19,11 +19,7 @@ struct retry_policy {
 extern const struct retry_policy retry_machine; /* devices and the TPM */
 extern const struct retry_policy retry_service; /* servers */
 
-/* Tries again after transient failures, until the deadline:
- *     struct retry retry = {.policy = &retry_machine, .deadline = deadline};
- *     do
- *         status = attempt(err);
- *     while (retry_after(&retry, status)); */
+/* The attempts so far, for a loop that needs more than MU_AGAIN. */
 struct retry {
     const struct retry_policy *policy;
     struct deadline deadline;
@@ -37,5 +33,18 @@ struct retry {
 bool retry_pause(struct retry *retry) MU_MUST_CHECK MU_NONNULL;
 /* The same, but false at once if `status` is not MU_RETRY. */
 bool retry_after(struct retry *retry, enum mu_status status) MU_MUST_CHECK MU_NONNULL;
+
+/* The outcome of `call`, which is made again while it is transient, as `how` has it, until the
+ * deadline. */
+#define MU_AGAIN(how, until, call)                                                                 \
+    ({                                                                                             \
+        struct retry retry_ = {.policy = (how), .deadline = (until)};                              \
+        enum mu_status again_;                                                                     \
+                                                                                                   \
+        do                                                                                         \
+            again_ = (call);                                                                       \
+        while (retry_after(&retry_, again_));                                                      \
+        again_;                                                                                    \
+    })
 
 #endif

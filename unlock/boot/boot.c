@@ -66,17 +66,6 @@ static enum mu_status read_pcrs(struct boot *boot, struct mu_error *err)
     return fence_check_open(boot->tpm, boot->config.fence_pcr, err);
 }
 
-static enum mu_status measure(struct boot *boot, struct mu_error *err)
-{
-    struct retry retry = {.policy = &retry_machine, .deadline = boot->deadline};
-    enum mu_status status;
-
-    do
-        status = read_pcrs(boot, err);
-    while (retry_after(&retry, status));
-    return status;
-}
-
 static enum mu_status check_baked_baseline(struct boot *boot, struct mu_error *err)
 {
     uint32_t differ = 0;
@@ -138,17 +127,13 @@ static enum mu_status check_signed_baselines(struct boot *boot, struct mu_error 
 static enum mu_status close_fence(struct boot *boot, struct mu_error *err)
 {
     struct bytes identities[CONFIG_VOLUMES_MAX];
-    struct retry retry = {.policy = &retry_machine, .deadline = boot->deadline};
-    enum mu_status status;
 
     for (size_t i = 0; i < boot->config.volumes; i++)
         identities[i] = (struct bytes){boot->volume[i].identity, VOLUME_IDENTITY_SIZE};
     /* MU_RETRY: nothing was extended yet. */
-    do
-        status =
-            fence_close(boot->tpm, boot->config.fence_pcr, identities, boot->config.volumes, err);
-    while (retry_after(&retry, status));
-    MU_TRY(status);
+    MU_TRY(MU_AGAIN(
+        &retry_machine, boot->deadline,
+        fence_close(boot->tpm, boot->config.fence_pcr, identities, boot->config.volumes, err)));
     log_line("fence closed: PCR %u extended in every bank", boot->config.fence_pcr);
     return MU_OK;
 }
@@ -171,7 +156,7 @@ static enum mu_status boot_run(struct boot *boot, const char *config_path, bool 
     MU_TRY(sessions_start(boot, err));
     MU_TRY(volumes_start_loader(boot, err));
     MU_TRY(MU_STEP("tpm-open", tpm_open(boot->config.tcti, boot->deadline, &boot->tpm, err)));
-    MU_TRY(MU_STEP("pcr-read", measure(boot, err)));
+    MU_TRY(MU_STEP("pcr-read", MU_AGAIN(&retry_machine, boot->deadline, read_pcrs(boot, err))));
     MU_TRY(check_baked_baseline(boot, err));
     MU_TRY(sessions_attest(boot, err));
     MU_TRY(task_wait(&boot->loader, err));

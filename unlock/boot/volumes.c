@@ -17,42 +17,21 @@ static enum mu_status try_device(struct boot *boot, const struct volume_config *
     return blank_is_open(&volume->blank) ? MU_OK : luks_header_load(device, &volume->header, err);
 }
 
-static enum mu_status load_device(struct boot *boot, const struct volume_config *config,
-                                  struct volume *volume, struct mu_error *err)
-{
-    struct retry retry = {.policy = &retry_machine, .deadline = boot->deadline};
-    enum mu_status status;
-
-    do
-        status = try_device(boot, config, volume, err);
-    while (retry_after(&retry, status));
-    return status;
-}
-
-static enum mu_status load_keyslot(struct boot *boot, struct volume *volume, struct mu_error *err)
-{
-    struct retry retry = {.policy = &retry_machine, .deadline = boot->deadline};
-    enum mu_status status;
-
-    do
-        status = luks_header_load_keyslot(&volume->header, volume->record.keyslot, err);
-    while (retry_after(&retry, status));
-    return status;
-}
-
 static enum mu_status load_volume(struct boot *boot, const struct volume_config *config,
                                   struct volume *volume, struct mu_error *err)
 {
     const struct session *session = volume->session;
 
-    MU_TRY(MU_STEP("device", load_device(boot, config, volume, err)));
+    MU_TRY(MU_STEP(
+        "device", MU_AGAIN(&retry_machine, boot->deadline, try_device(boot, config, volume, err))));
     if (blank_is_open(&volume->blank))
         return MU_OK;
     MU_TRY(MU_STEP("header", luks_header_check(&volume->header, NULL, err)));
     MU_TRY(MU_STEP("record", volume_admit(&boot->config, config, boot->builder_key, &volume->header,
                                           &volume->record, err)));
     MU_TRY(session->provider->volume(session->state, &volume->record, &volume->at_provider, err));
-    return load_keyslot(boot, volume, err);
+    return MU_AGAIN(&retry_machine, boot->deadline,
+                    luks_header_load_keyslot(&volume->header, volume->record.keyslot, err));
 }
 
 static void *loader_main(void *argument)

@@ -266,15 +266,8 @@ static enum mu_status public_key(EVP_PKEY *key, uint8_t ret[static SPKI_SIZE], s
 static enum mu_status get_document(struct provider_session *session, struct tpm *tpm,
                                    const struct nsm_fields *fields, struct mu_error *err)
 {
-    struct retry retry = {.policy = &retry_machine, .deadline = session->deadline};
-    enum mu_status status;
-
-    do {
-        status = fence_require_bank(tpm, session->options.fence_pcr, HASH_SHA384, err);
-        if (status == MU_OK)
-            status = nsm_attest(tpm, fields, &session->document, err);
-    } while (retry_after(&retry, status));
-    return status;
+    MU_TRY(fence_require_bank(tpm, session->options.fence_pcr, HASH_SHA384, err));
+    return nsm_attest(tpm, fields, &session->document, err);
 }
 
 static enum mu_status session_attest(struct provider_session *session, struct tpm *tpm,
@@ -285,7 +278,8 @@ static enum mu_status session_attest(struct provider_session *session, struct tp
 
     MU_TRY(task_wait(&session->make_key, err));
     MU_TRY(public_key(session->key, spki, err));
-    MU_TRY(MU_STEP("document", get_document(session, tpm, &fields, err)));
+    MU_TRY(MU_STEP("document", MU_AGAIN(&retry_machine, session->deadline,
+                                        get_document(session, tpm, &fields, err))));
     log_line("attestation document obtained");
     return MU_OK;
 }

@@ -235,25 +235,15 @@ static enum mu_status session_volume(struct provider_session *session, const str
     return MU_OK;
 }
 
-/* A busy or locked-out TPM, or one that was lost on the way, may answer the next time. */
-static enum mu_status unseal(const struct provider_volume *volume, struct tpm *tpm,
-                             struct secret *ret, struct mu_error *err)
-{
-    struct retry retry = {.policy = &retry_machine, .deadline = volume->deadline};
-    enum mu_status status;
-
-    do
-        status = tpm_unseal(tpm, &volume->sealed, &volume->policy, ret, err);
-    while (retry_after(&retry, status));
-    return status;
-}
-
 static enum mu_status volume_release(struct provider_volume *volume, struct tpm *tpm,
                                      struct secret *ret_key, struct mu_error *err)
 {
     MU_CLEANUP(secret_free) struct secret key = {0};
 
-    MU_TRY(MU_STEP("tpm-unseal", unseal(volume, tpm, &key, err)));
+    /* A busy or locked-out TPM, or one that was lost on the way, may answer the next time. */
+    MU_TRY(MU_STEP("tpm-unseal",
+                   MU_AGAIN(&retry_machine, volume->deadline,
+                            tpm_unseal(tpm, &volume->sealed, &volume->policy, &key, err))));
     if (key.len != RELEASE_KEY_SIZE)
         return mu_fail(err, MU_REFUSE, "unsealed %zu bytes instead of %d", key.len,
                        RELEASE_KEY_SIZE);
