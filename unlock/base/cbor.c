@@ -7,30 +7,32 @@
 
 #define SKIP_DEPTH_MAX 8
 
-static void on_unsigned(struct cbor_token *token, uint64_t value)
+/* What libcbor's empty callbacks leave as it is is CBOR_OTHER. */
+static void set(struct cbor_token *token, enum cbor_kind kind, uint64_t value, bool indefinite)
 {
-    token->kind = CBOR_UNSIGNED;
+    token->kind = kind;
     token->value = value;
+    token->indefinite = indefinite;
 }
 
 static void on_uint8(void *token, uint8_t value)
 {
-    on_unsigned(token, value);
+    set(token, CBOR_UNSIGNED, value, false);
 }
 
 static void on_uint16(void *token, uint16_t value)
 {
-    on_unsigned(token, value);
+    set(token, CBOR_UNSIGNED, value, false);
 }
 
 static void on_uint32(void *token, uint32_t value)
 {
-    on_unsigned(token, value);
+    set(token, CBOR_UNSIGNED, value, false);
 }
 
 static void on_uint64(void *token, uint64_t value)
 {
-    on_unsigned(token, value);
+    set(token, CBOR_UNSIGNED, value, false);
 }
 
 static void on_string(struct cbor_token *token, enum cbor_kind kind, const uint8_t *data, size_t n)
@@ -49,103 +51,44 @@ static void on_text(void *token, cbor_data data, size_t len)
     on_string(token, CBOR_TEXT, data, len);
 }
 
-static void on_items(struct cbor_token *token, enum cbor_kind kind, uint64_t count, bool indefinite)
-{
-    token->kind = kind;
-    token->value = count;
-    token->indefinite = indefinite;
-}
-
 static void on_array(void *token, size_t count)
 {
-    on_items(token, CBOR_ARRAY, count, false);
+    set(token, CBOR_ARRAY, count, false);
 }
 
 static void on_map(void *token, size_t count)
 {
-    on_items(token, CBOR_MAP, count, false);
+    set(token, CBOR_MAP, count, false);
 }
 
 static void on_indefinite_array(void *token)
 {
-    on_items(token, CBOR_ARRAY, 0, true);
+    set(token, CBOR_ARRAY, 0, true);
 }
 
 static void on_indefinite_map(void *token)
 {
-    on_items(token, CBOR_MAP, 0, true);
+    set(token, CBOR_MAP, 0, true);
 }
 
 static void on_tag(void *token, uint64_t value)
 {
-    on_items(token, CBOR_TAG, value, false);
-}
-
-static void on_kind(struct cbor_token *token, enum cbor_kind kind)
-{
-    token->kind = kind;
+    set(token, CBOR_TAG, value, false);
 }
 
 static void on_null(void *token)
 {
-    on_kind(token, CBOR_NULL);
+    set(token, CBOR_NULL, 0, false);
 }
 
 static void on_break(void *token)
 {
-    on_kind(token, CBOR_BREAK);
-}
-
-static void on_undefined(void *token)
-{
-    on_kind(token, CBOR_OTHER);
-}
-
-static void on_boolean(void *token, bool value)
-{
-    (void)value;
-    on_kind(token, CBOR_OTHER);
-}
-
-static void on_float(void *token, float value)
-{
-    (void)value;
-    on_kind(token, CBOR_OTHER);
-}
-
-static void on_double(void *token, double value)
-{
-    (void)value;
-    on_kind(token, CBOR_OTHER);
-}
-
-static void on_negint8(void *token, uint8_t value)
-{
-    (void)value;
-    on_kind(token, CBOR_OTHER);
-}
-
-static void on_negint16(void *token, uint16_t value)
-{
-    (void)value;
-    on_kind(token, CBOR_OTHER);
-}
-
-static void on_negint32(void *token, uint32_t value)
-{
-    (void)value;
-    on_kind(token, CBOR_OTHER);
-}
-
-static void on_negint64(void *token, uint64_t value)
-{
-    (void)value;
-    on_kind(token, CBOR_OTHER);
+    set(token, CBOR_BREAK, 0, false);
 }
 
 static void on_chunked_string(void *token)
 {
-    on_kind(token, CBOR_INVALID);
+    set(token, CBOR_INVALID, 0, false);
 }
 
 static const struct cbor_callbacks callbacks = {
@@ -153,10 +96,10 @@ static const struct cbor_callbacks callbacks = {
     .uint16 = on_uint16,
     .uint32 = on_uint32,
     .uint64 = on_uint64,
-    .negint8 = on_negint8,
-    .negint16 = on_negint16,
-    .negint32 = on_negint32,
-    .negint64 = on_negint64,
+    .negint8 = cbor_null_negint8_callback,
+    .negint16 = cbor_null_negint16_callback,
+    .negint32 = cbor_null_negint32_callback,
+    .negint64 = cbor_null_negint64_callback,
     .byte_string_start = on_chunked_string,
     .byte_string = on_bytes,
     .string_start = on_chunked_string,
@@ -166,18 +109,18 @@ static const struct cbor_callbacks callbacks = {
     .indef_map_start = on_indefinite_map,
     .map_start = on_map,
     .tag = on_tag,
-    .float2 = on_float,
-    .float4 = on_float,
-    .float8 = on_double,
-    .undefined = on_undefined,
+    .float2 = cbor_null_float2_callback,
+    .float4 = cbor_null_float4_callback,
+    .float8 = cbor_null_float8_callback,
+    .undefined = cbor_null_undefined_callback,
     .null = on_null,
-    .boolean = on_boolean,
+    .boolean = cbor_null_boolean_callback,
     .indef_break = on_break,
 };
 
 struct cbor_token cbor_next(struct reader *r)
 {
-    struct cbor_token token = {.kind = CBOR_INVALID};
+    struct cbor_token token = {.kind = CBOR_OTHER};
     struct cbor_decoder_result result;
 
     if (!r->failed && reader_left(r) > 0) {
