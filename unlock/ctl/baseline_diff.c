@@ -82,24 +82,6 @@ static enum mu_status load_sides(const char *a, const char *b, struct options *o
     return MU_OK;
 }
 
-static uint32_t differing(const struct pcr_values *a, const struct pcr_values *b)
-{
-    uint32_t differ = a->mask ^ b->mask;
-
-    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
-        if (memcmp(a->value[pcr].bytes, b->value[pcr].bytes, hash_size(a->bank)) != 0)
-            differ |= PCR_BIT(pcr);
-    return differ & (a->mask | b->mask);
-}
-
-static void value_text(const struct pcr_values *values, unsigned pcr,
-                       char to[static 2 * HASH_MAX_SIZE + 1])
-{
-    to[0] = '\0';
-    if ((values->mask & PCR_BIT(pcr)) != 0)
-        hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, to);
-}
-
 static void collect_line(const char *text, void *context)
 {
     (void)json_object_array_add(context, json_object_new_string(text));
@@ -199,10 +181,10 @@ static enum mu_status explain(const struct options *o, const struct sides *sides
 static json_object *difference_json(const struct sides *sides, unsigned pcr)
 {
     MU_CLEANUP(json_free) json_object *entry = json_object_new_object();
-    char a[2 * HASH_MAX_SIZE + 1], b[2 * HASH_MAX_SIZE + 1];
+    char a[PCR_HEX_SIZE], b[PCR_HEX_SIZE];
 
-    value_text(&sides->a, pcr, a);
-    value_text(&sides->b, pcr, b);
+    pcr_hex(&sides->a, pcr, a);
+    pcr_hex(&sides->b, pcr, b);
     if (!json_add(entry, "pcr", json_object_new_int((int)pcr)) ||
         !(a[0] != '\0' ? json_add_text(entry, "a", a) : json_add_null(entry, "a")) ||
         !(b[0] != '\0' ? json_add_text(entry, "b", b) : json_add_null(entry, "b")))
@@ -231,7 +213,7 @@ static void print_text(const struct sides *sides, const char *a_name, const char
                        json_object *lines)
 {
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        char a[2 * HASH_MAX_SIZE + 1], b[2 * HASH_MAX_SIZE + 1];
+        char a[PCR_HEX_SIZE], b[PCR_HEX_SIZE];
 
         if (((sides->a.mask | sides->b.mask) & PCR_BIT(pcr)) == 0)
             continue;
@@ -239,8 +221,8 @@ static void print_text(const struct sides *sides, const char *a_name, const char
             (void)printf("%s PCR %u\n", cli_mark(true), pcr);
             continue;
         }
-        value_text(&sides->a, pcr, a);
-        value_text(&sides->b, pcr, b);
+        pcr_hex(&sides->a, pcr, a);
+        pcr_hex(&sides->b, pcr, b);
         (void)printf("%s PCR %u differs\n    %s\n      in %s\n    %s\n      in %s\n",
                      cli_mark(false), pcr, a[0] != '\0' ? a : "(nothing)", a_name,
                      b[0] != '\0' ? b : "(nothing)", b_name);
@@ -259,7 +241,7 @@ static enum mu_status run_diff(int argc, char **argv, struct mu_error *err)
         return mu_oom(err);
     MU_TRY(parse_options(argc, argv, &o, err));
     MU_TRY(load_sides(argv[optind], argv[optind + 1], &o, &sides, err));
-    sides.differ = differing(&sides.a, &sides.b);
+    sides.differ = pcr_differing(&sides.a, &sides.b);
     MU_TRY(explain(&o, &sides, lines, err));
     if (o.json)
         MU_TRY(print_json(&sides, lines, err));

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "ctl/ctl.h"
+#include "measure/baseline.h"
 
 #define TPM_WAIT_S 2
 #define DESCRIPTION_MAX 8192
@@ -109,7 +110,7 @@ static enum mu_status compare(const char *tcti, struct replay *replay, struct mu
     const struct pcr_values *values;
     struct tpm_banks allocated;
     struct pcr_values found;
-    uint32_t mask;
+    uint32_t mask, differ;
 
     MU_TRY(tpm_open(tcti, deadline_in(TPM_WAIT_S), &tpm, err));
     MU_TRY(tpm_banks(tpm, &allocated, err));
@@ -118,14 +119,14 @@ static enum mu_status compare(const char *tcti, struct replay *replay, struct mu
         return mu_fail(err, MU_CONFIG, "the TPM has no bank that the event log has digests of");
     MU_TRY(tpm_pcr_read(tpm, values->bank, mask, &found, err));
     replay->compared = values->bank;
+    differ = pcr_differing(values, &found);
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        const size_t size = hash_size(values->bank);
         const uint32_t bit = PCR_BIT(pcr) & mask;
 
-        if ((bit & values->mask) != 0 &&
-            memcmp(values->value[pcr].bytes, found.value[pcr].bytes, size) == 0)
+        if ((bit & ~differ) != 0)
             replay->explained |= bit;
-        else if ((bit & values->mask) != 0 || !is_untouched(&found.value[pcr], size))
+        else if ((bit & values->mask) != 0 ||
+                 !is_untouched(&found.value[pcr], hash_size(values->bank)))
             replay->unexplained |= bit;
     }
     return MU_OK;
@@ -173,18 +174,7 @@ static json_object *values_json(const struct pcr_values *values)
 {
     MU_CLEANUP(json_free) json_object *object = json_object_new_object();
 
-    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        char hex[2 * HASH_MAX_SIZE + 1];
-        char name[4];
-
-        if ((values->mask & PCR_BIT(pcr)) == 0)
-            continue;
-        (void)snprintf(name, sizeof(name), "%u", pcr);
-        hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, hex);
-        if (!json_add_text(object, name, hex))
-            return NULL;
-    }
-    return MU_TAKE(object);
+    return baseline_add_values(object, "", values) ? MU_TAKE(object) : NULL;
 }
 
 static json_object *mask_json(uint32_t mask)
@@ -253,15 +243,12 @@ static void print_text(const struct replay *replay)
                      event_type_name(event->type, unknown), description);
     }
     for (size_t i = 0; i < MU_COUNT(banks); i++) {
-        const struct pcr_values *values = &replay->values[i];
-
         for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-            char hex[2 * HASH_MAX_SIZE + 1];
+            char hex[PCR_HEX_SIZE];
 
-            if ((values->mask & PCR_BIT(pcr)) == 0)
-                continue;
-            hex_encode((struct bytes){values->value[pcr].bytes, hash_size(banks[i])}, hex);
-            (void)printf("%s PCR %u: %s\n", hash_name(banks[i]), pcr, hex);
+            pcr_hex(&replay->values[i], pcr, hex);
+            if (hex[0] != '\0')
+                (void)printf("%s PCR %u: %s\n", hash_name(banks[i]), pcr, hex);
         }
     }
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {

@@ -4,7 +4,7 @@
 
 #include "base/defaults.h"
 #include "ctl/ctl.h"
-#include "tpm/tpm.h"
+#include "measure/baseline.h"
 
 #define TPM_WAIT_S 2
 
@@ -85,31 +85,20 @@ static enum mu_status print_json(const struct pcr_values *values, struct mu_erro
     MU_CLEANUP(json_free) json_object *report = json_object_new_object();
     json_object *pcrs = json_object_new_object();
 
-    if (!json_add_text(report, "bank", hash_name(values->bank)) || !json_add(report, "pcrs", pcrs))
+    if (!json_add_text(report, "bank", hash_name(values->bank)) ||
+        !json_add(report, "pcrs", pcrs) || !baseline_add_values(pcrs, "", values))
         return mu_oom(err);
-    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        char hex[2 * HASH_MAX_SIZE + 1];
-        char name[12];
-
-        if ((values->mask & PCR_BIT(pcr)) == 0)
-            continue;
-        hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, hex);
-        (void)snprintf(name, sizeof(name), "%u", pcr);
-        if (!json_add_text(pcrs, name, hex))
-            return mu_oom(err);
-    }
     return cli_print_json("-", report, err);
 }
 
 static enum mu_status print_text(const struct pcr_values *values, struct mu_error *err)
 {
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        char hex[2 * HASH_MAX_SIZE + 1];
+        char hex[PCR_HEX_SIZE];
 
-        if ((values->mask & PCR_BIT(pcr)) == 0)
-            continue;
-        hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, hex);
-        (void)printf("PCR %u: %s\n", pcr, hex);
+        pcr_hex(values, pcr, hex);
+        if (hex[0] != '\0')
+            (void)printf("PCR %u: %s\n", pcr, hex);
     }
     if (fflush(stdout) != 0 || ferror(stdout))
         return mu_fail(err, MU_CONFIG, "standard output: cannot write");

@@ -46,7 +46,7 @@ static enum mu_status print_text(const struct record *record, int signature, str
 {
     char identity[2 * VOLUME_IDENTITY_SIZE + 1];
     const struct volume_geometry *geometry = &record->geometry;
-    char value[2 * HASH_MAX_SIZE + 1];
+    char value[PCR_HEX_SIZE];
 
     if (record->provider_data == NULL)
         return mu_fail(err, MU_INTERNAL, "record without provider data");
@@ -74,11 +74,9 @@ static enum mu_status print_text(const struct record *record, int signature, str
 
         (void)printf("baseline %zu       %s\n", i + 1, hash_name(baseline->bank));
         for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-            if ((baseline->mask & PCR_BIT(pcr)) == 0)
-                continue;
-            hex_encode((struct bytes){baseline->value[pcr].bytes, hash_size(baseline->bank)},
-                       value);
-            (void)printf("  PCR %-2u         %s\n", pcr, value);
+            pcr_hex(baseline, pcr, value);
+            if (value[0] != '\0')
+                (void)printf("  PCR %-2u         %s\n", pcr, value);
         }
     }
     return MU_OK;

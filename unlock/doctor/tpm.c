@@ -96,17 +96,6 @@ void doctor_check_nitrotpm(struct doctor *doctor)
                     "the TPM does not list the attestation command (0x20000001)");
 }
 
-static uint32_t differing(const struct pcr_values *a, const struct pcr_values *b, uint32_t mask)
-{
-    uint32_t differ = 0;
-
-    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
-        if ((mask & PCR_BIT(pcr)) != 0 &&
-            memcmp(a->value[pcr].bytes, b->value[pcr].bytes, hash_size(a->bank)) != 0)
-            differ |= PCR_BIT(pcr);
-    return differ;
-}
-
 void doctor_check_eventlog(struct doctor *doctor)
 {
     static const char fix[] = "refusals will name the PCR, but not what changed; no boot depends "
@@ -130,7 +119,7 @@ void doctor_check_eventlog(struct doctor *doctor)
                     log.count);
         return;
     }
-    differ = differing(&replayed, &doctor->found, replayed.mask & FIRMWARE_PCRS);
+    differ = pcr_differing(&replayed, &doctor->found) & replayed.mask & FIRMWARE_PCRS;
     doctor_pcrs(differ, pcrs);
     if (differ != 0)
         doctor_warn(doctor, "event-log", "muctl eventlog shows it; a false log explains nothing",

@@ -121,22 +121,14 @@ enum mu_status baseline_load(const char *path, struct pcr_values *ret, struct mu
     return baseline_parse(buffer_view(&text), path, ret, err);
 }
 
-static bool add_measurements(json_object *measurements, const struct pcr_values *values)
+bool baseline_add_values(json_object *object, const char *prefix, const struct pcr_values *values)
 {
-    char text[2 * HASH_MAX_SIZE + 1] = "SHA384";
-
-    if (values->bank == HASH_SHA256)
-        (void)snprintf(text, sizeof(text), "SHA256");
-    if (!json_add_text(measurements, "HashAlgorithm", text))
-        return false;
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        char name[8];
+        char name[16], hex[PCR_HEX_SIZE];
 
-        if ((values->mask & PCR_BIT(pcr)) == 0)
-            continue;
-        (void)snprintf(name, sizeof(name), "PCR%u", pcr);
-        hex_encode((struct bytes){values->value[pcr].bytes, hash_size(values->bank)}, text);
-        if (!json_add_text(measurements, name, text))
+        (void)snprintf(name, sizeof(name), "%s%u", prefix, pcr);
+        pcr_hex(values, pcr, hex);
+        if (hex[0] != '\0' && !json_add_text(object, name, hex))
             return false;
     }
     return true;
@@ -169,7 +161,9 @@ enum mu_status baseline_to_json(const struct pcr_values *values, json_object **r
     object = json_object_new_object();
     measurements = json_object_new_object();
     if (!json_add(object, "Measurements", measurements) ||
-        !add_measurements(measurements, values) || !add_without(object, values->without))
+        !json_add_text(measurements, "HashAlgorithm",
+                       values->bank == HASH_SHA384 ? "SHA384" : "SHA256") ||
+        !baseline_add_values(measurements, "PCR", values) || !add_without(object, values->without))
         return mu_oom(err);
     *ret = MU_TAKE(object);
     return MU_OK;
@@ -196,21 +190,14 @@ enum mu_status baseline_compare(const struct pcr_values *expected, const struct 
                                 uint32_t *ret_differ, struct mu_error *err)
 {
     char text[sizeof(err->text)] = "";
-    uint32_t differ = 0;
-    size_t size = hash_size(expected->bank);
+    uint32_t differ;
 
     if (expected->bank != found->bank)
         return mu_fail(err, MU_CONFIG, "the baseline has %s values, the other side %s",
                        hash_name(expected->bank), hash_name(found->bank));
-    if (expected->mask == 0 || size == 0)
+    if (expected->mask == 0 || hash_size(expected->bank) == 0)
         return mu_fail(err, MU_CONFIG, "the baseline names no PCR");
-    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        bool equal = bytes_equal((struct bytes){expected->value[pcr].bytes, size},
-                                 (struct bytes){found->value[pcr].bytes, size});
-
-        if (!equal || (found->mask & PCR_BIT(pcr)) == 0)
-            differ |= PCR_BIT(pcr) & expected->mask;
-    }
+    differ = pcr_differing(expected, found) & expected->mask;
     *ret_differ = differ;
     if (differ == 0)
         return MU_OK;

@@ -28,6 +28,10 @@ enum mu_status baseline_load(const char *path, struct pcr_values *ret,
 enum mu_status baseline_to_json(const struct pcr_values *values, json_object **ret,
                                 struct mu_error *err) MU_MUST_CHECK;
 
+/* Adds each value as a string, named by the prefix and its PCR. False if out of memory. */
+bool baseline_add_values(json_object *object, const char *prefix,
+                         const struct pcr_values *values) MU_MUST_CHECK;
+
 /* MU_REFUSE unless every PCR of `expected` has that value in `found` (all are compared, in constant
  * time). *ret_differ gets the mask of those that differ. For each, the text says the PCR, the value
  * expected and the value found, shortened to 16 digits. */

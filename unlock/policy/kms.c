@@ -155,11 +155,6 @@ static bool put_context(json_object *equals, json_object *condition, const struc
     return true;
 }
 
-static bool same_value(const struct pcr_values *a, const struct pcr_values *b, unsigned pcr)
-{
-    return memcmp(a->value[pcr].bytes, b->value[pcr].bytes, hash_size(a->bank)) == 0;
-}
-
 /* The values that a PCR has in `count` baselines, each once. */
 static bool put_pcr(json_object *equals, const struct pcr_values *baseline, size_t count,
                     unsigned pcr)
@@ -172,7 +167,7 @@ static bool put_pcr(json_object *equals, const struct pcr_values *baseline, size
     for (size_t i = 0; i < count; i++) {
         size_t known = 0;
 
-        while (known < i && !same_value(&baseline[known], &baseline[i], pcr))
+        while (known < i && (pcr_differing(&baseline[known], &baseline[i]) & PCR_BIT(pcr)) != 0)
             known++;
         if (known < i)
             continue;
@@ -247,10 +242,7 @@ static bool differ_in_one(const struct pcr_values *baseline, size_t count)
     for (size_t i = 1; i < count; i++) {
         if (baseline[i].mask != baseline[0].mask)
             return false;
-        for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
-            if ((baseline[0].mask & PCR_BIT(pcr)) != 0 &&
-                !same_value(&baseline[0], &baseline[i], pcr))
-                differ |= PCR_BIT(pcr);
+        differ |= pcr_differing(&baseline[0], &baseline[i]);
     }
     return (differ & (differ - 1)) == 0;
 }

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "base/openssl.h"
+#include "tpm/tpm.h"
 
 static const struct {
     enum hash_alg alg;
@@ -85,4 +86,23 @@ enum mu_status hash_extend(enum hash_alg alg, struct digest *pcr, const uint8_t 
     size_t size = hash_size(alg);
 
     return hash_two(alg, (struct bytes){pcr->bytes, size}, (struct bytes){value, size}, pcr, err);
+}
+
+void pcr_hex(const struct pcr_values *values, unsigned pcr, char ret[static PCR_HEX_SIZE])
+{
+    size_t size = (values->mask & PCR_BIT(pcr)) != 0 ? hash_size(values->bank) : 0;
+
+    hex_encode((struct bytes){values->value[pcr].bytes, size}, ret);
+}
+
+uint32_t pcr_differing(const struct pcr_values *a, const struct pcr_values *b)
+{
+    uint32_t differ = a->mask ^ b->mask;
+    size_t size = hash_size(a->bank);
+
+    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
+        if (!bytes_equal((struct bytes){a->value[pcr].bytes, size},
+                         (struct bytes){b->value[pcr].bytes, size}))
+            differ |= PCR_BIT(pcr);
+    return differ & (a->mask | b->mask);
 }

@@ -248,15 +248,6 @@ static enum mu_status seal_load(struct visit *visit, const struct sealed *sealed
     return MU_OK;
 }
 
-static bool same_state(const struct pcr_values *a, const struct pcr_values *b)
-{
-    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
-        if ((a->mask & PCR_BIT(pcr)) != 0 &&
-            memcmp(a->value[pcr].bytes, b->value[pcr].bytes, hash_size(a->bank)) != 0)
-            return false;
-    return true;
-}
-
 /* Which state the TPM seems to be in: for PolicyPCR to be given the right selection. Whether it is
  * in that state is up to the TPM. */
 static enum mu_status choose_state(struct tpm *tpm, const struct seal_policy *policy, size_t *ret,
@@ -267,7 +258,7 @@ static enum mu_status choose_state(struct tpm *tpm, const struct seal_policy *po
 
         MU_TRY(tpm_pcr_read(tpm, policy->state[i].bank, policy->state[i].mask, &found, err));
         *ret = i;
-        if (same_state(&policy->state[i], &found))
+        if (pcr_differing(&policy->state[i], &found) == 0)
             return MU_OK;
     }
     *ret = policy->states;

@@ -39,6 +39,12 @@ struct pcr_values {
     struct digest value[PCR_COUNT];
 };
 
+/* Lower-case hex; "" if the PCR is not in the values. */
+#define PCR_HEX_SIZE (2 * HASH_MAX_SIZE + 1)
+void pcr_hex(const struct pcr_values *values, unsigned pcr, char ret[static PCR_HEX_SIZE]);
+/* The PCRs that one of the two lacks, or that differ (in constant time); of a's bank. */
+uint32_t pcr_differing(const struct pcr_values *a, const struct pcr_values *b) MU_NONNULL;
+
 /* Reads all of mask, in as many commands as it takes, and reads again if the update counter moved
  * in between. MU_CONFIG if the bank or one of the PCRs is not allocated. */
 enum mu_status tpm_pcr_read(struct tpm *tpm, enum hash_alg bank, uint32_t mask,

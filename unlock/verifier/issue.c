@@ -1,37 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "verifier/issue.h"
 
-#include <stdio.h>
-
 #include <openssl/err.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 
 #include "appraise/jws.h"
 #include "base/openssl.h"
+#include "measure/baseline.h"
 
 #define ID_SIZE 16
 
 static bool add_time(json_object *object, const char *name, uint64_t ms)
 {
     return json_add(object, name, json_object_new_int64((int64_t)(ms / 1000)));
-}
-
-static bool add_pcrs(json_object *claims, const struct document *document)
-{
-    struct pcr_values values;
-    char name[8], hex[2 * sizeof(values.value[0].bytes) + 1];
-
-    verify_pcrs(document, &values);
-    for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        if ((values.mask & PCR_BIT(pcr)) == 0)
-            continue;
-        (void)snprintf(name, sizeof(name), "pcr%u", pcr);
-        hex_encode((struct bytes){values.value[pcr].bytes, hash_size(values.bank)}, hex);
-        if (!json_add_text(claims, name, hex))
-            return false;
-    }
-    return true;
 }
 
 /* The instance's identity, if it was asked for and is valid. */
@@ -61,9 +43,11 @@ static enum mu_status make_claims(const struct settings *settings, const struct 
                                   json_object *claims, struct mu_error *err)
 {
     const struct reference_value *reference = finding->reference;
+    struct pcr_values pcrs;
     uint64_t until = finding->at_ms + 1000 * (uint64_t)settings->token_lifetime;
 
     MU_TRY(add_id(claims, err));
+    verify_pcrs(finding->document, &pcrs);
     if (!json_add_text(claims, "iss", settings->issuer) ||
         !json_add_text(claims, "aud", settings->audience) ||
         !json_add_text(claims, "sub", finding->report->instance_id) ||
@@ -71,7 +55,7 @@ static enum mu_status make_claims(const struct settings *settings, const struct 
         !add_time(claims, "exp", until) || !json_add_text(claims, "baseline", reference->name) ||
         !json_add_text(claims, "baseline_version", reference->version) ||
         !json_add_text(claims, "state", reference_state_name(reference->state)) ||
-        !add_pcrs(claims, finding->document) || !add_identity(claims, finding->report))
+        !baseline_add_values(claims, "pcr", &pcrs) || !add_identity(claims, finding->report))
         return mu_oom(err);
     return MU_OK;
 }
