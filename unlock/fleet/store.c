@@ -107,31 +107,16 @@ enum mu_status store_read_number(const char *const *column, void *context, struc
     return MU_OK;
 }
 
-enum mu_status store_query(struct store *store, enum store_statement statement,
-                           const char *const *values, size_t count, store_row row, void *context,
-                           size_t *ret_changed, struct mu_error *err)
-{
-    struct store_query query = {statement, sql[statement], values, count, row, context};
-
-    if (statement == STATEMENT_BEGIN)
-        query.sql = store->driver->begin;
-    if (statement == STATEMENT_HAS_META)
-        query.sql = store->driver->has_meta;
-    if (statement == STATEMENT_LOCK_SCHEMA)
-        query.sql = store->driver->lock_schema;
-    if (statement == STATEMENT_DURABLE)
-        query.sql = store->driver->durable;
-    return store->driver->run(store->connection, &query, ret_changed, err);
-}
-
 enum mu_status store_run(struct store *store, enum store_statement statement,
                          const char *const *values, size_t count, store_row row, void *context,
                          size_t *ret_changed, struct mu_error *err)
 {
+    const char *text = sql[statement] != NULL ? sql[statement] : store->driver->sql[statement];
+    struct store_query query = {statement, text, values, count, row, context};
     enum mu_status status;
 
     (void)pthread_mutex_lock(&store->mutex);
-    status = store_query(store, statement, values, count, row, context, ret_changed, err);
+    status = store->driver->run(store->connection, &query, ret_changed, err);
     (void)pthread_mutex_unlock(&store->mutex);
     return status;
 }
@@ -143,12 +128,12 @@ static enum mu_status transact(struct store *store,
     struct mu_error ignored;
     enum mu_status status;
 
-    MU_TRY(store_query(store, STATEMENT_BEGIN, NULL, 0, NULL, NULL, NULL, err));
+    MU_TRY(store_run(store, STATEMENT_BEGIN, NULL, 0, NULL, NULL, NULL, err));
     status = work(store, context, err);
     if (status == MU_OK)
-        status = store_query(store, STATEMENT_COMMIT, NULL, 0, NULL, NULL, NULL, err);
+        status = store_run(store, STATEMENT_COMMIT, NULL, 0, NULL, NULL, NULL, err);
     if (status != MU_OK &&
-        store_query(store, STATEMENT_ROLLBACK, NULL, 0, NULL, NULL, NULL, &ignored) != MU_OK)
+        store_run(store, STATEMENT_ROLLBACK, NULL, 0, NULL, NULL, NULL, &ignored) != MU_OK)
         return status; /* the connection is lost, with all that it had not committed */
     return status;
 }
@@ -170,7 +155,7 @@ static enum mu_status check_schema(struct store *store, bool *ret_there, struct 
 {
     int64_t version = 0;
 
-    MU_TRY(store_query(store, STATEMENT_META, NULL, 0, store_read_number, &version, NULL, err));
+    MU_TRY(store_run(store, STATEMENT_META, NULL, 0, store_read_number, &version, NULL, err));
     *ret_there = version != 0;
     if (version == 0 || version == SCHEMA)
         return MU_OK;
@@ -188,11 +173,11 @@ static enum mu_status make_schema(struct store *store, void *context, struct mu_
     bool there = false;
 
     (void)context;
-    MU_TRY(store_query(store, STATEMENT_LOCK_SCHEMA, NULL, 0, NULL, NULL, NULL, err));
-    MU_TRY(store_query(store, STATEMENT_MAKE_META, NULL, 0, NULL, NULL, NULL, err));
+    MU_TRY(store_run(store, STATEMENT_LOCK_SCHEMA, NULL, 0, NULL, NULL, NULL, err));
+    MU_TRY(store_run(store, STATEMENT_MAKE_META, NULL, 0, NULL, NULL, NULL, err));
     MU_TRY(check_schema(store, &there, err)); /* another may have been first */
     for (size_t i = 0; !there && i < MU_COUNT(make); i++)
-        MU_TRY(store_query(store, make[i], NULL, 0, NULL, NULL, NULL, err));
+        MU_TRY(store_run(store, make[i], NULL, 0, NULL, NULL, NULL, err));
     return MU_OK;
 }
 
@@ -201,8 +186,7 @@ static enum mu_status find_schema(struct store *store, bool *ret_there, struct m
     int64_t has_meta = 0;
 
     *ret_there = false;
-    MU_TRY(
-        store_query(store, STATEMENT_HAS_META, NULL, 0, store_read_number, &has_meta, NULL, err));
+    MU_TRY(store_run(store, STATEMENT_HAS_META, NULL, 0, store_read_number, &has_meta, NULL, err));
     return has_meta != 0 ? check_schema(store, ret_there, err) : MU_OK;
 }
 
@@ -244,9 +228,9 @@ enum mu_status store_open(const char *where, enum store_use use, struct store **
 {
     MU_CLEANUP(store_close) struct store *store = calloc(1, sizeof(*store));
 
-    if (store == NULL || pthread_mutex_init(&store->mutex, NULL) != 0)
+    if (store == NULL)
         return mu_oom(err);
-    store->has_mutex = true;
+    store->mutex = (pthread_mutex_t)PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
     MU_TRY(open_by_prefix(store, where, use, err));
     *ret = MU_TAKE(store);
     return MU_OK;
@@ -258,8 +242,7 @@ void store_close(struct store **store)
         return;
     if ((*store)->connection != NULL)
         (*store)->driver->close((*store)->connection);
-    if ((*store)->has_mutex)
-        (void)pthread_mutex_destroy(&(*store)->mutex);
+    (void)pthread_mutex_destroy(&(*store)->mutex);
     free(*store);
     *store = NULL;
 }

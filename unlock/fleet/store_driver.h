@@ -14,9 +14,9 @@ enum store_statement {
     STATEMENT_BEGIN,
     STATEMENT_COMMIT,
     STATEMENT_ROLLBACK,
-    STATEMENT_HAS_META,
+    STATEMENT_HAS_META, /* 1 or 0: the table meta is there */
     STATEMENT_LOCK_SCHEMA,
-    STATEMENT_DURABLE,
+    STATEMENT_DURABLE, /* from here on, what this connection commits outlives a power cut */
     STATEMENT_MAKE_META,
     STATEMENT_MAKE_INSTANCE,
     STATEMENT_MAKE_EVENT,
@@ -55,11 +55,9 @@ struct store_query {
 };
 
 struct store_driver {
-    const char *prefix;   /* of the place: "sqlite:" */
-    bool place_is_secret; /* there may be a password in it */
-    const char *begin, *lock_schema;
-    const char *has_meta; /* 1 or 0: the table meta is there */
-    const char *durable;  /* from here on, what this connection commits outlives a power cut */
+    const char *prefix;          /* of the place: "sqlite:" */
+    bool place_is_secret;        /* there may be a password in it */
+    const char *sql[STATEMENTS]; /* those that the two databases have their own words for */
     enum mu_status (*open)(const char *where, enum store_use use, void **ret, struct mu_error *err);
     void (*close)(void *connection);
     enum mu_status (*run)(void *connection, const struct store_query *query, size_t *ret_changed,

@@ -23,12 +23,11 @@ static enum mu_status add_event(struct store *store, const struct transition *tr
     struct store_number id, at = store_number(transition->at_ms);
     int64_t number = 0;
 
-    MU_TRY(store_query(store, STATEMENT_EVENT_ID, NULL, 0, store_read_number, &number, NULL, err));
+    MU_TRY(store_run(store, STATEMENT_EVENT_ID, NULL, 0, store_read_number, &number, NULL, err));
     id = store_number(number);
-    return store_query(
-        store, STATEMENT_EVENT,
-        (const char *[]){id.text, kind_names[kind], at.text, transition->instance_id}, 4, NULL,
-        NULL, NULL, err);
+    return store_run(store, STATEMENT_EVENT,
+                     (const char *[]){id.text, kind_names[kind], at.text, transition->instance_id},
+                     4, NULL, NULL, NULL, err);
 }
 
 static const char *flag(bool value)
@@ -43,13 +42,13 @@ static enum mu_status announce_one(struct store *store, const struct transition 
     struct store_number mismatch = store_number(transition->mismatch_at);
     size_t changed = 0;
 
-    MU_TRY(store_query(store, STATEMENT_ANNOUNCE,
-                       (const char *[]){store_standing_name(transition->to.standing),
-                                        flag(transition->to.missing), mismatch.text, at.text,
-                                        transition->instance_id,
-                                        store_standing_name(transition->from.standing),
-                                        flag(transition->from.missing)},
-                       7, NULL, NULL, &changed, err));
+    MU_TRY(store_run(store, STATEMENT_ANNOUNCE,
+                     (const char *[]){store_standing_name(transition->to.standing),
+                                      flag(transition->to.missing), mismatch.text, at.text,
+                                      transition->instance_id,
+                                      store_standing_name(transition->from.standing),
+                                      flag(transition->from.missing)},
+                     7, NULL, NULL, &changed, err));
     if (changed == 0)
         return MU_OK;
     for (size_t i = 0; i < transition->events; i++)

@@ -10,15 +10,9 @@
 struct store {
     const struct store_driver *driver;
     void *connection;
-    pthread_mutex_t mutex; /* held during a query or transaction */
-    bool has_mutex;
+    pthread_mutex_t mutex; /* held during a query or transaction; recursive */
 };
 
-/* The caller holds the mutex. */
-enum mu_status store_query(struct store *store, enum store_statement statement,
-                           const char *const *values, size_t count, store_row row, void *context,
-                           size_t *ret_changed, struct mu_error *err) MU_MUST_CHECK;
-/* The same, but takes the mutex itself. */
 enum mu_status store_run(struct store *store, enum store_statement statement,
                          const char *const *values, size_t count, store_row row, void *context,
                          size_t *ret_changed, struct mu_error *err) MU_MUST_CHECK;

@@ -220,10 +220,13 @@ static enum mu_status postgresql_run(void *opened, const struct store_query *que
 const struct store_driver store_postgresql = {
     .prefix = "postgresql:",
     .place_is_secret = true,
-    .begin = "BEGIN",
-    .lock_schema = "SELECT pg_advisory_xact_lock(" SCHEMA_LOCK ")",
-    .has_meta = "SELECT CASE WHEN to_regclass('meta') IS NULL THEN 0 ELSE 1 END",
-    .durable = "SET synchronous_commit = on",
+    .sql =
+        {
+            [STATEMENT_BEGIN] = "BEGIN",
+            [STATEMENT_LOCK_SCHEMA] = "SELECT pg_advisory_xact_lock(" SCHEMA_LOCK ")",
+            [STATEMENT_HAS_META] = "SELECT CASE WHEN to_regclass('meta') IS NULL THEN 0 ELSE 1 END",
+            [STATEMENT_DURABLE] = "SET synchronous_commit = on",
+        },
     .open = open_connection,
     .close = close_connection,
     .run = postgresql_run,

@@ -156,10 +156,14 @@ static enum mu_status sqlite_run(void *opened, const struct store_query *query, 
 
 const struct store_driver store_sqlite = {
     .prefix = "sqlite:",
-    .begin = "BEGIN IMMEDIATE",
-    .lock_schema = "SELECT 1",
-    .has_meta = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'",
-    .durable = "PRAGMA synchronous=FULL",
+    .sql =
+        {
+            [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
+            [STATEMENT_LOCK_SCHEMA] = "SELECT 1",
+            [STATEMENT_HAS_META] =
+                "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'",
+            [STATEMENT_DURABLE] = "PRAGMA synchronous=FULL",
+        },
     .open = open_connection,
     .close = close_connection,
     .run = sqlite_run,
