@@ -85,8 +85,8 @@ static enum mu_status watch_load(const struct watch_source *source, struct watch
 static enum mu_status add_sinks(struct watch *watch, const struct watch_settings *settings,
                                 struct mu_error *err)
 {
-    for (size_t i = 0; i < SINKS_MAX; i++)
-        if (sink_kinds[i].wanted(settings))
+    for (size_t i = 0; i < SINKS; i++)
+        if (settings->sink[i].to != NULL)
             MU_TRY(store_sink_add(watch->store, sink_kinds[i].name, err));
     return MU_OK;
 }
@@ -255,8 +255,8 @@ static enum mu_status watch_open(struct watch *watch, const struct watch_source 
     watch->stop = stop;
     if (pthread_mutex_init(&watch->mutex, NULL) != 0)
         return mu_oom(err);
-    for (size_t i = 0; i < SINKS_MAX; i++) {
-        watch->sink[i].kind = &sink_kinds[i];
+    for (unsigned i = 0; i < SINKS; i++) {
+        watch->sink[i].kind = i;
         watch->sink[i].watch = watch;
     }
     MU_TRY(watch_load(source, &watch->held, err));
@@ -273,7 +273,7 @@ enum mu_status watch_once(const struct watch_source *source, const atomic_bool *
     MU_TRY(watch_open(&watch, source, stop, err));
     MU_TRY(look_once(&watch, &watch.held->settings, err));
     MU_TRY(expire(&watch, &watch.held->settings, err));
-    for (size_t i = 0; i < SINKS_MAX; i++) {
+    for (size_t i = 0; i < SINKS; i++) {
         enum mu_status status = sink_flush(&watch.sink[i], err);
 
         worst = status != MU_OK ? status : worst;
@@ -328,13 +328,13 @@ static void look_repeatedly(struct watch *watch)
 static enum mu_status watch_serve(struct watch *watch, struct mu_error *err)
 {
     const struct sigaction reloads = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
-    MU_CLEANUP(watch_metrics_stop) struct watch_metrics *server = NULL;
+    MU_CLEANUP(watch_metrics_stop) struct MHD_Daemon *server = NULL;
 
     if (sigaction(SIGHUP, &reloads, NULL) != 0)
         return mu_fail(err, MU_INTERNAL, "no handler for HUP");
     if (watch->held->settings.metrics != NULL)
         MU_TRY(watch_metrics_serve(watch, watch->held->settings.metrics, &server, err));
-    for (size_t i = 0; i < SINKS_MAX; i++)
+    for (size_t i = 0; i < SINKS; i++)
         MU_TRY(sink_start(&watch->sink[i], err));
     journal_note("watching", watch->source->path);
     look_repeatedly(watch);
@@ -349,7 +349,7 @@ enum mu_status watch_run(const struct watch_source *source, atomic_bool *stop, s
     MU_TRY(watch_open(&watch, source, stop, err));
     status = watch_serve(&watch, err);
     atomic_store(stop, true);
-    for (size_t i = 0; i < SINKS_MAX; i++)
+    for (size_t i = 0; i < SINKS; i++)
         sink_stop(&watch.sink[i]);
     if (status == MU_OK)
         journal_note("stopping", source->path);

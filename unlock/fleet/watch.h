@@ -29,6 +29,9 @@ unsigned watch_states(struct announced announced);
 /* "new", "ok", "mismatch", "boot-overdue", "missing" */
 const char *watch_state_name(unsigned state);
 
+/* Where events go. */
+enum { SINK_COMMAND, SINK_WEBHOOK, SINKS };
+
 #define WATCH_DEFAULT_PATH "/etc/measured-unlock/watch.conf"
 #define WATCH_DEFAULT_SILENCE 180
 #define WATCH_DEFAULT_BOOT_LIMIT 600
@@ -42,15 +45,11 @@ struct watch_settings {
     unsigned forget_days;  /* after which a missing instance that was good is forgotten; 0: never */
     unsigned history_days; /* how long events are kept */
     char *metrics;         /* 127.x.y.z:PORT; NULL: none */
-    struct watch_command {
-        char *path; /* NULL: none */
+    struct watch_to {
+        char *to; /* the command's path, the webhook's URL; NULL: none */
         unsigned timeout, give_up;
-    } command;
-    struct watch_webhook {
-        char *url; /* NULL: none */
-        char *ca_file, *key_file;
-        unsigned timeout, give_up;
-    } webhook;
+        char *ca_file, *key_file; /* of the webhook */
+    } sink[SINKS];
 };
 /* Where the settings are from. path NULL: only defaults, with the store given; store NULL: the
  * file's. */

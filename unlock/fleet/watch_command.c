@@ -9,21 +9,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 #define POLL_MS 20
 
 extern char **environ;
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
-}
-
 /* Not a pipe: a command that does not read cannot hold anything up. */
 static enum mu_status input_of(struct bytes event, int *ret, struct mu_error *err)
 {
-    MU_CLEANUP(close_fd) int fd = memfd_create("event", MFD_CLOEXEC);
+    MU_CLEANUP(fd_close) int fd = memfd_create("event", MFD_CLOEXEC);
 
     if (fd < 0)
         return mu_fail(err, MU_INTERNAL, "memfd_create: %s", strerror(errno));
@@ -94,19 +89,18 @@ static enum mu_status wait_for(pid_t pid, const char *path, struct deadline dead
     return MU_OK;
 }
 
-enum mu_status watch_command_deliver(const struct watch_settings *settings, struct bytes event,
+enum mu_status watch_command_deliver(const struct watch_to *command, struct bytes event,
                                      struct deadline deadline, struct mu_error *err)
 {
-    const struct watch_command *command = &settings->command;
-    MU_CLEANUP(close_fd) int input = -1;
+    MU_CLEANUP(fd_close) int input = -1;
     struct deadline limit = deadline_in(command->timeout);
     pid_t pid;
     int rc;
 
     limit.stop = deadline.stop;
     MU_TRY(input_of(event, &input, err));
-    rc = spawn(command->path, input, &pid);
+    rc = spawn(command->to, input, &pid);
     if (rc != 0)
-        return mu_fail(err, MU_RETRY, "%s: cannot be started: %s", command->path, strerror(rc));
-    return wait_for(pid, command->path, limit, err);
+        return mu_fail(err, MU_RETRY, "%s: cannot be started: %s", command->to, strerror(rc));
+    return wait_for(pid, command->to, limit, err);
 }

@@ -8,31 +8,27 @@
 #include "base/bytes.h"
 #include "fleet/watch.h"
 
-#define SINKS_MAX 2
-
 struct watch;
 
-/* Where events go, if the settings say so. deliver() makes one attempt; `event` is JSON. */
+/* deliver() makes one attempt; `event` is JSON. */
 struct sink_kind {
     const char *name;
-    bool (*wanted)(const struct watch_settings *settings);
-    unsigned (*give_up)(const struct watch_settings *settings);
-    enum mu_status (*deliver)(const struct watch_settings *settings, struct bytes event,
+    enum mu_status (*deliver)(const struct watch_to *to, struct bytes event,
                               struct deadline deadline, struct mu_error *err);
 };
-extern const struct sink_kind sink_kinds[SINKS_MAX];
+extern const struct sink_kind sink_kinds[SINKS];
 
 struct sink {
-    const struct sink_kind *kind;
+    unsigned kind; /* SINK_... */
     struct watch *watch;
     pthread_t thread;
     bool started;
     atomic_ullong delivered, failures, dropped, waiting;
 };
 
-enum mu_status watch_command_deliver(const struct watch_settings *settings, struct bytes event,
+enum mu_status watch_command_deliver(const struct watch_to *to, struct bytes event,
                                      struct deadline deadline, struct mu_error *err);
-enum mu_status watch_webhook_deliver(const struct watch_settings *settings, struct bytes event,
+enum mu_status watch_webhook_deliver(const struct watch_to *to, struct bytes event,
                                      struct deadline deadline, struct mu_error *err);
 
 /* For /metrics: what the last look saw, and counts since the start. */
@@ -53,7 +49,7 @@ struct watch {
     const struct watch_source *source;
     const atomic_bool *stop;
     struct store *store;
-    struct sink sink[SINKS_MAX];
+    struct sink sink[SINKS];
     pthread_mutex_t mutex; /* over what follows */
     struct watch_held *held;
     bool reload_failed;
@@ -70,9 +66,9 @@ void sink_stop(struct sink *sink);
 /* One attempt for each event that waits, until one fails. */
 enum mu_status sink_flush(struct sink *sink, struct mu_error *err) MU_MUST_CHECK;
 
-struct watch_metrics;
-enum mu_status watch_metrics_serve(struct watch *watch, const char *where,
-                                   struct watch_metrics **ret, struct mu_error *err) MU_MUST_CHECK;
-void watch_metrics_stop(struct watch_metrics **server);
+struct MHD_Daemon;
+enum mu_status watch_metrics_serve(struct watch *watch, const char *where, struct MHD_Daemon **ret,
+                                   struct mu_error *err) MU_MUST_CHECK;
+void watch_metrics_stop(struct MHD_Daemon **server);
 
 #endif

@@ -16,11 +16,6 @@
 #define CONNECTIONS 16u
 #define TIMEOUT_S 5u
 
-struct watch_metrics {
-    struct MHD_Daemon *daemon;
-    struct watch *watch;
-};
-
 static void put_counts(FILE *to, const struct watch_counts *counts)
 {
     prometheus_head(
@@ -64,15 +59,15 @@ static void put_sinks(FILE *to, struct watch *watch, const struct watch_settings
 
     bool any = false;
 
-    for (size_t k = 0; k < SINKS_MAX; k++)
-        any = any || sink_kinds[k].wanted(settings);
+    for (size_t k = 0; k < SINKS; k++)
+        any = any || settings->sink[k].to != NULL;
     for (size_t i = 0; any && i < MU_COUNT(columns); i++) {
         prometheus_head(to, columns[i].name, columns[i].type, columns[i].help);
-        for (size_t k = 0; k < SINKS_MAX; k++) {
+        for (size_t k = 0; k < SINKS; k++) {
             atomic_ullong *value =
                 (atomic_ullong *)(void *)((char *)&watch->sink[k] + columns[i].offset);
 
-            if (sink_kinds[k].wanted(settings))
+            if (settings->sink[k].to != NULL)
                 (void)fprintf(to, "measured_unlock_%s{sink=\"%s\"} %llu\n", columns[i].name,
                               sink_kinds[k].name, atomic_load(value));
         }
@@ -80,13 +75,14 @@ static void put_sinks(FILE *to, struct watch *watch, const struct watch_settings
 }
 
 /* NULL when out of memory. */
-static char *metrics_of(struct watch *watch, size_t *ret_len)
+static char *metrics_of(struct watch *watch)
 {
     struct watch_held *held;
     struct watch_counts counts;
     bool reload_failed;
     char *text = NULL;
-    FILE *to = open_memstream(&text, ret_len);
+    size_t len;
+    FILE *to = open_memstream(&text, &len);
 
     if (to == NULL)
         return NULL;
@@ -106,48 +102,39 @@ static char *metrics_of(struct watch *watch, size_t *ret_len)
     held = watch_hold(watch);
     put_sinks(to, watch, &held->settings);
     watch_release(watch, &held);
-    if (fclose(to) != 0) {
-        free(text);
-        return NULL;
-    }
+    if (fclose(to) != 0)
+        string_free(&text);
     return text;
 }
 
-static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status, char *text,
-                             size_t len, enum MHD_ResponseMemoryMode mode)
+static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status, const char *text)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(len, text, mode);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
     enum MHD_Result result;
 
-    if (response == NULL) {
-        if (mode == MHD_RESPMEM_MUST_FREE)
-            free(text);
+    if (response == NULL)
         return MHD_NO;
-    }
     (void)MHD_add_response_header(response, "Content-Type", PROMETHEUS_CONTENT);
     result = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
     return result;
 }
 
-static enum MHD_Result answer(void *context, struct MHD_Connection *connection, const char *url,
+static enum MHD_Result answer(void *watch, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_size, void **request)
 {
-    struct watch_metrics *server = context;
-    static char missing[] = "GET /metrics\n";
-    size_t len = 0;
-    char *text;
+    MU_CLEANUP(string_free) char *text = NULL;
 
     (void)version;
     (void)upload;
     (void)upload_size;
     (void)request;
     if (strcmp(method, "GET") != 0 || strcmp(url, "/metrics") != 0)
-        return reply(connection, MHD_HTTP_NOT_FOUND, missing, strlen(missing),
-                     MHD_RESPMEM_PERSISTENT);
-    text = metrics_of(server->watch, &len);
-    return text == NULL ? MHD_NO : reply(connection, MHD_HTTP_OK, text, len, MHD_RESPMEM_MUST_FREE);
+        return reply(connection, MHD_HTTP_NOT_FOUND, "GET /metrics\n");
+    text = metrics_of(watch);
+    return text == NULL ? MHD_NO : reply(connection, MHD_HTTP_OK, text);
 }
 
 /* The state of a fleet is confidential: only programs on this machine may ask. */
@@ -170,38 +157,21 @@ static enum mu_status loopback_address(const char *text, struct sockaddr_in *ret
     return MU_OK;
 }
 
-enum mu_status watch_metrics_serve(struct watch *watch, const char *where,
-                                   struct watch_metrics **ret, struct mu_error *err)
+enum mu_status watch_metrics_serve(struct watch *watch, const char *where, struct MHD_Daemon **ret,
+                                   struct mu_error *err)
 {
-    struct watch_metrics *server = calloc(1, sizeof(*server));
     struct sockaddr_in address;
-    enum mu_status status = loopback_address(where, &address, err);
 
-    if (server == NULL)
-        return mu_oom(err);
-    server->watch = watch;
-    if (status == MU_OK) {
-        server->daemon =
-            MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, answer, server,
-                             MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_CONNECTION_LIMIT,
-                             CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S, MHD_OPTION_END);
-        if (server->daemon == NULL)
-            status =
-                mu_fail(err, MU_CONFIG, "metrics: cannot listen on %s: %s", where, strerror(errno));
-    }
-    if (status != MU_OK) {
-        free(server);
-        return status;
-    }
-    *ret = server;
-    return MU_OK;
+    MU_TRY(loopback_address(where, &address, err));
+    *ret = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, answer, watch,
+                            MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_CONNECTION_LIMIT,
+                            CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S, MHD_OPTION_END);
+    return *ret != NULL ? MU_OK
+                        : mu_fail(err, MU_CONFIG, "metrics: cannot listen on %s: %s", where,
+                                  strerror(errno));
 }
 
-void watch_metrics_stop(struct watch_metrics **server)
+void watch_metrics_stop(struct MHD_Daemon **server)
 {
-    if (*server == NULL)
-        return;
-    MHD_stop_daemon((*server)->daemon);
-    free(*server);
-    *server = NULL;
+    MHD_stop_daemon(*server);
 }

@@ -18,14 +18,14 @@ static const struct ini_key keys[] = {
     {"watch", "forget_days", KIND_NUMBER, IN(forget_days), 1, DAYS_MAX, NULL},
     {"watch", "history_days", KIND_NUMBER, IN(history_days), 1, DAYS_MAX, NULL},
     {"watch", "metrics", KIND_TEXT, IN(metrics), 0, 0, NULL},
-    {"command", "path", KIND_PATH, IN(command.path), 0, 0, NULL},
-    {"command", "timeout", KIND_NUMBER, IN(command.timeout), 1, 3600, NULL},
-    {"command", "give_up", KIND_NUMBER, IN(command.give_up), 1, 604800, NULL},
-    {"webhook", "url", KIND_URL, IN(webhook.url), 0, 0, NULL},
-    {"webhook", "ca_file", KIND_PATH, IN(webhook.ca_file), 0, 0, NULL},
-    {"webhook", "key_file", KIND_PATH, IN(webhook.key_file), 0, 0, NULL},
-    {"webhook", "timeout", KIND_NUMBER, IN(webhook.timeout), 1, 600, NULL},
-    {"webhook", "give_up", KIND_NUMBER, IN(webhook.give_up), 1, 604800, NULL},
+    {"command", "path", KIND_PATH, IN(sink[SINK_COMMAND].to), 0, 0, NULL},
+    {"command", "timeout", KIND_NUMBER, IN(sink[SINK_COMMAND].timeout), 1, 3600, NULL},
+    {"command", "give_up", KIND_NUMBER, IN(sink[SINK_COMMAND].give_up), 1, 604800, NULL},
+    {"webhook", "url", KIND_URL, IN(sink[SINK_WEBHOOK].to), 0, 0, NULL},
+    {"webhook", "ca_file", KIND_PATH, IN(sink[SINK_WEBHOOK].ca_file), 0, 0, NULL},
+    {"webhook", "key_file", KIND_PATH, IN(sink[SINK_WEBHOOK].key_file), 0, 0, NULL},
+    {"webhook", "timeout", KIND_NUMBER, IN(sink[SINK_WEBHOOK].timeout), 1, 600, NULL},
+    {"webhook", "give_up", KIND_NUMBER, IN(sink[SINK_WEBHOOK].give_up), 1, 604800, NULL},
 };
 
 static const struct ini_section sections[] = {
@@ -40,13 +40,13 @@ void watch_settings_free(struct watch_settings *settings)
 
 static enum mu_status check(struct watch_settings *settings, const char *path, struct mu_error *err)
 {
-    struct watch_webhook *webhook = &settings->webhook;
+    struct watch_to *webhook = &settings->sink[SINK_WEBHOOK];
 
     if (settings->store == NULL)
         return mu_fail(err, MU_CONFIG, "%s: no store: sqlite:PATH or postgresql:CONNINFO", path);
-    if (webhook->url == NULL && (webhook->ca_file != NULL || webhook->key_file != NULL))
+    if (webhook->to == NULL && (webhook->ca_file != NULL || webhook->key_file != NULL))
         return mu_fail(err, MU_CONFIG, "%s: [webhook] has no url", path);
-    if (webhook->url == NULL || strncmp(webhook->url, "https:", 6) != 0 || webhook->ca_file != NULL)
+    if (webhook->to == NULL || strncmp(webhook->to, "https:", 6) != 0 || webhook->ca_file != NULL)
         return MU_OK;
     if (authorities_file() != NULL)
         return string_set(&webhook->ca_file, authorities_file(), err);
@@ -69,8 +69,8 @@ enum mu_status watch_settings_load(const struct watch_source *source, struct wat
                                    .boot_limit = WATCH_DEFAULT_BOOT_LIMIT,
                                    .interval = 10,
                                    .history_days = 30,
-                                   .command = {.timeout = 60, .give_up = 3600},
-                                   .webhook = {.timeout = 10, .give_up = 3600}};
+                                   .sink = {[SINK_COMMAND] = {.timeout = 60, .give_up = 3600},
+                                            [SINK_WEBHOOK] = {.timeout = 10, .give_up = 3600}}};
     if (source->path != NULL)
         MU_TRY(ini_load(source->path, &schema, ret, err));
     if (source->store != NULL)

@@ -30,30 +30,15 @@ static enum mu_status event_json(const struct event *event, json_object **ret, s
     return MU_OK;
 }
 
-static bool command_wanted(const struct watch_settings *settings)
-{
-    return settings->command.path != NULL;
-}
-
-static unsigned command_give_up(const struct watch_settings *settings)
-{
-    return settings->command.give_up;
-}
-
-static bool webhook_wanted(const struct watch_settings *settings)
-{
-    return settings->webhook.url != NULL;
-}
-
-static unsigned webhook_give_up(const struct watch_settings *settings)
-{
-    return settings->webhook.give_up;
-}
-
-const struct sink_kind sink_kinds[SINKS_MAX] = {
-    {"command", command_wanted, command_give_up, watch_command_deliver},
-    {"webhook", webhook_wanted, webhook_give_up, watch_webhook_deliver},
+const struct sink_kind sink_kinds[SINKS] = {
+    [SINK_COMMAND] = {"command", watch_command_deliver},
+    [SINK_WEBHOOK] = {"webhook", watch_webhook_deliver},
 };
+
+static const char *name_of(const struct sink *sink)
+{
+    return sink_kinds[sink->kind].name;
+}
 
 /* One line of the log about an event on its way. */
 static void note(const struct sink *sink, const char *what, const struct event *event,
@@ -61,7 +46,7 @@ static void note(const struct sink *sink, const char *what, const struct event *
 {
     json_object *line = journal_begin(what);
 
-    journal_text(line, "sink", sink->kind->name);
+    journal_text(line, "sink", name_of(sink));
     (void)json_add(line, "id", json_object_new_int64(event->id));
     journal_text(line, "kind", store_event_kind_name(event->kind));
     journal_text(line, "instance_id", event->instance_id);
@@ -74,15 +59,16 @@ static enum mu_status deliver(struct sink *sink, const struct watch_settings *se
                               struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *object = NULL;
+    const struct watch_to *to = &settings->sink[sink->kind];
     const char *text;
 
-    if (!sink->kind->wanted(settings))
+    if (to->to == NULL)
         return mu_fail(err, MU_RETRY, "it is not configured any more");
     MU_TRY(event_json(event, &object, err));
     text = json_text(object);
     if (text == NULL)
         return mu_oom(err);
-    return sink->kind->deliver(settings, text_view(text), deadline, err);
+    return sink_kinds[sink->kind].deliver(to, text_view(text), deadline, err);
 }
 
 static enum mu_status attempt(struct sink *sink, const struct event *event,
@@ -103,9 +89,9 @@ static enum mu_status attempt(struct sink *sink, const struct event *event,
 static bool wanted(struct sink *sink, unsigned *ret_give_up)
 {
     struct watch_held *held = watch_hold(sink->watch);
-    bool is_wanted = sink->kind->wanted(&held->settings);
+    bool is_wanted = held->settings.sink[sink->kind].to != NULL;
 
-    *ret_give_up = sink->kind->give_up(&held->settings);
+    *ret_give_up = held->settings.sink[sink->kind].give_up;
     watch_release(sink->watch, &held);
     return is_wanted;
 }
@@ -114,9 +100,9 @@ static enum mu_status next(struct sink *sink, struct event *ret, struct mu_error
 {
     int64_t waiting = 0;
 
-    MU_TRY(store_events_waiting(sink->watch->store, sink->kind->name, &waiting, err));
+    MU_TRY(store_events_waiting(sink->watch->store, name_of(sink), &waiting, err));
     atomic_store(&sink->waiting, (unsigned long long)waiting);
-    return waiting == 0 ? MU_OK : store_event_next(sink->watch->store, sink->kind->name, ret, err);
+    return waiting == 0 ? MU_OK : store_event_next(sink->watch->store, name_of(sink), ret, err);
 }
 
 /* True when it was delivered or has been tried long enough; false: stopped. */
@@ -156,7 +142,7 @@ static void *work(void *argument)
         if (wanted(sink, &give_up))
             status = next(sink, &event, &err);
         if (status == MU_OK && event.id != 0 && deliver_or_drop(sink, &event, give_up))
-            status = store_event_done(sink->watch->store, sink->kind->name, event.id, &err);
+            status = store_event_done(sink->watch->store, name_of(sink), event.id, &err);
         if (status != MU_OK || event.id == 0)
             (void)clock_pause_ms(IDLE_MS, never);
     }
@@ -166,7 +152,7 @@ static void *work(void *argument)
 enum mu_status sink_start(struct sink *sink, struct mu_error *err)
 {
     if (pthread_create(&sink->thread, NULL, work, sink) != 0)
-        return mu_fail(err, MU_INTERNAL, "no thread for the %s", sink->kind->name);
+        return mu_fail(err, MU_INTERNAL, "no thread for the %s", name_of(sink));
     sink->started = true;
     return MU_OK;
 }
@@ -196,7 +182,7 @@ enum mu_status sink_flush(struct sink *sink, struct mu_error *err)
                            "not all events were delivered; they wait in the store for "
                            "the next run");
         }
-        MU_TRY(store_event_done(sink->watch->store, sink->kind->name, event.id, err));
+        MU_TRY(store_event_done(sink->watch->store, name_of(sink), event.id, err));
     }
     return MU_OK;
 }

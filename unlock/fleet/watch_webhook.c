@@ -57,15 +57,14 @@ static struct bytes text(const char *value)
 }
 
 /* A connection each time: between two events it would be closed anyway. */
-enum mu_status watch_webhook_deliver(const struct watch_settings *settings, struct bytes event,
+enum mu_status watch_webhook_deliver(const struct watch_to *webhook, struct bytes event,
                                      struct deadline deadline, struct mu_error *err)
 {
-    const struct watch_webhook *webhook = &settings->webhook;
-    bool tls = strncmp(webhook->url, "https:", 6) == 0;
+    bool tls = strncmp(webhook->to, "https:", 6) == 0;
     MU_CLEANUP(http_close) struct http *http = NULL;
     char signature[SIGNATURE_SIZE] = "";
     struct http_request request = {.method = "POST",
-                                   .url = webhook->url,
+                                   .url = webhook->to,
                                    .header = {{"Content-Type", text("application/json")}},
                                    .body = event,
                                    .connect_ms = webhook->timeout * 1000,
@@ -79,6 +78,6 @@ enum mu_status watch_webhook_deliver(const struct watch_settings *settings, stru
     MU_TRY(http_open(tls ? webhook->ca_file : NULL, &http, err));
     MU_TRY(http_perform(http, &request, &response, err));
     if (response.status < 200 || response.status > 299)
-        return mu_fail(err, MU_RETRY, "%s: status %ld", webhook->url, response.status);
+        return mu_fail(err, MU_RETRY, "%s: status %ld", webhook->to, response.status);
     return MU_OK;
 }
