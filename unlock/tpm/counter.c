@@ -62,11 +62,11 @@ static enum mu_status check(struct tpm *tpm, uint32_t index, ESYS_TR nv, bool *r
 {
     MU_CLEANUP(esys_free) TPM2B_NV_PUBLIC *public_area = NULL;
     const TPMS_NV_PUBLIC *p;
-    TSS2_RC rc = TPM_CALL(tpm, Esys_NV_ReadPublic(tpm->esys, nv, ESYS_TR_NONE, ESYS_TR_NONE,
-                                                  ESYS_TR_NONE, &public_area, NULL));
 
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "look at the counter");
+    MU_TRY(tpm_check(err,
+                     TPM_CALL(tpm, Esys_NV_ReadPublic(tpm->esys, nv, ESYS_TR_NONE, ESYS_TR_NONE,
+                                                      ESYS_TR_NONE, &public_area, NULL)),
+                     "look at the counter"));
     p = &public_area->nvPublic;
     *ret_written = (p->attributes & TPMA_NV_WRITTEN) != 0;
     if (p->nvIndex == index && p->nameAlg == TPM2_ALG_SHA256 && p->authPolicy.size == 0 &&
@@ -80,21 +80,21 @@ static enum mu_status check(struct tpm *tpm, uint32_t index, ESYS_TR nv, bool *r
 
 static enum mu_status increment(struct tpm *tpm, ESYS_TR nv, struct mu_error *err)
 {
-    TSS2_RC rc = TPM_CALL(
-        tpm, Esys_NV_Increment(tpm->esys, nv, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE));
-
-    return rc == TSS2_RC_SUCCESS ? MU_OK : tpm_fail(err, rc, "raise the counter");
+    return tpm_check(err,
+                     TPM_CALL(tpm, Esys_NV_Increment(tpm->esys, nv, nv, ESYS_TR_PASSWORD,
+                                                     ESYS_TR_NONE, ESYS_TR_NONE)),
+                     "raise the counter");
 }
 
 static enum mu_status read_value(struct tpm *tpm, ESYS_TR nv, uint64_t *ret, struct mu_error *err)
 {
     MU_CLEANUP(esys_free) TPM2B_MAX_NV_BUFFER *data = NULL;
     struct reader r;
-    TSS2_RC rc = TPM_CALL(tpm, Esys_NV_Read(tpm->esys, nv, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                                            ESYS_TR_NONE, COUNTER_SIZE, 0, &data));
 
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "read the counter");
+    MU_TRY(tpm_check(err,
+                     TPM_CALL(tpm, Esys_NV_Read(tpm->esys, nv, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                                ESYS_TR_NONE, COUNTER_SIZE, 0, &data)),
+                     "read the counter"));
     r = reader_of((struct bytes){data->buffer, data->size});
     *ret = reader_be64(&r);
     if (r.failed || reader_left(&r) != 0)
@@ -109,11 +109,12 @@ static enum mu_status define(struct tpm *tpm, uint32_t index, ESYS_TR *ret, stru
                                                       .nameAlg = TPM2_ALG_SHA256,
                                                       .attributes = ATTRIBUTES,
                                                       .dataSize = COUNTER_SIZE}};
-    TSS2_RC rc =
-        TPM_CALL(tpm, Esys_NV_DefineSpace(tpm->esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD,
-                                          ESYS_TR_NONE, ESYS_TR_NONE, &no_auth, &public_area, ret));
 
-    return rc == TSS2_RC_SUCCESS ? MU_OK : tpm_fail(err, rc, "make a counter");
+    return tpm_check(
+        err,
+        TPM_CALL(tpm, Esys_NV_DefineSpace(tpm->esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD,
+                                          ESYS_TR_NONE, ESYS_TR_NONE, &no_auth, &public_area, ret)),
+        "make a counter");
 }
 
 static enum mu_status open_counter(struct tpm *tpm, uint32_t index, bool make, ESYS_TR *ret,
@@ -133,22 +134,24 @@ static enum mu_status open_counter(struct tpm *tpm, uint32_t index, bool make, E
     return written ? MU_OK : increment(tpm, *ret, err);
 }
 
-static void close_counter(struct tpm *tpm, ESYS_TR *nv)
+struct counter {
+    struct tpm *tpm;
+    ESYS_TR nv;
+};
+
+static void close_counter(struct counter *counter)
 {
-    if (*nv != ESYS_TR_NONE && tpm->esys != NULL)
-        (void)Esys_TR_Close(tpm->esys, nv);
+    if (counter->nv != ESYS_TR_NONE && counter->tpm->esys != NULL)
+        (void)Esys_TR_Close(counter->tpm->esys, &counter->nv);
 }
 
 static enum mu_status value_of(struct tpm *tpm, uint32_t index, bool make, uint64_t *ret,
                                struct mu_error *err)
 {
-    ESYS_TR nv = ESYS_TR_NONE;
-    enum mu_status status = open_counter(tpm, index, make, &nv, err);
+    MU_CLEANUP(close_counter) struct counter counter = {tpm, ESYS_TR_NONE};
 
-    if (status == MU_OK)
-        status = read_value(tpm, nv, ret, err);
-    close_counter(tpm, &nv);
-    return status;
+    MU_TRY(open_counter(tpm, index, make, &counter.nv, err));
+    return read_value(tpm, counter.nv, ret, err);
 }
 
 enum mu_status tpm_counter_read(struct tpm *tpm, uint32_t index, uint64_t *ret,
@@ -178,11 +181,8 @@ static enum mu_status raise_to(struct tpm *tpm, ESYS_TR nv, uint64_t to, struct 
 
 enum mu_status tpm_counter_raise(struct tpm *tpm, uint32_t index, uint64_t to, struct mu_error *err)
 {
-    ESYS_TR nv = ESYS_TR_NONE;
-    enum mu_status status = open_counter(tpm, index, false, &nv, err);
+    MU_CLEANUP(close_counter) struct counter counter = {tpm, ESYS_TR_NONE};
 
-    if (status == MU_OK)
-        status = raise_to(tpm, nv, to, err);
-    close_counter(tpm, &nv);
-    return status;
+    MU_TRY(open_counter(tpm, index, false, &counter.nv, err));
+    return raise_to(tpm, counter.nv, to, err);
 }

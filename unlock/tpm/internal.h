@@ -61,6 +61,8 @@ TSS2_RC tpm_rc_base(TSS2_RC rc);
 
 /* Fails with the class of the response code and the text "what: text". */
 enum mu_status tpm_fail(struct mu_error *err, TSS2_RC rc, const char *what) MU_NONNULL;
+/* The same unless the code is TSS2_RC_SUCCESS. */
+enum mu_status tpm_check(struct mu_error *err, TSS2_RC rc, const char *what) MU_NONNULL;
 
 void tpm_reconnect(struct tpm *tpm) MU_NONNULL;
 

@@ -91,7 +91,7 @@ static enum mu_status list_slots(struct tpm *tpm, uint64_t *ret_used, struct mu_
 
     while (more == TPM2_YES && next < SLOT_FIRST + SLOTS) {
         const struct tpm_capability wanted = {TPM2_CAP_HANDLES, next, SLOTS, "list NV indexes"};
-        TPMS_CAPABILITY_DATA *data = NULL;
+        MU_CLEANUP(esys_free) TPMS_CAPABILITY_DATA *data = NULL;
         uint32_t count;
 
         MU_TRY(tpm_get_capability(tpm, &wanted, &more, &data, err));
@@ -106,7 +106,6 @@ static enum mu_status list_slots(struct tpm *tpm, uint64_t *ret_used, struct mu_
             used |= 1ull << (handle - SLOT_FIRST);
             next = handle + 1;
         }
-        Esys_Free(data);
         if (count == 0)
             break;
     }
@@ -116,19 +115,16 @@ static enum mu_status list_slots(struct tpm *tpm, uint64_t *ret_used, struct mu_
 
 static TSS2_RC undefine(struct tpm *tpm, ESYS_TR nv)
 {
-    TSS2_RC rc = TPM_CALL(tpm, Esys_NV_UndefineSpace(tpm->esys, ESYS_TR_RH_OWNER, nv,
-                                                     ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE));
-
-    return rc;
+    return TPM_CALL(tpm, Esys_NV_UndefineSpace(tpm->esys, ESYS_TR_RH_OWNER, nv, ESYS_TR_PASSWORD,
+                                               ESYS_TR_NONE, ESYS_TR_NONE));
 }
 
 static enum mu_status read_public(struct tpm *tpm, uint32_t index, ESYS_TR *ret_nv,
                                   TPM2B_NV_PUBLIC **ret_public, struct mu_error *err)
 {
-    TSS2_RC rc = tpm_nv_find(tpm, index, ret_nv);
+    TSS2_RC rc;
 
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "look at an NV index");
+    MU_TRY(tpm_check(err, tpm_nv_find(tpm, index, ret_nv), "look at an NV index"));
     rc = TPM_CALL(tpm, Esys_NV_ReadPublic(tpm->esys, *ret_nv, ESYS_TR_NONE, ESYS_TR_NONE,
                                           ESYS_TR_NONE, ret_public, NULL));
     if (rc == TSS2_RC_SUCCESS)
@@ -142,24 +138,18 @@ static enum mu_status remove_leftover(struct tpm *tpm, uint32_t index, bool *ret
                                       struct mu_error *err)
 {
     ESYS_TR nv = ESYS_TR_NONE;
-    TPM2B_NV_PUBLIC *found = NULL;
+    MU_CLEANUP(esys_free) TPM2B_NV_PUBLIC *found = NULL;
     TPM2B_NV_PUBLIC ours;
-    TSS2_RC rc;
-    bool same;
 
     MU_TRY(area_public(index, &ours, err));
     MU_TRY(read_public(tpm, index, &nv, &found, err));
     found->nvPublic.attributes &= ~TPMA_NV_WRITTEN;
-    same = same_public(&found->nvPublic, &ours.nvPublic);
-    Esys_Free(found);
-    *ret_removed = same;
-    if (!same) {
+    *ret_removed = same_public(&found->nvPublic, &ours.nvPublic);
+    if (!*ret_removed) {
         (void)Esys_TR_Close(tpm->esys, &nv);
         return MU_OK;
     }
-    rc = undefine(tpm, nv);
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "remove an NV index that was left behind");
+    MU_TRY(tpm_check(err, undefine(tpm, nv), "remove an NV index that was left behind"));
     log_line("removed NV index 0x%08x, left behind by an earlier boot", index);
     return MU_OK;
 }
@@ -267,14 +257,13 @@ static enum mu_status area_write(struct area *area, struct bytes from, struct mu
     for (size_t done = 0; done < from.len;) {
         size_t len = from.len - done < area->chunk ? from.len - done : area->chunk;
         TPM2B_MAX_NV_BUFFER part = {.size = (UINT16)len};
-        TSS2_RC rc;
 
         memcpy(part.buffer, from.data + done, len);
-        rc =
+        MU_TRY(tpm_check(
+            err,
             TPM_CALL(area->tpm, Esys_NV_Write(area->tpm->esys, area->nv, area->nv, ESYS_TR_PASSWORD,
-                                              ESYS_TR_NONE, ESYS_TR_NONE, &part, (UINT16)done));
-        if (rc != TSS2_RC_SUCCESS)
-            return tpm_fail(err, rc, "write the attestation request");
+                                              ESYS_TR_NONE, ESYS_TR_NONE, &part, (UINT16)done)),
+            "write the attestation request"));
         done += len;
     }
     return MU_OK;
@@ -283,21 +272,16 @@ static enum mu_status area_write(struct area *area, struct bytes from, struct mu
 static enum mu_status area_read(struct area *area, size_t offset, uint8_t *to, size_t len,
                                 struct mu_error *err)
 {
-    TPM2B_MAX_NV_BUFFER *part = NULL;
-    TSS2_RC rc;
-    bool whole;
+    MU_CLEANUP(esys_free) TPM2B_MAX_NV_BUFFER *part = NULL;
 
-    rc = TPM_CALL(area->tpm,
-                  Esys_NV_Read(area->tpm->esys, area->nv, area->nv, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                               ESYS_TR_NONE, (UINT16)len, (UINT16)offset, &part));
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "read the attestation answer");
-    whole = part->size == len;
-    if (whole)
-        memcpy(to, part->buffer, len);
-    Esys_Free(part);
-    if (!whole)
+    MU_TRY(tpm_check(err,
+                     TPM_CALL(area->tpm, Esys_NV_Read(area->tpm->esys, area->nv, area->nv,
+                                                      ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
+                                                      (UINT16)len, (UINT16)offset, &part)),
+                     "read the attestation answer"));
+    if (part->size != len)
         return mu_fail(err, MU_REFUSE, "TPM: read the attestation answer: wrong number of bytes");
+    memcpy(to, part->buffer, len);
     return MU_OK;
 }
 
@@ -390,12 +374,11 @@ static enum mu_status fail_request(struct tpm *tpm, TSS2_RC rc, struct mu_error 
 enum mu_status tpm_nsm_listed(struct tpm *tpm, bool *ret, struct mu_error *err)
 {
     const struct tpm_capability wanted = {TPM2_CAP_COMMANDS, CC_NSM_REQUEST, 1, "list commands"};
-    TPMS_CAPABILITY_DATA *data = NULL;
+    MU_CLEANUP(esys_free) TPMS_CAPABILITY_DATA *data = NULL;
 
     MU_TRY(tpm_get_capability(tpm, &wanted, NULL, &data, err));
     *ret = data->data.command.count >= 1 &&
            (data->data.command.commandAttributes[0] & 0x2000ffffu) == CC_NSM_REQUEST;
-    Esys_Free(data);
     return MU_OK;
 }
 

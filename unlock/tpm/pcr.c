@@ -21,7 +21,7 @@ static uint32_t selection_mask(const TPMS_PCR_SELECTION *selection)
 enum mu_status tpm_banks(struct tpm *tpm, struct tpm_banks *ret, struct mu_error *err)
 {
     const struct tpm_capability wanted = {TPM2_CAP_PCRS, 0, 1, "list the PCR banks"};
-    TPMS_CAPABILITY_DATA *data = NULL;
+    MU_CLEANUP(esys_free) TPMS_CAPABILITY_DATA *data = NULL;
     struct tpm_banks banks = {0};
     uint32_t count;
 
@@ -32,7 +32,6 @@ enum mu_status tpm_banks(struct tpm *tpm, struct tpm_banks *ret, struct mu_error
 
         banks.bank[banks.count] = (struct tpm_bank){from->hash, selection_mask(from)};
     }
-    Esys_Free(data);
     if (count > TPM_BANKS_MAX)
         return mu_fail(err, MU_CONFIG, "TPM: %u PCR banks, more than %d", count, TPM_BANKS_MAX);
     *ret = banks;
@@ -81,7 +80,7 @@ static enum mu_status send_pcr_read(struct tpm *tpm, enum hash_alg alg, uint32_t
     for (unsigned i = 0; i < SELECT_SIZE; i++)
         writer_u8(&w, (uint8_t)(mask >> (8 * i)));
     MU_TRY(tpm_transceive(tpm, (struct bytes){command, w.len}, "read PCRs", ret, err));
-    return ret->rc == TSS2_RC_SUCCESS ? MU_OK : tpm_fail(err, ret->rc, "read PCRs");
+    return tpm_check(err, ret->rc, "read PCRs");
 }
 
 /* One selection of this bank; 0 if it is anything else. */
@@ -183,16 +182,13 @@ enum mu_status tpm_pcr_read(struct tpm *tpm, enum hash_alg bank, uint32_t mask,
 enum mu_status tpm_pcr_event(struct tpm *tpm, unsigned pcr, struct bytes data, struct mu_error *err)
 {
     TPM2B_EVENT event = {.size = (UINT16)data.len};
-    TPML_DIGEST_VALUES *digests = NULL;
-    TSS2_RC rc;
+    MU_CLEANUP(esys_free) TPML_DIGEST_VALUES *digests = NULL;
 
     if (pcr >= PCR_COUNT || data.len == 0 || data.len > EVENT_MAX)
         return mu_fail(err, MU_INTERNAL, "PCR %u cannot be extended with %zu bytes", pcr, data.len);
     memcpy(event.buffer, data.data, data.len);
-    rc = TPM_CALL(tpm, Esys_PCR_Event(tpm->esys, ESYS_TR_PCR0 + pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                                      ESYS_TR_NONE, &event, &digests));
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "extend a PCR");
-    Esys_Free(digests);
-    return MU_OK;
+    return tpm_check(err,
+                     TPM_CALL(tpm, Esys_PCR_Event(tpm->esys, ESYS_TR_PCR0 + pcr, ESYS_TR_PASSWORD,
+                                                  ESYS_TR_NONE, ESYS_TR_NONE, &event, &digests)),
+                     "extend a PCR");
 }

@@ -112,3 +112,8 @@ enum mu_status tpm_fail(struct mu_error *err, TSS2_RC rc, const char *what)
     return mu_fail(err, base != 0 ? MU_INTERNAL : status_of_layer(rc), "TPM: %s: %s (0x%x)", what,
                    Tss2_RC_Decode(rc), rc);
 }
+
+enum mu_status tpm_check(struct mu_error *err, TSS2_RC rc, const char *what)
+{
+    return rc == TSS2_RC_SUCCESS ? MU_OK : tpm_fail(err, rc, what);
+}

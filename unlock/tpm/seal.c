@@ -170,15 +170,13 @@ static enum mu_status keep(const TPM2B_PUBLIC *public_area, const TPM2B_PRIVATE 
 {
     uint8_t bytes[SEAL_PART_MAX];
     size_t len = 0;
-    TSS2_RC rc = Tss2_MU_TPM2B_PUBLIC_Marshal(public_area, bytes, sizeof(bytes), &len);
 
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "seal");
+    MU_TRY(tpm_check(err, Tss2_MU_TPM2B_PUBLIC_Marshal(public_area, bytes, sizeof(bytes), &len),
+                     "seal"));
     MU_TRY(buffer_copy(&to->public_area, (struct bytes){bytes, len}, err));
     len = 0;
-    rc = Tss2_MU_TPM2B_PRIVATE_Marshal(private_area, bytes, sizeof(bytes), &len);
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "seal");
+    MU_TRY(tpm_check(err, Tss2_MU_TPM2B_PRIVATE_Marshal(private_area, bytes, sizeof(bytes), &len),
+                     "seal"));
     return buffer_copy(&to->private_area, (struct bytes){bytes, len}, err);
 }
 

@@ -173,8 +173,7 @@ static enum mu_status marshal(struct buffer *ret, const TPM2B_PUBLIC *public_are
                      ? Tss2_MU_TPM2B_PUBLIC_Marshal(public_area, bytes, sizeof(bytes), &len)
                      : Tss2_MU_TPMT_SIGNATURE_Marshal(signature, bytes, sizeof(bytes), &len);
 
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, "marshal");
+    MU_TRY(tpm_check(err, rc, "marshal"));
     return buffer_copy(ret, (struct bytes){bytes, len}, err);
 }
 

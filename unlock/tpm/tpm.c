@@ -27,10 +27,9 @@ static enum mu_status make_tcti(TSS2_TCTI_INIT_FUNC init, const char *name, cons
 {
     TSS2_TCTI_CONTEXT *tcti;
     size_t size = 0;
-    TSS2_RC rc = init(NULL, &size, NULL);
+    TSS2_RC rc;
 
-    if (rc != TSS2_RC_SUCCESS)
-        return tpm_fail(err, rc, name);
+    MU_TRY(tpm_check(err, init(NULL, &size, NULL), name));
     tcti = calloc(1, size);
     if (tcti == NULL)
         return mu_oom(err);
@@ -183,11 +182,11 @@ enum mu_status tpm_get_capability(struct tpm *tpm, const struct tpm_capability *
                                   TPMI_YES_NO *ret_more, TPMS_CAPABILITY_DATA **ret,
                                   struct mu_error *err)
 {
-    TSS2_RC rc = TPM_CALL(tpm, Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE,
-                                                  ESYS_TR_NONE, wanted->capability, wanted->first,
-                                                  wanted->count, ret_more, ret));
-
-    return rc == TSS2_RC_SUCCESS ? MU_OK : tpm_fail(err, rc, wanted->what);
+    return tpm_check(err,
+                     TPM_CALL(tpm, Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE,
+                                                      ESYS_TR_NONE, wanted->capability,
+                                                      wanted->first, wanted->count, ret_more, ret)),
+                     wanted->what);
 }
 
 void esys_free(void *pointer)
@@ -200,16 +199,14 @@ void esys_free(void *pointer)
 
 TSS2_RC tpm_nv_find(struct tpm *tpm, uint32_t index, ESYS_TR *ret)
 {
-    TSS2_RC rc = TPM_CALL(tpm, Esys_TR_FromTPMPublic(tpm->esys, index, ESYS_TR_NONE, ESYS_TR_NONE,
-                                                     ESYS_TR_NONE, ret));
-
-    return rc;
+    return TPM_CALL(tpm, Esys_TR_FromTPMPublic(tpm->esys, index, ESYS_TR_NONE, ESYS_TR_NONE,
+                                               ESYS_TR_NONE, ret));
 }
 
 enum mu_status tpm_property(struct tpm *tpm, TPM2_PT property, uint32_t *ret, struct mu_error *err)
 {
     const struct tpm_capability wanted = {TPM2_CAP_TPM_PROPERTIES, property, 1, "read a property"};
-    TPMS_CAPABILITY_DATA *data = NULL;
+    MU_CLEANUP(esys_free) TPMS_CAPABILITY_DATA *data = NULL;
     const TPML_TAGGED_TPM_PROPERTY *list;
 
     MU_TRY(tpm_get_capability(tpm, &wanted, NULL, &data, err));
@@ -217,7 +214,6 @@ enum mu_status tpm_property(struct tpm *tpm, TPM2_PT property, uint32_t *ret, st
     *ret = list->count >= 1 && list->tpmProperty[0].property == property
                ? list->tpmProperty[0].value
                : 0;
-    Esys_Free(data);
     return MU_OK;
 }
 
