@@ -115,16 +115,6 @@ enum mu_status secret_random(struct secret *ret, size_t len, struct mu_error *er
     return MU_OK;
 }
 
-void *wiping_malloc(size_t size)
-{
-    return malloc(size);
-}
-
-void *wiping_calloc(size_t count, size_t size)
-{
-    return calloc(count, size);
-}
-
 void wiping_free(void *memory)
 {
     if (memory != NULL)
@@ -148,9 +138,4 @@ void *wiping_realloc(void *old, size_t size)
         memcpy(moved, old, had < size ? had : size);
     wiping_free(old);
     return moved;
-}
-
-char *wiping_strdup(const char *text)
-{
-    return strdup(text);
 }

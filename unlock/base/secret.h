@@ -28,13 +28,9 @@ static inline struct bytes secret_view(const struct secret *s)
     return (struct bytes){s->data, s->len};
 }
 
-/* malloc and friends that wipe what they free; OpenSSL gets them from process_harden, libcurl by
- * curl_global_init_mem(flags, wiping_malloc, wiping_free, wiping_realloc, wiping_strdup,
- * wiping_calloc). */
-void *wiping_malloc(size_t size);
-void *wiping_calloc(size_t count, size_t size);
+/* realloc and free that wipe what they free; OpenSSL gets them from process_harden, libcurl by
+ * curl_global_init_mem(flags, malloc, wiping_free, wiping_realloc, strdup, calloc). */
 void *wiping_realloc(void *old, size_t size);
-char *wiping_strdup(const char *text) MU_NONNULL;
 void wiping_free(void *memory);
 
 #endif

@@ -34,8 +34,8 @@ static bool ready;
 static void initialise(void)
 {
     names_without_modules();
-    ready = curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_malloc, wiping_free, wiping_realloc,
-                                 wiping_strdup, wiping_calloc) == CURLE_OK;
+    ready = curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup,
+                                 calloc) == CURLE_OK;
 }
 
 enum mu_status http_open(const char *ca_file, struct http **ret, struct mu_error *err)
