@@ -11,8 +11,10 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 
+#include "base/file.h"
 #include "base/openssl.h"
 
+#define PEM_MAX 65536
 #define NAME_SIZE 40 /* "cabundle entry 123" */
 
 static void free_store(X509_STORE **store)
@@ -74,6 +76,14 @@ enum mu_status certificate_from_pem(struct bytes pem, const char *what, X509 **r
         return mu_fail(err, MU_CONFIG, "%s: holds more than one certificate", what);
     *ret = MU_TAKE(certificate);
     return MU_OK;
+}
+
+enum mu_status certificate_file(const char *path, struct buffer *ret, struct mu_error *err)
+{
+    MU_CLEANUP(certificate_free) X509 *certificate = NULL;
+
+    MU_TRY(file_read(path, PEM_MAX, ret, err));
+    return certificate_from_pem(buffer_view(ret), path, &certificate, err);
 }
 
 bool certificate_is(X509 *certificate, struct bytes der)

@@ -15,6 +15,9 @@ enum mu_status certificate_from_der(struct bytes der, const char *what, X509 **r
 /* The only certificate in a PEM file. MU_CONFIG; `what` names it. */
 enum mu_status certificate_from_pem(struct bytes pem, const char *what, X509 **ret,
                                     struct mu_error *err) MU_MUST_CHECK;
+/* Reads such a PEM file. MU_CONFIG. */
+enum mu_status certificate_file(const char *path, struct buffer *ret,
+                                struct mu_error *err) MU_MUST_CHECK;
 /* True if the certificate is encoded as exactly these bytes. */
 bool certificate_is(X509 *certificate, struct bytes der);
 /* Seconds since 1970, both inclusive (RFC 5280, 4.1.2.5). MU_REFUSE. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "appraise/identity.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <openssl/cms.h>
 #include <openssl/err.h>
@@ -11,12 +13,14 @@
 #include <openssl/pemerr.h>
 
 #include "appraise/chain.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/openssl.h"
 #include "base/text.h"
 
 #define PKCS7_BITS_MIN 2048
 #define SIGNATURE_BITS_MIN 1024
+#define CERTIFICATES_MAX 65536
 
 /* The evidence with its armour taken off. */
 struct identity {
@@ -334,4 +338,34 @@ enum mu_status identity_verify(const struct identity_evidence *evidence, int64_t
             facts.region, evidence->certificates_name);
     MU_TRY(load_certificates(evidence, stack, err));
     return verify_by_any(&identity, stack, evidence->certificates_name, at, ret_bits, err);
+}
+
+void identity_files_free(struct identity_files *files)
+{
+    buffer_free(&files->document);
+    buffer_free(&files->signature);
+    buffer_free(&files->certificates);
+    string_free(&files->certificates_path);
+}
+
+enum mu_status identity_load(struct identity_files *files, const char *path,
+                             struct identity_evidence *ret, struct mu_error *err)
+{
+    struct identity_facts facts = {0};
+    struct mu_error refused = {0};
+    struct stat st;
+    bool folder = stat(path, &st) != 0 || S_ISDIR(st.st_mode);
+
+    *ret = (struct identity_evidence){.document = buffer_view(&files->document),
+                                      .signature = buffer_view(&files->signature)};
+    if (identity_read(ret, &facts, &refused) != MU_OK)
+        return MU_OK;
+    MU_TRY(string_print(&files->certificates_path, err, "%s%s%s%s", path, folder ? "/" : "",
+                        folder ? facts.region : "", folder ? ".pem" : ""));
+    ret->certificates_name = files->certificates_path;
+    if (folder && stat(files->certificates_path, &st) != 0 && errno == ENOENT)
+        return MU_OK;
+    MU_TRY(file_read(files->certificates_path, CERTIFICATES_MAX, &files->certificates, err));
+    ret->certificates = buffer_view(&files->certificates);
+    return MU_OK;
 }

@@ -26,6 +26,19 @@ struct identity_facts {
     char pending_time[33]; /* when the instance was last started */
 };
 
+/* The files that evidence is read from, and the path of the certificates. */
+struct identity_files {
+    struct buffer document, signature, certificates;
+    char *certificates_path;
+};
+void identity_files_free(struct identity_files *files);
+/* The evidence in the files, with the certificates of `path`: a file, or a folder with REGION.pem
+ * for each region. Of a document that cannot be read, or whose region has no file there, there are
+ * none: what region a document claims is not the configuration's fault, and what is missing is what
+ * the verification refuses. */
+enum mu_status identity_load(struct identity_files *files, const char *path,
+                             struct identity_evidence *ret, struct mu_error *err) MU_MUST_CHECK;
+
 /* Structure, encoding and the members above; nothing is verified yet, and no certificate needed.
  * MU_REFUSE names the rule. */
 enum mu_status identity_read(const struct identity_evidence *evidence, struct identity_facts *ret,

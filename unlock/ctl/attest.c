@@ -40,7 +40,7 @@ static enum mu_status attest_parse(int argc, char **argv, struct arguments *ret,
     return cli_options(argc, argv, options, 0, 0, err);
 }
 
-static enum mu_status decode_nonce(const char *hex, struct buffer *ret, struct mu_error *err)
+enum mu_status ctl_nonce(const char *hex, struct buffer *ret, struct mu_error *err)
 {
     size_t len = strlen(hex) / 2;
 
@@ -112,7 +112,7 @@ static enum mu_status attest_run(int argc, char **argv, struct mu_error *err)
         return mu_fail(err, MU_USAGE,
                        "a document is binary and not written to a terminal: use -o FILE or a pipe");
     if (arguments.nonce != NULL)
-        MU_TRY(decode_nonce(arguments.nonce, &nonce, err));
+        MU_TRY(ctl_nonce(arguments.nonce, &nonce, err));
     if (arguments.user_data != NULL)
         MU_TRY(file_read(arguments.user_data, NSM_FIELD_MAX, &user_data, err));
     if (arguments.public_key != NULL)

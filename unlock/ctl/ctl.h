@@ -31,6 +31,8 @@ enum mu_status ctl_pcr_list(const char *text, uint32_t *ret_mask,
  */
 enum mu_status ctl_fence_pcr(const char *text, unsigned *ret, struct mu_error *err) MU_MUST_CHECK;
 
+/* --nonce: hex. */
+enum mu_status ctl_nonce(const char *hex, struct buffer *ret, struct mu_error *err) MU_MUST_CHECK;
 /* A whole file ("-": standard input) of 1 to max bytes. */
 enum mu_status ctl_read_secret(const char *path, size_t max, struct secret *ret,
                                struct mu_error *err) MU_MUST_CHECK;

@@ -15,9 +15,7 @@
 #include "ctl/verify_report.h"
 #include "measure/baseline.h"
 
-#define ROOT_FILE_MAX 16384
 #define FILE_MAX (1 << 20) /* so that one that is too large is refused like any other */
-#define CERTIFICATES_MAX 65536
 
 static const char help[] =
     "Verifies a NitroTPM attestation document. Each check is reported as ok, failed or not done;\n"
@@ -105,83 +103,22 @@ static enum mu_status set_max_age(const char *text, struct verify_policy *policy
     return MU_OK;
 }
 
-static enum mu_status decode_nonce(const char *hex, struct buffer *ret, struct mu_error *err)
-{
-    size_t len = strlen(hex) / 2;
-
-    MU_TRY(buffer_alloc(ret, len, err));
-    if (len == 0 || len > NONCE_MAX || strlen(hex) % 2 != 0 || !hex_decode(hex, ret->data, len))
-        return mu_fail(err, MU_USAGE, "--nonce '%.40s' is not hex of 1 to %d bytes", hex,
-                       NONCE_MAX);
-    return MU_OK;
-}
-
-/* Parsed twice, so that a message about it can name the file. */
-static enum mu_status load_root(const char *path, struct buffer *ret, struct mu_error *err)
-{
-    MU_CLEANUP(certificate_free) X509 *certificate = NULL;
-
-    MU_TRY(file_read(path, ROOT_FILE_MAX, ret, err));
-    return certificate_from_pem(buffer_view(ret), path, &certificate, err);
-}
-
-/* ---- the instance's identity ---- */
-
-struct identity_files {
-    struct buffer document, signature, certificates;
-    char *certificates_path;
-};
-
-static void identity_files_free(struct identity_files *files)
-{
-    buffer_free(&files->document);
-    buffer_free(&files->signature);
-    buffer_free(&files->certificates);
-    string_free(&files->certificates_path);
-}
-
-/* A file, or in a folder the one of the region, which may be missing: what region a document claims
- * is not the configuration's fault. */
-static enum mu_status load_certificates(const char *path, const char *region,
-                                        struct identity_files *files, struct mu_error *err)
-{
-    struct stat st;
-
-    if (stat(path, &st) != 0)
-        return mu_fail(err, MU_CONFIG,
-                       "%s: %s: put AWS's certificates there (muctl(8), IDENTITY), or say with "
-                       "--identity-certificate where they are",
-                       path, strerror(errno));
-    if (!S_ISDIR(st.st_mode)) {
-        files->certificates_path = strdup(path);
-    } else if (asprintf(&files->certificates_path, "%s/%s.pem", path, region) < 0) {
-        files->certificates_path = NULL;
-    } else if (stat(files->certificates_path, &st) != 0 && errno == ENOENT) {
-        return MU_OK;
-    }
-    if (files->certificates_path == NULL)
-        return mu_oom(err);
-    return file_read(files->certificates_path, CERTIFICATES_MAX, &files->certificates, err);
-}
-
-/* What cannot be read here is what the verification refuses. */
 static enum mu_status load_identity(const struct arguments *arguments, struct identity_files *files,
                                     struct identity_evidence *ret, struct mu_error *err)
 {
-    const char *path = arguments->identity_certificate;
-    struct identity_facts facts = {0};
-    struct mu_error refused = {0};
+    const char *path = arguments->identity_certificate != NULL ? arguments->identity_certificate
+                                                               : REGION_CERTIFICATES_DEFAULT_PATH;
+    struct stat st;
 
     MU_TRY(file_read(arguments->identity, FILE_MAX, &files->document, err));
     if (arguments->identity_signature != NULL)
         MU_TRY(file_read(arguments->identity_signature, FILE_MAX, &files->signature, err));
-    *ret = (struct identity_evidence){.document = buffer_view(&files->document),
-                                      .signature = buffer_view(&files->signature)};
-    if (identity_read(ret, &facts, &refused) == MU_OK)
-        MU_TRY(load_certificates(path != NULL ? path : REGION_CERTIFICATES_DEFAULT_PATH,
-                                 facts.region, files, err));
-    ret->certificates = buffer_view(&files->certificates);
-    ret->certificates_name = files->certificates_path;
+    MU_TRY(identity_load(files, path, ret, err));
+    if (ret->certificates_name != NULL && stat(path, &st) != 0)
+        return mu_fail(err, MU_CONFIG,
+                       "%s: %s: put AWS's certificates there (muctl(8), IDENTITY), or say with "
+                       "--identity-certificate where they are",
+                       path, strerror(errno));
     return MU_OK;
 }
 
@@ -257,10 +194,10 @@ static enum mu_status verify_run(int argc, char **argv, struct mu_error *err)
     if (arguments.max_age != NULL)
         MU_TRY(set_max_age(arguments.max_age, &policy, err));
     if (arguments.nonce != NULL)
-        MU_TRY(decode_nonce(arguments.nonce, &nonce, err));
+        MU_TRY(ctl_nonce(arguments.nonce, &nonce, err));
     policy.nonce = buffer_view(&nonce);
     if (arguments.root != NULL)
-        MU_TRY(load_root(arguments.root, &root, err));
+        MU_TRY(certificate_file(arguments.root, &root, err));
     policy.root = buffer_view(&root);
     if (arguments.baseline != NULL) {
         MU_TRY(baseline_load(arguments.baseline, &baseline, err));

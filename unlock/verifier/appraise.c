@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "verifier/appraise.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "appraise/verify_json.h"
-#include "base/file.h"
 #include "base/text.h"
 #include "verifier/issue.h"
 
-#define CERTIFICATES_MAX 65536
 /* Larger than what is accepted, so that the refusal names the rule and not the encoding. */
 #define DECODED_MAX APPRAISE_BODY_MAX
 
@@ -118,53 +114,20 @@ void appraise_challenge(const struct verifier *verifier, struct bytes body, uint
 
 /* ---- attest ---- */
 
-struct evidence {
-    struct buffer document, identity, certificates;
-    char *certificates_path;
-};
-
-static void evidence_free(struct evidence *evidence)
-{
-    buffer_free(&evidence->document);
-    buffer_free(&evidence->identity);
-    buffer_free(&evidence->certificates);
-    string_free(&evidence->certificates_path);
-}
-
 static enum mu_status read_request(const struct settings *settings, struct bytes body,
-                                   struct evidence *ret, struct mu_error *err)
+                                   struct buffer *document, struct identity_files *ret,
+                                   struct mu_error *err)
 {
     static const char *const members[] = {"document", "identity", NULL};
     MU_CLEANUP(json_free) json_object *object = NULL;
 
     MU_TRY(parse_body(body, members, &object, err));
-    MU_TRY(json_base64(object, "document", DECODED_MAX, MU_REFUSE, &ret->document, err));
+    MU_TRY(json_base64(object, "document", DECODED_MAX, MU_REFUSE, document, err));
     if (settings->identity != IDENTITY_IGNORED &&
         json_object_object_get_ex(object, "identity", NULL))
-        return json_base64(object, "identity", DECODED_MAX, MU_REFUSE, &ret->identity, err);
+        return json_base64(object, "identity", DECODED_MAX, MU_REFUSE, &ret->document, err);
     if (settings->identity == IDENTITY_REQUIRED)
         return mu_fail(err, MU_REFUSE, "\"identity\" is missing, and this verifier demands it");
-    return MU_OK;
-}
-
-/* The region's file may be missing: what region a document claims is not the configuration's fault.
- * What cannot be read is what the verification refuses. */
-static enum mu_status load_certificates(const char *folder, struct evidence *evidence,
-                                        struct identity_evidence *ret, struct mu_error *err)
-{
-    struct identity_facts facts = {0};
-    struct mu_error refused = {0};
-    struct stat st;
-
-    *ret = (struct identity_evidence){.document = buffer_view(&evidence->identity)};
-    if (identity_read(ret, &facts, &refused) != MU_OK)
-        return MU_OK;
-    MU_TRY(string_print(&evidence->certificates_path, err, "%s/%s.pem", folder, facts.region));
-    ret->certificates_name = evidence->certificates_path;
-    if (stat(evidence->certificates_path, &st) != 0 && errno == ENOENT)
-        return MU_OK;
-    MU_TRY(file_read(evidence->certificates_path, CERTIFICATES_MAX, &evidence->certificates, err));
-    ret->certificates = buffer_view(&evidence->certificates);
     return MU_OK;
 }
 
@@ -308,20 +271,21 @@ static void refuse_unreadable(struct bytes raw, uint64_t now_ms, struct appraisa
 void appraise_attest(const struct verifier *verifier, struct bytes body, uint64_t now_ms,
                      struct appraisal *ret)
 {
-    MU_CLEANUP(evidence_free) struct evidence evidence = {0};
+    MU_CLEANUP(buffer_free) struct buffer raw = {0};
+    MU_CLEANUP(identity_files_free) struct identity_files files = {0};
     MU_CLEANUP(document_free) struct document document = {0};
     struct identity_evidence identity = {0};
     enum mu_status status;
 
     *ret = (struct appraisal){0};
-    status = read_request(&verifier->settings, body, &evidence, &ret->why);
+    status = read_request(&verifier->settings, body, &raw, &files, &ret->why);
     if (status != MU_OK) {
         appraise_fail(ret, status, BAD_REQUEST, "malformed");
         return;
     }
-    status = document_parse(buffer_view(&evidence.document), &document, &ret->why);
+    status = document_parse(buffer_view(&raw), &document, &ret->why);
     if (status != MU_OK) {
-        refuse_unreadable(buffer_view(&evidence.document), now_ms, ret);
+        refuse_unreadable(buffer_view(&raw), now_ms, ret);
         return;
     }
     status = challenge_check(&verifier->challenge, now_ms, document.nonce, &ret->why);
@@ -329,12 +293,12 @@ void appraise_attest(const struct verifier *verifier, struct bytes body, uint64_
         appraise_fail(ret, status, BAD_REQUEST, "nonce");
         return;
     }
-    if (evidence.identity.data != NULL)
-        status = load_certificates(verifier->settings.region_certificates, &evidence, &identity,
-                                   &ret->why);
+    if (files.document.data != NULL)
+        status =
+            identity_load(&files, verifier->settings.region_certificates, &identity, &ret->why);
     if (status != MU_OK)
         appraise_fail(ret, status, FORBIDDEN, "refused");
     else
-        appraise_document(verifier, &document, evidence.identity.data != NULL ? &identity : NULL,
+        appraise_document(verifier, &document, files.document.data != NULL ? &identity : NULL,
                           now_ms, ret);
 }

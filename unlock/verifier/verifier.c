@@ -82,17 +82,6 @@ static enum mu_status load_keys(struct verifier *m, struct mu_error *err)
     return publish_keys(m, err);
 }
 
-static enum mu_status load_root(struct verifier *m, struct mu_error *err)
-{
-    MU_CLEANUP(certificate_free) X509 *certificate = NULL;
-    const char *path = m->settings.root;
-
-    if (path == NULL)
-        return MU_OK;
-    MU_TRY(file_read(path, PEM_MAX, &m->root, err));
-    return certificate_from_pem(buffer_view(&m->root), path, &certificate, err);
-}
-
 static int no_passphrase(char *to, int size, int writing, void *unused)
 {
     (void)to;
@@ -149,7 +138,8 @@ enum mu_status verifier_load(const char *path, struct verifier **ret, struct mu_
     MU_TRY(settings_load(path, &m->settings, err));
     MU_TRY(reference_values_load(&m->settings, &m->reference, err));
     MU_TRY(load_keys(m, err));
-    MU_TRY(load_root(m, err));
+    if (m->settings.root != NULL)
+        MU_TRY(certificate_file(m->settings.root, &m->root, err));
     MU_TRY(load_certificate(m, err));
     MU_TRY(chain_cache_new(&m->chains, err));
     *ret = MU_TAKE(m);
