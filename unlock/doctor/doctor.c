@@ -98,36 +98,6 @@ static void record_finding(struct doctor *doctor, const char *result, const char
         doctor->incomplete = true;
 }
 
-#define FORMAT_DETAIL(detail)                                                                      \
-    do {                                                                                           \
-        va_list args;                                                                              \
-        va_start(args, format);                                                                    \
-        (void)vsnprintf(detail, sizeof(detail), format, args);                                     \
-        va_end(args);                                                                              \
-        text_make_printable(detail); /* names in headers and images are anybody's */               \
-    } while (0)
-
-void doctor_ok(struct doctor *doctor, const char *name, const char *format, ...)
-{
-    char detail[1024];
-
-    FORMAT_DETAIL(detail);
-    record_finding(doctor, "ok", name, detail, NULL);
-    if (!doctor->json)
-        print_line(cli_mark(true), name, detail, NULL);
-}
-
-void doctor_warn(struct doctor *doctor, const char *name, const char *fix, const char *format, ...)
-{
-    char detail[1024];
-
-    FORMAT_DETAIL(detail);
-    doctor->warnings++;
-    record_finding(doctor, "warning", name, detail, fix);
-    if (!doctor->json)
-        print_line("warn  ", name, detail, fix);
-}
-
 /* The problem to fix first decides: a bug, an unusable machine, a mismatch, something that is not
  * ready. */
 static int rank(enum mu_status status)
@@ -138,18 +108,24 @@ static int rank(enum mu_status status)
     return ranks[status];
 }
 
-void doctor_fail(struct doctor *doctor, enum mu_status status, const char *name, const char *fix,
+void doctor_find(struct doctor *doctor, int result, const char *name, const char *fix,
                  const char *format, ...)
 {
+    const bool warning = result == DOCTOR_WARNING, ok = result == MU_OK;
     char detail[1024];
+    va_list args;
 
-    FORMAT_DETAIL(detail);
-    doctor->failures++;
-    if (rank(status) > rank(doctor->worst))
-        doctor->worst = status;
-    record_finding(doctor, "failure", name, detail, fix);
+    va_start(args, format);
+    (void)vsnprintf(detail, sizeof(detail), format, args);
+    va_end(args);
+    text_make_printable(detail); /* names in headers and images are anybody's */
+    doctor->warnings += warning;
+    doctor->failures += !warning && !ok;
+    if (!warning && rank((enum mu_status)result) > rank(doctor->worst))
+        doctor->worst = (enum mu_status)result;
+    record_finding(doctor, warning ? "warning" : ok ? "ok" : "failure", name, detail, fix);
     if (!doctor->json)
-        print_line(cli_mark(false), name, detail, fix);
+        print_line(warning ? "warn  " : cli_mark(ok), name, detail, fix);
 }
 
 void doctor_path(const struct doctor *doctor, const char *path, char ret[static DOCTOR_PATH_MAX])

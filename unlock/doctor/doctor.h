@@ -63,11 +63,14 @@ struct doctor {
 };
 
 /* One line of the report. A fix says what to do, as a command where there is one. */
-void doctor_ok(struct doctor *doctor, const char *name, const char *format, ...) MU_PRINTF(3, 4);
-void doctor_warn(struct doctor *doctor, const char *name, const char *fix, const char *format, ...)
-    MU_PRINTF(4, 5);
-void doctor_fail(struct doctor *doctor, enum mu_status status, const char *name, const char *fix,
+#define DOCTOR_WARNING (-1)
+void doctor_find(struct doctor *doctor, int result, const char *name, const char *fix,
                  const char *format, ...) MU_PRINTF(5, 6);
+#define doctor_ok(doctor, name, ...) doctor_find((doctor), MU_OK, (name), NULL, __VA_ARGS__)
+#define doctor_warn(doctor, name, fix, ...)                                                        \
+    doctor_find((doctor), DOCTOR_WARNING, (name), (fix), __VA_ARGS__)
+#define doctor_fail(doctor, status, name, fix, ...)                                                \
+    doctor_find((doctor), (int)(status), (name), (fix), __VA_ARGS__)
 
 /* A path of the configuration, below the root that was given. */
 void doctor_path(const struct doctor *doctor, const char *path, char ret[static DOCTOR_PATH_MAX]);

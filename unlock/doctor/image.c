@@ -353,12 +353,8 @@ static enum verdict {
         verdict = OURS;
     } else if (view.image.unseen.status != MU_OK) {
         verdict = UNSEEN;
-        if (named)
-            doctor_fail(doctor, MU_CONFIG, "image", view.image.cure, "not done: %s: %s", path,
-                        view.image.unseen.text);
-        else
-            doctor_warn(doctor, "image", view.image.cure, "not done: %s: %s", path,
-                        view.image.unseen.text);
+        doctor_find(doctor, named ? MU_CONFIG : DOCTOR_WARNING, "image", view.image.cure,
+                    "not done: %s: %s", path, view.image.unseen.text);
     } else if (named) {
         doctor_fail(doctor, MU_CONFIG, "image",
                     "write the configuration, then build it again: dracut --force",
