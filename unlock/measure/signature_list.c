@@ -8,9 +8,9 @@
 
 #define LIST_HEADER_BYTES 28
 
-/* EFI_CERT_X509_GUID a5c059a1-94e4-4aa7-87b5-ab155c2bf072 */
-static const uint8_t x509_guid[EFI_GUID_BYTES] = {0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a,
-                                                  0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72};
+/* EFI_CERT_X509_GUID */
+static const uint8_t x509_guid[EFI_GUID_BYTES] =
+    EFI_GUID(0xa5c059a1, 0x94e4, 0x4aa7, 0x87b5, 0xab155c2bf072);
 
 struct signature_lists signature_list_of(struct bytes lists)
 {

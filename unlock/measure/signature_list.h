@@ -5,6 +5,14 @@
 #include "base/text.h"
 
 #define EFI_GUID_BYTES 16
+/* aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee as bytes (UEFI 2.10, appendix A). */
+#define EFI_GUID(a, b, c, d, e)                                                                    \
+    {                                                                                              \
+        (uint8_t)(a), (uint8_t)((a) >> 8), (uint8_t)((a) >> 16), (uint8_t)((a) >> 24),             \
+            (uint8_t)(b), (uint8_t)((b) >> 8), (uint8_t)(c), (uint8_t)((c) >> 8),                  \
+            (uint8_t)((d) >> 8), (uint8_t)(d), (uint8_t)((e) >> 40), (uint8_t)((e) >> 32),         \
+            (uint8_t)((e) >> 24), (uint8_t)((e) >> 16), (uint8_t)((e) >> 8), (uint8_t)(e)          \
+    }
 
 /* EFI_SIGNATURE_LISTs (UEFI 2.10, 32.4.1): the contents of Secure Boot's variables. */
 
