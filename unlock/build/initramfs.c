@@ -11,7 +11,6 @@
 #include "build/pe.h"
 #include "build/unpack.h"
 
-#define HEADER_FIELDS 13
 #define NAME_MAX_BYTES 4096
 #define LINKS_MAX 8
 
@@ -44,21 +43,6 @@ static struct initramfs_entry *add_entry(struct initramfs *image)
     return &image->entry[image->entries++];
 }
 
-static uint32_t take_hex(struct reader *r)
-{
-    struct bytes digits = reader_take(r, 8);
-    uint8_t value[4] = {0};
-    char text[9] = "";
-    struct reader of_value;
-
-    if (digits.len == 8)
-        memcpy(text, digits.data, 8);
-    if (!hex_decode(text, value, sizeof(value)))
-        r->failed = true;
-    of_value = reader_of((struct bytes){value, sizeof(value)});
-    return reader_be32(&of_value);
-}
-
 /* Counted from the beginning of the archive. */
 static void skip_padding(struct reader *r, size_t begin)
 {
@@ -72,17 +56,16 @@ static const char *without_root(const char *name)
     return name;
 }
 
-/* The fields are inode, mode, uid, gid, links, mtime, size, major, minor, rmajor, rminor, length of
- * the name with its zero byte, check sum. *ret_end: it was the trailer. */
+/* *ret_end: it was the trailer. */
 static bool take_entry(struct initramfs *image, struct reader *r, size_t begin, bool *ret_end)
 {
-    uint32_t field[HEADER_FIELDS];
+    uint32_t field[CPIO_FIELDS];
     struct initramfs_entry entry;
     struct initramfs_entry *to;
     struct bytes name;
 
-    for (size_t i = 0; i < HEADER_FIELDS; i++)
-        field[i] = take_hex(r);
+    if (!cpio_header(reader_take(r, CPIO_HEADER_BYTES), field))
+        return false;
     name = reader_take(r, field[11]);
     if (r->failed || name.len == 0 || name.len > NAME_MAX_BYTES || name.data[name.len - 1] != '\0')
         return false;
@@ -130,7 +113,6 @@ static enum mu_status take_archives(struct initramfs *image, struct bytes data, 
         while (!end) {
             size_t offset = reader_offset(&r);
 
-            (void)reader_take(&r, 6);
             if (!take_entry(image, &r, at, &end))
                 return mu_fail(err, MU_CONFIG,
                                "cpio archive: bad entry at offset %zu, where it was cut or damaged",

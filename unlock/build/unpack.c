@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "build/unpack.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -16,7 +15,6 @@
 
 #define TRIES_MAX 16
 #define OWN_ZEROS_MAX 12 /* a block of lz4 ends in at least five bytes as they are */
-#define HEADER_BYTES 110 /* of a cpio entry */
 #define SEARCH_PATH "/usr/sbin:/usr/bin:/sbin:/bin"
 
 static const struct tool {
@@ -205,39 +203,38 @@ static enum mu_status try_end(const struct attempt *attempt, size_t end, struct 
     return MU_OK;
 }
 
-static bool is_header(struct bytes data)
+bool cpio_header(struct bytes data, uint32_t ret[static CPIO_FIELDS])
 {
-    if (data.len < HEADER_BYTES ||
+    if (data.len < CPIO_HEADER_BYTES ||
         (memcmp(data.data, "070701", 6) != 0 && memcmp(data.data, "070702", 6) != 0))
         return false;
-    for (size_t i = 6; i < HEADER_BYTES; i++)
-        if (!isxdigit(data.data[i]))
+    for (size_t i = 0; i < CPIO_FIELDS; i++) {
+        char digits[9] = "";
+
+        memcpy(digits, data.data + 6 + 8 * i, 8);
+        if (strspn(digits, "0123456789abcdefABCDEF") != 8)
             return false;
+        ret[i] = (uint32_t)strtoul(digits, NULL, 16);
+    }
     return true;
-}
-
-static size_t header_field(struct bytes data, size_t number)
-{
-    char digits[9] = "";
-
-    memcpy(digits, data.data + 6 + 8 * number, 8);
-    return strtoul(digits, NULL, 16);
 }
 
 /* A cpio archive ("newc"): lz4 leaves many a header readable, but none that leads to the next. */
 static bool is_cpio(struct bytes data)
 {
+    uint32_t field[CPIO_FIELDS];
     size_t name, next;
 
-    if (!is_header(data))
+    if (!cpio_header(data, field))
         return false;
-    name = header_field(data, 11);
-    next = ((HEADER_BYTES + name + 3) & ~(size_t)3) + ((header_field(data, 6) + 3) & ~(size_t)3);
-    if (name == 0 || name > data.len - HEADER_BYTES || data.data[HEADER_BYTES + name - 1] != 0)
+    name = field[11];
+    next = ((CPIO_HEADER_BYTES + name + 3) & ~(size_t)3) + (((size_t)field[6] + 3) & ~(size_t)3);
+    if (name == 0 || name > data.len - CPIO_HEADER_BYTES ||
+        data.data[CPIO_HEADER_BYTES + name - 1] != 0)
         return false;
-    if (strcmp((const char *)data.data + HEADER_BYTES, "TRAILER!!!") == 0)
+    if (strcmp((const char *)data.data + CPIO_HEADER_BYTES, "TRAILER!!!") == 0)
         return true;
-    return next < data.len && is_header((struct bytes){data.data + next, data.len - next});
+    return next < data.len && cpio_header((struct bytes){data.data + next, data.len - next}, field);
 }
 
 /* Some of the magic numbers are short enough to be met by chance: gzip says "deflate", lzma a size

@@ -4,6 +4,12 @@
 
 #include "base/bytes.h"
 
+/* The header of an entry of a cpio archive ("newc"). The fields are inode, mode, uid, gid, links,
+ * mtime, size, major, minor, rmajor, rminor, length of the name with its zero byte, check sum. */
+#define CPIO_HEADER_BYTES 110
+#define CPIO_FIELDS 13
+bool cpio_header(struct bytes data, uint32_t ret[static CPIO_FIELDS]);
+
 /* True if the data begins like something that unpack() knows (Linux, lib/decompress.c). */
 bool unpack_knows(struct bytes data);
 
