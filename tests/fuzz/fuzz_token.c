@@ -2,7 +2,7 @@
 /* Tokens. The first byte says what the rest is: (0) a signed token, (1) claims that are signed
  * here, (2) an encrypted token, (3) the header of one, (4) what is encrypted here, (5) a public key
  * in DER to encrypt to, (6) base64url. */
-#include "appraise/jws.h"
+#include "../token_verify.h"
 
 #include <stdio.h>
 #include <stdlib.h>

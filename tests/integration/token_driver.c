@@ -5,7 +5,7 @@
 
 #include <openssl/pem.h>
 
-#include "appraise/jws.h"
+#include "../token_verify.h"
 #include "base/file.h"
 #include "base/log.h"
 

@@ -3,7 +3,7 @@
 #include <openssl/ec.h>
 #include <openssl/rsa.h>
 
-#include "appraise/jws.h"
+#include "../token_verify.h"
 #include "jose/token.h"
 #include "test.h"
 

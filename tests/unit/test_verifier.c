@@ -5,8 +5,7 @@
 
 #include "test.h"
 #include "verifier/challenge.h"
-#include "verifier/connections.h"
-#include "verifier/limiter.h"
+#include "verifier/senders.h"
 #include "verifier/metrics.h"
 #include "verifier/reference.h"
 

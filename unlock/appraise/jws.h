@@ -9,9 +9,5 @@
 /* ES384 or ES256, according to the private key's curve: {"alg","kid","typ":"JWT"}. */
 enum mu_status token_sign(EVP_PKEY *key, json_object *claims, char **ret,
                           struct mu_error *err) MU_MUST_CHECK;
-/* Verifies the signature alone: the caller checks the claims (exp, aud, ...). kid and typ may be
- * missing. MU_REFUSE. */
-enum mu_status token_verify(const char *token, EVP_PKEY *key, json_object **ret_claims,
-                            struct mu_error *err) MU_MUST_CHECK;
 
 #endif

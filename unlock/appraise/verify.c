@@ -429,3 +429,21 @@ enum mu_status verify_bytes(struct bytes raw, const struct verify_policy *policy
     }
     return status;
 }
+
+bool verify_add_checks(json_object *object, const struct verify_report *report)
+{
+    json_object *list = json_object_new_array();
+
+    if (!json_add(object, "checks", list))
+        return false;
+    for (size_t i = 0; i < VERIFY_CHECKS; i++) {
+        const struct verify_check *check = &report->check[i];
+        json_object *item = json_object_new_object();
+
+        if (!json_append(list, item) || !json_add_text(item, "name", check->name) ||
+            !json_add_text(item, "result", verify_result_name(check->result)) ||
+            !json_add_text(item, "detail", check->detail))
+            return false;
+    }
+    return true;
+}

@@ -5,6 +5,7 @@
 #include "appraise/chain_cache.h"
 #include "appraise/identity.h"
 #include "attest/document.h"
+#include "base/json.h"
 
 /* A document may be this much ahead of the verifier's clock: AWS backdates its certificates by
  * three seconds, so with more the chain would not be valid either. */
@@ -79,5 +80,8 @@ enum mu_status verify_document(const struct document *document, const struct ver
 enum mu_status verify_bytes(struct bytes raw, const struct verify_policy *policy,
                             struct document *ret_document, struct verify_report *ret,
                             struct mu_error *err) MU_MUST_CHECK;
+
+/* "checks": [{"name", "result", "detail"}, ...]. False: out of memory. */
+bool verify_add_checks(json_object *object, const struct verify_report *report);
 
 #endif

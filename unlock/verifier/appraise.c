@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "appraise/verify_json.h"
 #include "base/text.h"
 #include "verifier/issue.h"
 

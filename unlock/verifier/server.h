@@ -3,9 +3,8 @@
 #define MU_VERIFIER_SERVER_H
 
 #include "fleet/store.h"
-#include "verifier/connections.h"
-#include "verifier/limiter.h"
 #include "verifier/metrics.h"
+#include "verifier/senders.h"
 #include "verifier/verifier.h"
 
 /* State that outlives a reload. */
