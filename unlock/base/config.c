@@ -16,31 +16,33 @@ const char *const config_fallbacks[] = {"none", "passphrase", "shell", NULL};
 #define IN_VOLUME(field) offsetof(struct volume_config, field)
 
 static const struct ini_key keys[] = {
-    {"boot", "baseline", KIND_PATH, IN_CONFIG(baseline), 0, 0, NULL},
-    {"boot", "builder_key", KIND_PATH, IN_CONFIG(builder_key), 0, 0, NULL},
-    {"boot", "fence_pcr", KIND_NUMBER, IN_CONFIG(fence_pcr), FENCE_FIRST, FENCE_LAST, NULL},
-    {"boot", "timeout", KIND_NUMBER, IN_CONFIG(timeout), 5, 3600, NULL},
+    {"boot", "baseline", KIND_PATH, IN_CONFIG(baseline), .text = BASELINE_DEFAULT_PATH},
+    {"boot", "builder_key", KIND_PATH, IN_CONFIG(builder_key), .text = BUILDER_KEY_DEFAULT_PATH},
+    {"boot", "fence_pcr", KIND_NUMBER, IN_CONFIG(fence_pcr), FENCE_FIRST, FENCE_LAST,
+     .preset = FENCE_DEFAULT},
+    {"boot", "timeout", KIND_NUMBER, IN_CONFIG(timeout), 5, 3600, .preset = 120},
     {"boot", "minimum_record_version", KIND_VERSION, IN_CONFIG(minimum_record_version), 1,
-     2147483647, NULL},
-    {"boot", "action", KIND_WORD, IN_CONFIG(action), 0, 0, config_actions},
-    {"boot", "fallback", KIND_WORD, IN_CONFIG(fallback), 0, 0, config_fallbacks},
-    {"boot", "open", KIND_TEXT, IN_CONFIG(open), 0, 0, NULL},
-    {"boot", "report", KIND_PATH, IN_CONFIG(report), 0, 0, NULL},
-    {"tpm", "tcti", KIND_TCTI, IN_CONFIG(tcti), 0, 0, NULL},
-    {"tpm", "eventlog", KIND_PATH, IN_CONFIG(eventlog), 0, 0, NULL},
-    {"aws", "imds", KIND_URL, IN_CONFIG(aws.imds), 0, 0, NULL},
-    {"aws", "ca_file", KIND_PATH, IN_CONFIG(aws.ca_file), 0, 0, NULL},
-    {"aws", "kms_endpoint", KIND_URL, IN_CONFIG(aws.kms_endpoint), 0, 0, NULL},
-    {"aws", "fips", KIND_FLAG, IN_CONFIG(aws.fips), 0, 0, ini_flags},
-    {"aws", "dual_stack", KIND_FLAG, IN_CONFIG(aws.dual_stack), 0, 0, ini_flags},
-    {"vault", "ca_file", KIND_PATH, IN_CONFIG(vault.ca_file), 0, 0, NULL},
-    {"vault", "verifier_ca_file", KIND_PATH, IN_CONFIG(vault.verifier_ca_file), 0, 0, NULL},
-    {"volume", "device", KIND_DEVICE, IN_VOLUME(device), 0, 0, NULL},
-    {"volume", "mapping", KIND_NAME, IN_VOLUME(mapping), 0, 0, NULL},
-    {"volume", "provider", KIND_NAME, IN_VOLUME(provider), 0, 0, NULL},
-    {"volume", "discard", KIND_FLAG, IN_VOLUME(discard), 0, 0, ini_flags},
-    {"volume", "create", KIND_WORD, IN_VOLUME(create), 0, 0, creations},
-    {"volume", "key_arn", KIND_ARN, IN_VOLUME(key_arn), 0, 0, NULL},
+     2147483647, .preset = 1},
+    {"boot", "action", KIND_WORD, IN_CONFIG(action), .words = config_actions},
+    {"boot", "fallback", KIND_WORD, IN_CONFIG(fallback), .words = config_fallbacks},
+    {"boot", "open", KIND_TEXT, IN_CONFIG(open), .text = ""},
+    {"boot", "report", KIND_PATH, IN_CONFIG(report), .text = REPORT_DEFAULT_PATH},
+    {"tpm", "tcti", KIND_TCTI, .offset = IN_CONFIG(tcti)},
+    {"tpm", "eventlog", KIND_PATH, IN_CONFIG(eventlog), .text = EVENTLOG_DEFAULT_PATH},
+    {"aws", "imds", KIND_URL, IN_CONFIG(aws.imds), .text = IMDS_DEFAULT_URL},
+    {"aws", "ca_file", KIND_PATH, IN_CONFIG(aws.ca_file), .text = CA_DEFAULT_PATH},
+    {"aws", "kms_endpoint", KIND_URL, .offset = IN_CONFIG(aws.kms_endpoint)},
+    {"aws", "fips", KIND_FLAG, IN_CONFIG(aws.fips), .words = ini_flags},
+    {"aws", "dual_stack", KIND_FLAG, IN_CONFIG(aws.dual_stack), .words = ini_flags},
+    {"vault", "ca_file", KIND_PATH, IN_CONFIG(vault.ca_file), .text = CA_DEFAULT_PATH},
+    {"vault", "verifier_ca_file", KIND_PATH, IN_CONFIG(vault.verifier_ca_file),
+     .text = CA_DEFAULT_PATH},
+    {"volume", "device", KIND_DEVICE, IN_VOLUME(device), .needed = true},
+    {"volume", "mapping", KIND_NAME, .offset = IN_VOLUME(mapping)},
+    {"volume", "provider", KIND_NAME, IN_VOLUME(provider), .text = PROVIDER_DEFAULT},
+    {"volume", "discard", KIND_FLAG, IN_VOLUME(discard), .words = ini_flags},
+    {"volume", "create", KIND_WORD, IN_VOLUME(create), .words = creations},
+    {"volume", "key_arn", KIND_ARN, .offset = IN_VOLUME(key_arn)},
 };
 
 static const struct ini_section sections[] = {
@@ -58,36 +60,10 @@ _Static_assert(sizeof(enum refusal_action) == sizeof(unsigned), "enums are store
 _Static_assert(sizeof(enum volume_create) == sizeof(unsigned), "enums are stored as unsigned");
 _Static_assert(sizeof(enum refusal_fallback) == sizeof(unsigned), "enums are stored as unsigned");
 
-static const struct {
-    size_t offset;
-    const char *value;
-} default_text[] = {
-    {IN_CONFIG(baseline), BASELINE_DEFAULT_PATH},
-    {IN_CONFIG(builder_key), BUILDER_KEY_DEFAULT_PATH},
-    {IN_CONFIG(open), ""},
-    {IN_CONFIG(report), REPORT_DEFAULT_PATH},
-    {IN_CONFIG(eventlog), EVENTLOG_DEFAULT_PATH},
-    {IN_CONFIG(aws.imds), IMDS_DEFAULT_URL},
-    {IN_CONFIG(aws.ca_file), CA_DEFAULT_PATH},
-    {IN_CONFIG(vault.ca_file), CA_DEFAULT_PATH},
-    {IN_CONFIG(vault.verifier_ca_file), CA_DEFAULT_PATH},
-};
-
 void config_free(struct config *config)
 {
     ini_free(&schema, config);
     *config = (struct config){0};
-}
-
-static enum mu_status set_defaults(struct config *config, struct mu_error *err)
-{
-    for (size_t i = 0; i < MU_COUNT(default_text); i++)
-        MU_TRY(string_set((char **)(void *)((char *)config + default_text[i].offset),
-                          default_text[i].value, err));
-    config->fence_pcr = FENCE_DEFAULT;
-    config->timeout = 120;
-    config->minimum_record_version = 1;
-    return MU_OK;
 }
 
 static enum mu_status check_create(const struct volume_config *volume, const char *path,
@@ -143,17 +119,11 @@ static enum mu_status check_open(const struct config *config, const char *path,
 
 static enum mu_status finish_volumes(struct config *config, const char *path, struct mu_error *err)
 {
-    if (config->volumes == 0)
-        return mu_fail(err, MU_CONFIG, "%s: no [volume NAME] section", path);
     for (size_t i = 0; i < config->volumes; i++) {
         struct volume_config *volume = &config->volume[i];
 
-        if (volume->device == NULL)
-            return mu_fail(err, MU_CONFIG, "%s: volume %s has no device", path, volume->name);
         if (volume->mapping == NULL)
             MU_TRY(string_set(&volume->mapping, volume->name, err));
-        if (volume->provider == NULL)
-            MU_TRY(string_set(&volume->provider, PROVIDER_DEFAULT, err));
         MU_TRY(check_create(volume, path, err));
         for (size_t j = 0; j < i; j++)
             if (strcmp(config->volume[j].mapping, volume->mapping) == 0)
@@ -167,7 +137,6 @@ enum mu_status config_load(const char *path, struct config *ret, struct mu_error
 {
     MU_CLEANUP(config_free) struct config config = {0};
 
-    MU_TRY(set_defaults(&config, err));
     MU_TRY(ini_load(path, &schema, &config, err));
     MU_TRY(check_open(&config, path, err));
     MU_TRY(finish_volumes(&config, path, err));

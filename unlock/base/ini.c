@@ -148,10 +148,19 @@ static enum mu_status set_text(const struct parser *p, const struct ini_key *key
     return string_set(string_at(p->into, key->offset), value, err);
 }
 
+static void put_number(const struct ini_key *key, char *into, unsigned long number)
+{
+    void *field = into + key->offset;
+
+    if (key->kind == KIND_VERSION)
+        *(int64_t *)field = (int64_t)number;
+    else
+        *(unsigned *)field = (unsigned)number;
+}
+
 static enum mu_status set_number(const struct parser *p, const struct ini_key *key,
                                  const char *value, struct mu_error *err)
 {
-    void *field = p->into + key->offset;
     size_t len = strlen(value);
     unsigned long number;
 
@@ -159,10 +168,7 @@ static enum mu_status set_number(const struct parser *p, const struct ini_key *k
     if (number < key->min || number > key->max)
         return mu_fail(err, MU_CONFIG, "%s:%u: %s must be a number from %u to %u", p->path, p->line,
                        key->name, key->min, key->max);
-    if (key->kind == KIND_VERSION)
-        *(int64_t *)field = (int64_t)number;
-    else
-        *(unsigned *)field = (unsigned)number;
+    put_number(key, p->into, number);
     return MU_OK;
 }
 
@@ -184,6 +190,23 @@ static enum mu_status set_word(const struct parser *p, const struct ini_key *key
         *(unsigned *)field = i; /* an enum */
     return MU_OK;
 }
+
+static enum mu_status set_presets(const struct parser *p, const struct ini_section *section,
+                                  char *into, struct mu_error *err)
+{
+    for (size_t i = 0; i < p->schema->key_count; i++) {
+        const struct ini_key *key = &p->schema->keys[i];
+
+        if (strcmp(key->section, section->name) != 0)
+            continue;
+        if (key->preset != 0)
+            put_number(key, into, key->preset);
+        if (key->text != NULL)
+            MU_TRY(string_set(string_at(into, key->offset), key->text, err));
+    }
+    return MU_OK;
+}
+
 static enum mu_status begin_named(struct parser *p, const struct ini_section *section,
                                   const char *name, struct mu_error *err)
 {
@@ -204,7 +227,7 @@ static enum mu_status begin_named(struct parser *p, const struct ini_section *se
     MU_TRY(string_set(string_at(into, 0), name, err));
     ++*count;
     p->into = into;
-    return MU_OK;
+    return set_presets(p, section, into, err);
 }
 
 static enum mu_status begin_plain(struct parser *p, const struct ini_section *section, size_t bit,
@@ -306,22 +329,62 @@ static enum mu_status parse_line(struct parser *p, char *line, struct mu_error *
     return set_key(p, trim(line), trim(equals + 1), err);
 }
 
-enum mu_status ini_load(const char *path, const struct ini_schema *schema, void *target,
-                        struct mu_error *err)
+static enum mu_status parse(struct parser *p, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer file = {0};
-    struct parser p = {.path = path, .schema = schema, .target = target};
     char *next;
 
-    MU_TRY(file_read(path, FILE_MAX, &file, err));
+    MU_TRY(file_read(p->path, FILE_MAX, &file, err));
     if (memchr(file.data, 0, file.len) != NULL)
-        return mu_fail(err, MU_CONFIG, "%s: zero byte: not a text file", path);
+        return mu_fail(err, MU_CONFIG, "%s: zero byte: not a text file", p->path);
     next = (char *)file.data;
     while (next != NULL) {
         char *line = strsep(&next, "\n");
 
-        p.line++;
-        MU_TRY(parse_line(&p, line, err));
+        p->line++;
+        MU_TRY(parse_line(p, line, err));
+    }
+    return MU_OK;
+}
+
+static enum mu_status check_needed(const struct parser *p, const struct ini_section *section,
+                                   char *from, struct mu_error *err)
+{
+    for (size_t i = 0; i < p->schema->key_count; i++) {
+        const struct ini_key *key = &p->schema->keys[i];
+
+        if (!key->needed || strcmp(key->section, section->name) != 0 ||
+            *string_at(from, key->offset) != NULL)
+            continue;
+        if (section->size == 0)
+            return mu_fail(err, MU_CONFIG, "%s: section [%s] has no %s", p->path, section->name,
+                           key->name);
+        return mu_fail(err, MU_CONFIG, "%s: %s %s has no %s", p->path, section->name,
+                       *string_at(from, 0), key->name);
+    }
+    return MU_OK;
+}
+
+enum mu_status ini_load(const char *path, const struct ini_schema *schema, void *target,
+                        struct mu_error *err)
+{
+    struct parser p = {.path = path, .schema = schema, .target = target};
+
+    for (size_t i = 0; i < schema->section_count; i++)
+        if (schema->sections[i].size == 0)
+            MU_TRY(
+                set_presets(&p, &schema->sections[i], p.target + schema->sections[i].offset, err));
+    if (path == NULL)
+        return MU_OK;
+    MU_TRY(parse(&p, err));
+    for (size_t i = 0; i < schema->section_count; i++) {
+        const struct ini_section *section = &schema->sections[i];
+        size_t count = section->size == 0 ? 1 : *count_of(section, p.target);
+
+        if (count == 0)
+            return mu_fail(err, MU_CONFIG, "%s: no [%s NAME] section", path, section->name);
+        for (size_t n = 0; n < count; n++)
+            MU_TRY(check_needed(&p, section, p.target + section->offset + n * section->size, err));
     }
     return MU_OK;
 }

@@ -26,18 +26,21 @@ enum ini_kind {
     KIND_WORD,    /* an enum */
 };
 
-/* A key: where its value goes (offset from the section's structure) and which values are valid. */
+/* A key: where its value goes (offset from the section's structure), which values are valid, and
+ * which it has if the file does not say. */
 struct ini_key {
     const char *section, *name;
     enum ini_kind kind;
     size_t offset;
-    unsigned min, max;
-    const char *const *words; /* of KIND_WORD, in the order of its enum */
+    unsigned min, max, preset; /* of a number */
+    const char *text;          /* the preset of a string; NULL: none */
+    bool needed;               /* a string without which the file is unusable */
+    const char *const *words;  /* of KIND_WORD, in the order of its enum; the first is preset */
 };
 
-/* A section. A section with a `size` is "[section NAME]": it may occur up to `max` times, and each
- * one is an element of an array of structures that begin with `char *name`; `count` is the offset
- * of a size_t. */
+/* A section. A section with a `size` is "[section NAME]": it must occur, may up to `max` times, and
+ * each one is an element of an array of structures that begin with `char *name`; `count` is the
+ * offset of a size_t. */
 struct ini_section {
     const char *name;
     size_t offset; /* of the structure or the array */
@@ -64,10 +67,10 @@ bool ini_is_name(const char *text) MU_NONNULL;
 struct bytes ini_next_item(const char **at, const char *between) MU_NONNULL;
 bool ini_lists(const char *list, const char *between, const char *item) MU_NONNULL;
 
-/* Reads the file into *target, which holds the defaults (strings from malloc). After a failure
+/* Reads the file (path NULL: only the presets) into *target, which is zeroed. After a failure
  * *target holds what was read until then: call ini_free in any case. */
 enum mu_status ini_load(const char *path, const struct ini_schema *schema, void *target,
-                        struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
+                        struct mu_error *err) MU_MUST_CHECK MU_NONNULL_AT(2, 3, 4);
 /* Frees every string in *target and sets it to NULL. */
 void ini_free(const struct ini_schema *schema, void *target) MU_NONNULL;
 

@@ -12,7 +12,6 @@
 #include "net/imds.h"
 #include "release/verifier_client.h"
 
-#define DEFAULT_TIMEOUT 60
 #define TIMEOUT_MAX 3600u
 
 struct monitor {
@@ -57,11 +56,10 @@ static enum mu_status monitor_parse(int argc, char **argv, struct monitor *monit
         {"json", 'j', .flag = &monitor->json}, {0},
     };
 
-    settings->timeout = DEFAULT_TIMEOUT;
     MU_TRY(cli_options(argc, argv, options, 0, 0, err));
-    if (config != NULL || access(MONITOR_DEFAULT_PATH, F_OK) == 0)
-        MU_TRY(
-            monitor_settings_load(config != NULL ? config : MONITOR_DEFAULT_PATH, settings, err));
+    if (config == NULL && access(MONITOR_DEFAULT_PATH, F_OK) == 0)
+        config = MONITOR_DEFAULT_PATH;
+    MU_TRY(monitor_settings_load(config, settings, err));
     if (verifier != NULL)
         MU_TRY(string_set(&settings->verifier, verifier, err));
     if (ca_file != NULL)

@@ -14,7 +14,7 @@ struct monitor_settings {
     bool identity;
 };
 
-/* Reads the file into *settings, which holds the defaults. */
+/* Reads the file (NULL: only the defaults) into *settings, which is zeroed. */
 enum mu_status monitor_settings_load(const char *path, struct monitor_settings *settings,
                                      struct mu_error *err) MU_MUST_CHECK;
 /* MU_CONFIG if a required setting is missing; settings that are not set get their defaults. */

@@ -12,12 +12,12 @@
 
 #define IN(field) offsetof(struct monitor_settings, field)
 static const struct ini_key keys[] = {
-    {"monitor", "verifier", KIND_URL, IN(verifier), 0, 0, NULL},
-    {"monitor", "ca_file", KIND_PATH, IN(ca_file), 0, 0, NULL},
-    {"monitor", "timeout", KIND_NUMBER, IN(timeout), 1, 3600, NULL},
-    {"monitor", "identity", KIND_FLAG, IN(identity), 0, 0, ini_flags},
-    {"monitor", "imds", KIND_URL, IN(imds), 0, 0, NULL},
-    {"monitor", "tcti", KIND_TCTI, IN(tcti), 0, 0, NULL},
+    {"monitor", "verifier", KIND_URL, .offset = IN(verifier)},
+    {"monitor", "ca_file", KIND_PATH, .offset = IN(ca_file)},
+    {"monitor", "timeout", KIND_NUMBER, IN(timeout), 1, 3600, .preset = 60},
+    {"monitor", "identity", KIND_FLAG, IN(identity), .words = ini_flags},
+    {"monitor", "imds", KIND_URL, IN(imds), .text = IMDS_DEFAULT_URL},
+    {"monitor", "tcti", KIND_TCTI, .offset = IN(tcti)},
 };
 static const struct ini_section sections[] = {{"monitor", 0, 0, 0, 0}};
 static const struct ini_schema schema = {sections, 1, keys, MU_COUNT(keys)};
@@ -51,7 +51,5 @@ enum mu_status monitor_settings_check(struct monitor_settings *settings, const c
         return mu_fail(err, MU_CONFIG,
                        "no list of authorities on this system: ca_file = FILE in %s, or --ca-file",
                        path);
-    if (settings->ca_file == NULL)
-        MU_TRY(string_set(&settings->ca_file, authorities, err));
-    return settings->imds == NULL ? string_set(&settings->imds, IMDS_DEFAULT_URL, err) : MU_OK;
+    return settings->ca_file == NULL ? string_set(&settings->ca_file, authorities, err) : MU_OK;
 }

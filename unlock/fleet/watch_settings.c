@@ -11,21 +11,22 @@
 #define DAYS_MAX 36500
 
 static const struct ini_key keys[] = {
-    {"watch", "store", KIND_TEXT, IN(store), 0, 0, NULL},
-    {"watch", "silence", KIND_NUMBER, IN(silence), 1, 604800, NULL},
-    {"watch", "boot_limit", KIND_NUMBER, IN(boot_limit), 1, 604800, NULL},
-    {"watch", "interval", KIND_NUMBER, IN(interval), 1, 3600, NULL},
-    {"watch", "forget_days", KIND_NUMBER, IN(forget_days), 1, DAYS_MAX, NULL},
-    {"watch", "history_days", KIND_NUMBER, IN(history_days), 1, DAYS_MAX, NULL},
-    {"watch", "metrics", KIND_TEXT, IN(metrics), 0, 0, NULL},
-    {"command", "path", KIND_PATH, IN(sink[SINK_COMMAND].to), 0, 0, NULL},
-    {"command", "timeout", KIND_NUMBER, IN(sink[SINK_COMMAND].timeout), 1, 3600, NULL},
-    {"command", "give_up", KIND_NUMBER, IN(sink[SINK_COMMAND].give_up), 1, 604800, NULL},
-    {"webhook", "url", KIND_URL, IN(sink[SINK_WEBHOOK].to), 0, 0, NULL},
-    {"webhook", "ca_file", KIND_PATH, IN(sink[SINK_WEBHOOK].ca_file), 0, 0, NULL},
-    {"webhook", "key_file", KIND_PATH, IN(sink[SINK_WEBHOOK].key_file), 0, 0, NULL},
-    {"webhook", "timeout", KIND_NUMBER, IN(sink[SINK_WEBHOOK].timeout), 1, 600, NULL},
-    {"webhook", "give_up", KIND_NUMBER, IN(sink[SINK_WEBHOOK].give_up), 1, 604800, NULL},
+    {"watch", "store", KIND_TEXT, .offset = IN(store)},
+    {"watch", "silence", KIND_NUMBER, IN(silence), 1, 604800, .preset = WATCH_DEFAULT_SILENCE},
+    {"watch", "boot_limit", KIND_NUMBER, IN(boot_limit), 1, 604800,
+     .preset = WATCH_DEFAULT_BOOT_LIMIT},
+    {"watch", "interval", KIND_NUMBER, IN(interval), 1, 3600, .preset = 10},
+    {"watch", "forget_days", KIND_NUMBER, IN(forget_days), 1, DAYS_MAX, .preset = 0},
+    {"watch", "history_days", KIND_NUMBER, IN(history_days), 1, DAYS_MAX, .preset = 30},
+    {"watch", "metrics", KIND_TEXT, .offset = IN(metrics)},
+    {"command", "path", KIND_PATH, .offset = IN(sink[SINK_COMMAND].to)},
+    {"command", "timeout", KIND_NUMBER, IN(sink[SINK_COMMAND].timeout), 1, 3600, .preset = 60},
+    {"command", "give_up", KIND_NUMBER, IN(sink[SINK_COMMAND].give_up), 1, 604800, .preset = 3600},
+    {"webhook", "url", KIND_URL, .offset = IN(sink[SINK_WEBHOOK].to)},
+    {"webhook", "ca_file", KIND_PATH, .offset = IN(sink[SINK_WEBHOOK].ca_file)},
+    {"webhook", "key_file", KIND_PATH, .offset = IN(sink[SINK_WEBHOOK].key_file)},
+    {"webhook", "timeout", KIND_NUMBER, IN(sink[SINK_WEBHOOK].timeout), 1, 600, .preset = 10},
+    {"webhook", "give_up", KIND_NUMBER, IN(sink[SINK_WEBHOOK].give_up), 1, 604800, .preset = 3600},
 };
 
 static const struct ini_section sections[] = {
@@ -65,14 +66,8 @@ struct watch_limits watch_limits_of(const struct watch_settings *settings)
 enum mu_status watch_settings_load(const struct watch_source *source, struct watch_settings *ret,
                                    struct mu_error *err)
 {
-    *ret = (struct watch_settings){.silence = WATCH_DEFAULT_SILENCE,
-                                   .boot_limit = WATCH_DEFAULT_BOOT_LIMIT,
-                                   .interval = 10,
-                                   .history_days = 30,
-                                   .sink = {[SINK_COMMAND] = {.timeout = 60, .give_up = 3600},
-                                            [SINK_WEBHOOK] = {.timeout = 10, .give_up = 3600}}};
-    if (source->path != NULL)
-        MU_TRY(ini_load(source->path, &schema, ret, err));
+    *ret = (struct watch_settings){0};
+    MU_TRY(ini_load(source->path, &schema, ret, err));
     if (source->store != NULL)
         MU_TRY(string_set(&ret->store, source->store, err));
     return check(ret, source->path != NULL ? source->path : "--store", err);
