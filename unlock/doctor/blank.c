@@ -32,26 +32,25 @@ static void check_device(struct doctor *doctor, const struct volume_config *conf
     enum mu_status status = look(config, &blank, &err);
 
     if (status == MU_OK && blank.state == BLANK_LUKS) {
-        doctor_ok(doctor, finding, "volume '%s': %s has a volume", config->name, config->device);
+        doctor_ok(doctor, finding, "%s has a volume", config->device);
         return;
     }
     if (status == MU_OK) {
         volume->is_blank = true;
-        doctor_ok(doctor, finding, "volume '%s': %s is blank%s: the next boot makes the volume",
-                  config->name, config->device,
+        doctor_ok(doctor, finding, "%s is blank%s: the next boot makes the volume", config->device,
                   blank.state == BLANK_CLAIMED ? " except for an interrupted attempt" : "");
         return;
     }
     if (status == MU_RETRY && doctor->role == ROLE_BUILD)
         doctor_warn(doctor, finding, "muctl doctor on the instance looks at it",
-                    "volume '%s': not done: %s is not here", config->name, config->device);
+                    "not done: %s is not here", config->device);
     else
         doctor_fail(doctor, status, finding,
                     status == MU_RETRY
                         ? "attach the volume, or correct 'device'"
                         : "save what is on it; then blkdiscard -z DEVICE, or another "
                           "device",
-                    "volume '%s': %s", config->name, err.text);
+                    "%s", err.text);
     volume->is_blank = status == MU_RETRY && doctor->role == ROLE_BUILD;
 }
 
@@ -61,27 +60,27 @@ static void check_key(struct doctor *doctor, const struct volume_config *config)
     struct mu_error err = {0};
 
     if (kms_parse_key_arn(config->key_arn, region, partition, &err) != MU_OK)
-        doctor_fail(doctor, MU_CONFIG, finding, "give the key's own ARN, not an alias",
-                    "volume '%s': %s", config->name, err.text);
+        doctor_fail(doctor, MU_CONFIG, finding, "give the key's own ARN, not an alias", "%s",
+                    err.text);
     if (found_by_content(config->device))
         doctor_warn(doctor, finding, "a path, a link below /dev/disk/by-id, or PARTLABEL=",
-                    "volume '%s': a blank device is never found by %s", config->name,
-                    config->device);
+                    "a blank device is never found by %s", config->device);
 }
 
-void doctor_check_blank(struct doctor *doctor)
+void doctor_check_blank(struct doctor *doctor, struct doctor_volume *volume)
+{
+    if (volume->config->create != CREATE_BLANK)
+        return;
+    check_key(doctor, volume->config);
+    check_device(doctor, volume->config, volume);
+}
+
+void doctor_check_blanks(struct doctor *doctor)
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < doctor->config.volumes; i++) {
-        const struct volume_config *config = &doctor->config.volume[i];
-
-        if (config->create != CREATE_BLANK)
-            continue;
-        count++;
-        check_key(doctor, config);
-        check_device(doctor, config, &doctor->volume[i]);
-    }
+    for (size_t i = 0; i < doctor->config.volumes; i++)
+        count += doctor->config.volume[i].create == CREATE_BLANK;
     if (count > 0 && count == doctor->config.volumes)
         doctor_warn(doctor, finding,
                     "have PCR 4 in the baked baseline, or a volume that the builder enrolls",

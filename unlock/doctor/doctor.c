@@ -20,33 +20,34 @@ enum { NEEDS_CONFIG = 1, NEEDS_INSTANCE = 2, NEEDS_TPM = 4, NEEDS_POLICY = 8, NE
 static const struct check {
     const char *name;
     unsigned needs;
-    void (*run)(struct doctor *doctor);
+    void (*run)(struct doctor *doctor); /* after `each`; either may be NULL */
+    doctor_each *each;
 } checks[] = {
-    {"fallback", NEEDS_CONFIG, doctor_check_fallback},
-    {"builder-key", NEEDS_CONFIG, doctor_check_builder_key},
-    {"ca-file", NEEDS_CONFIG, doctor_check_ca},
-    {"dracut-module", 0, doctor_check_module},
-    {"image", NEEDS_CONFIG, doctor_check_images},
-    {"baseline", NEEDS_CONFIG, doctor_check_baseline},
-    {"data-volume", NEEDS_CONFIG, doctor_check_blank},
-    {"volume-header", NEEDS_CONFIG, doctor_check_headers},
-    {"volume-record", NEEDS_CONFIG, doctor_check_records},
-    {"volume-baseline", NEEDS_CONFIG, doctor_check_signed},
-    {"volume-image", NEEDS_CONFIG, doctor_check_enrolled},
-    {"firmware", NEEDS_INSTANCE, doctor_check_firmware},
-    {"tpm", NEEDS_INSTANCE, doctor_check_tpm},
-    {"sha384-bank", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_banks},
-    {"nitrotpm", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_nitrotpm},
-    {"event-log", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_eventlog},
-    {"running-cmdline", NEEDS_INSTANCE, doctor_check_cmdline},
-    {"running-doors", NEEDS_INSTANCE | NEEDS_CONFIG, doctor_check_running_doors},
-    {"running-baseline", NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_measured},
-    {"running-record", NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_running},
-    {"monitoring", NEEDS_INSTANCE, doctor_check_monitor},
-    {"policy", NEEDS_POLICY, doctor_check_policy},
-    {"credentials", NEEDS_ONLINE | NEEDS_CONFIG, doctor_check_credentials},
-    {"kms", NEEDS_ONLINE | NEEDS_CONFIG, doctor_check_kms},
-    {"key", NEEDS_ONLINE | NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_keys},
+    {"fallback", NEEDS_CONFIG, doctor_check_fallback, NULL},
+    {"builder-key", NEEDS_CONFIG, doctor_check_builder_key, NULL},
+    {"ca-file", NEEDS_CONFIG, doctor_check_ca, NULL},
+    {"dracut-module", 0, doctor_check_module, NULL},
+    {"image", NEEDS_CONFIG, doctor_check_images, NULL},
+    {"baseline", NEEDS_CONFIG, doctor_check_baseline, NULL},
+    {"data-volume", NEEDS_CONFIG, doctor_check_blanks, doctor_check_blank},
+    {"volume-header", NEEDS_CONFIG, NULL, doctor_check_header},
+    {"volume-record", NEEDS_CONFIG, NULL, doctor_check_record},
+    {"volume-baseline", NEEDS_CONFIG, NULL, doctor_check_signed},
+    {"volume-image", NEEDS_CONFIG, doctor_check_compared, doctor_check_enrolled},
+    {"firmware", NEEDS_INSTANCE, doctor_check_firmware, NULL},
+    {"tpm", NEEDS_INSTANCE, doctor_check_tpm, NULL},
+    {"sha384-bank", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_banks, NULL},
+    {"nitrotpm", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_nitrotpm, NULL},
+    {"event-log", NEEDS_INSTANCE | NEEDS_TPM, doctor_check_eventlog, NULL},
+    {"running-cmdline", NEEDS_INSTANCE, doctor_check_cmdline, NULL},
+    {"running-doors", NEEDS_INSTANCE | NEEDS_CONFIG, doctor_check_running_doors, NULL},
+    {"running-baseline", NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, doctor_check_measured, NULL},
+    {"running-record", NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, NULL, doctor_check_running},
+    {"monitoring", NEEDS_INSTANCE, doctor_check_monitor, NULL},
+    {"policy", NEEDS_POLICY, doctor_check_policy, NULL},
+    {"credentials", NEEDS_ONLINE | NEEDS_CONFIG, doctor_check_credentials, NULL},
+    {"kms", NEEDS_ONLINE | NEEDS_CONFIG, doctor_check_kms, doctor_check_connection},
+    {"key", NEEDS_ONLINE | NEEDS_INSTANCE | NEEDS_TPM | NEEDS_CONFIG, NULL, doctor_check_key},
 };
 
 /* Why a check cannot be made, the first that holds. */
@@ -112,11 +113,14 @@ void doctor_find(struct doctor *doctor, int result, const char *name, const char
                  const char *format, ...)
 {
     const bool warning = result == DOCTOR_WARNING, ok = result == MU_OK;
-    char detail[1024];
+    char detail[1024] = "";
+    size_t len = 0;
     va_list args;
 
+    if (doctor->volume_now != NULL)
+        len = (size_t)snprintf(detail, sizeof(detail), "volume '%s': ", doctor->volume_now);
     va_start(args, format);
-    (void)vsnprintf(detail, sizeof(detail), format, args);
+    (void)vsnprintf(detail + len, sizeof(detail) - len, format, args);
     va_end(args);
     text_make_printable(detail); /* names in headers and images are anybody's */
     doctor->warnings += warning;
@@ -207,6 +211,20 @@ static const char *guess_role(struct doctor *doctor)
     return "since it has no TPM; --instance if it is one";
 }
 
+static void make(struct doctor *doctor, const struct check *check)
+{
+    for (size_t i = 0; check->each != NULL && i < doctor->config.volumes; i++) {
+        struct doctor_volume *volume = &doctor->volume[i];
+
+        volume->config = &doctor->config.volume[i];
+        doctor->volume_now = volume->config->name;
+        check->each(doctor, volume);
+    }
+    doctor->volume_now = NULL;
+    if (check->run != NULL)
+        check->run(doctor);
+}
+
 static void examine(struct doctor *doctor)
 {
     const struct obstacle *obstacle[MU_COUNT(checks)];
@@ -219,7 +237,7 @@ static void examine(struct doctor *doctor)
     for (size_t i = 0; i < MU_COUNT(checks); i++) {
         obstacle[i] = obstacle_of(doctor, checks[i].needs);
         if (obstacle[i] == NULL) {
-            checks[i].run(doctor);
+            make(doctor, &checks[i]);
             continue;
         }
         if (doctor->json) {

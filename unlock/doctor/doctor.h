@@ -18,6 +18,7 @@
 enum doctor_role { ROLE_GUESS, ROLE_BUILD, ROLE_INSTANCE };
 
 struct doctor_volume {
+    const struct volume_config *config;
     struct luks_header header; /* memfd < 0: not loaded, or invalid */
     struct record record;
     bool verified; /* the record, by the builder's key and for this volume */
@@ -52,10 +53,12 @@ struct doctor {
     struct doctor_volume volume[CONFIG_VOLUMES_MAX];
     struct doctor_uki uki[DOCTOR_IMAGES_MAX];
     size_t ukis;
-    size_t initramfs; /* plain ones that hold measured-unlock */
-    bool credentials; /* IMDS gave some */
+    size_t initramfs;  /* plain ones that hold measured-unlock */
+    bool credentials;  /* IMDS gave some */
+    unsigned compared; /* records with images */
     /* what was said */
-    const char *image_now; /* examined now; in the text, its lines follow the line that names it */
+    const char *volume_now; /* examined now: its name begins the text */
+    const char *image_now;  /* examined now; in the text, its lines follow the line that names it */
     json_object *findings;
     bool incomplete; /* some findings are missing: out of memory */
     unsigned warnings, failures;
@@ -95,22 +98,22 @@ void doctor_check_eventlog(struct doctor *doctor);
 void doctor_check_cmdline(struct doctor *doctor);
 void doctor_check_running_doors(struct doctor *doctor);
 void doctor_check_measured(struct doctor *doctor);
-void doctor_check_blank(struct doctor *doctor); /* before the headers */
-void doctor_check_headers(struct doctor *doctor);
-void doctor_check_records(struct doctor *doctor);
-void doctor_check_signed(struct doctor *doctor);
-void doctor_check_enrolled(struct doctor *doctor);
-void doctor_check_running(struct doctor *doctor);
 void doctor_check_policy(struct doctor *doctor);
+
+void doctor_check_blanks(struct doctor *doctor);
+void doctor_check_compared(struct doctor *doctor);
+/* For each volume, in the order of the table; the first three before those that need them. */
+typedef void doctor_each(struct doctor *doctor, struct doctor_volume *volume);
+doctor_each doctor_check_blank, doctor_check_header, doctor_check_record, doctor_check_signed,
+    doctor_check_enrolled, doctor_check_running, doctor_check_connection, doctor_check_key;
 
 /* monitor.c */
 void doctor_check_monitor(struct doctor *doctor);
 void doctor_check_credentials(struct doctor *doctor);
 void doctor_check_kms(struct doctor *doctor);
-void doctor_check_keys(struct doctor *doctor);
 
-/* vault.c: whether the verifier and the Vault of a volume's record answer. */
-void doctor_ask_vault(struct doctor *doctor, const char *volume, const struct record *record);
+/* vault.c: whether the verifier and the Vault of the record of the present volume answer. */
+void doctor_ask_vault(struct doctor *doctor, const struct record *record);
 
 /* search.c: the images on the EFI system partition and in /boot. */
 struct doctor_found {

@@ -133,43 +133,42 @@ static void check_clock(struct doctor *doctor, time_t server)
         doctor_ok(doctor, "clock", "within %lld s of KMS's", llabs(ahead) + 1);
 }
 
-void doctor_check_kms(struct doctor *doctor)
+void doctor_check_connection(struct doctor *doctor, struct doctor_volume *volume)
 {
     static const char fix[] = "security groups, routes and DNS must let HTTPS through to KMS; or a "
                               "VPC endpoint (kms_endpoint in [aws])";
-    bool asked = false;
+    char url[KMS_URL_MAX + 8] = "";
+    struct mu_error err = {0};
+    time_t date = 0;
+    enum mu_status status;
 
-    for (size_t i = 0; i < doctor->config.volumes; i++) {
-        char url[KMS_URL_MAX + 8] = "";
-        struct mu_error err = {0};
-        time_t date = 0;
-        enum mu_status status;
-
-        if (!doctor->volume[i].verified)
-            continue;
-        asked = true;
-        if (strcmp(doctor->volume[i].record.provider, "vault") == 0) {
-            doctor_ask_vault(doctor, doctor->config.volume[i].name, &doctor->volume[i].record);
-            continue;
-        }
-        if (strcmp(doctor->volume[i].record.provider, PROVIDER_AWS_KMS) != 0) {
-            doctor_ok(doctor, "kms", "volume '%s': not asked: its provider is %s",
-                      doctor->config.volume[i].name, doctor->volume[i].record.provider);
-            continue;
-        }
-        status = ping(doctor, &doctor->volume[i].record, url, &date, &err);
-        if (status == MU_OK) {
-            doctor_ok(doctor, "kms", "volume '%s': %s answers, its certificate is valid",
-                      doctor->config.volume[i].name, url);
-            check_clock(doctor, date);
-        } else {
-            doctor_fail(doctor, status, "kms", fix, "volume '%s': %s",
-                        doctor->config.volume[i].name, err.text);
-        }
+    if (!volume->verified)
+        return;
+    if (strcmp(volume->record.provider, "vault") == 0) {
+        doctor_ask_vault(doctor, &volume->record);
+        return;
     }
-    if (!asked)
-        doctor_warn(doctor, "kms", "fix the record first",
-                    "not done: the record says which key and region");
+    if (strcmp(volume->record.provider, PROVIDER_AWS_KMS) != 0) {
+        doctor_ok(doctor, "kms", "not asked: its provider is %s", volume->record.provider);
+        return;
+    }
+    status = ping(doctor, &volume->record, url, &date, &err);
+    if (status == MU_OK) {
+        doctor_ok(doctor, "kms", "%s answers, its certificate is valid", url);
+        doctor->volume_now = NULL; /* it is the machine's clock */
+        check_clock(doctor, date);
+    } else {
+        doctor_fail(doctor, status, "kms", fix, "%s", err.text);
+    }
+}
+
+void doctor_check_kms(struct doctor *doctor)
+{
+    for (size_t i = 0; i < doctor->config.volumes; i++)
+        if (doctor->volume[i].verified)
+            return;
+    doctor_warn(doctor, "kms", "fix the record first",
+                "not done: the record says which key and region");
 }
 
 static enum mu_status open_with(const struct doctor_volume *volume, const struct secret *key,
@@ -208,7 +207,7 @@ static enum mu_status release(struct doctor *doctor, const struct record *record
     return status;
 }
 
-static void check_open(struct doctor *doctor, const struct doctor_volume *volume, const char *name)
+static void check_open(struct doctor *doctor, const struct doctor_volume *volume)
 {
     MU_CLEANUP(secret_free) struct secret key = {0};
     struct mu_error err = {0};
@@ -216,16 +215,15 @@ static void check_open(struct doctor *doctor, const struct doctor_volume *volume
     if (release(doctor, &volume->record, &key, &err) != MU_OK)
         doctor_fail(doctor, err.status, "key",
                     "muctl policy lint; the policy must admit this role, these PCRs, this context",
-                    "volume '%s': the fence is open, but the key was not released: %s", name,
-                    err.text);
+                    "the fence is open, but the key was not released: %s", err.text);
     else if ((volume->record.by_instance &&
               record_check_mac(&volume->record, &key, &err) != MU_OK) ||
              open_with(volume, &key, &err) != MU_OK)
         doctor_fail(doctor, err.status, "key", "muctl enroll DEVICE adds the key slot again",
-                    "volume '%s': the key was released, but %s", name, err.text);
+                    "the key was released, but %s", err.text);
     else
-        doctor_ok(doctor, "key", "volume '%s': released, and opens key slot %d; the fence is open",
-                  name, volume->record.keyslot);
+        doctor_ok(doctor, "key", "released, and opens key slot %d; the fence is open",
+                  volume->record.keyslot);
 }
 
 /* The words of KMS, the TPM, a verifier and Vault. */
@@ -238,8 +236,7 @@ static bool denied(const struct mu_error *err)
 }
 
 /* The fence at work: what is now refused would have been granted before. */
-static void check_closed(struct doctor *doctor, const struct doctor_volume *volume,
-                         const char *name)
+static void check_closed(struct doctor *doctor, const struct doctor_volume *volume)
 {
     MU_CLEANUP(secret_free) struct secret key = {0};
     struct mu_error err = {0};
@@ -248,41 +245,33 @@ static void check_closed(struct doctor *doctor, const struct doctor_volume *volu
     if (release(doctor, &volume->record, &key, &err) == MU_OK)
         doctor_fail(doctor, MU_REFUSE, "key",
                     "muctl policy kms: the policy must demand the fence PCR's initial value",
-                    "volume '%s': the fence (PCR %u) is closed and the key was released anyway: "
+                    "the fence (PCR %u) is closed and the key was released anyway: "
                     "root on this machine can get it",
-                    name, pcr);
+                    pcr);
     else if (denied(&err))
         doctor_ok(doctor, "key",
-                  "volume '%s': denied, as it must be on a running instance: the fence (PCR %u) is "
+                  "denied, as it must be on a running instance: the fence (PCR %u) is "
                   "closed. Only a boot can show that the key slot opens",
-                  name, pcr);
+                  pcr);
     else
         doctor_fail(doctor, err.status, "key",
-                    "the fence is closed, so a denial was expected, but not this",
-                    "volume '%s': %s", name, err.text);
+                    "the fence is closed, so a denial was expected, but not this", "%s", err.text);
 }
 
-void doctor_check_keys(struct doctor *doctor)
+void doctor_check_key(struct doctor *doctor, struct doctor_volume *volume)
 {
     struct mu_error err = {0};
     enum mu_status fence = fence_check_open(doctor->tpm, doctor->config.fence_pcr, &err);
 
-    for (size_t i = 0; i < doctor->config.volumes; i++) {
-        const struct doctor_volume *volume = &doctor->volume[i];
-        const char *name = doctor->config.volume[i].name;
-
-        if (volume->is_blank)
-            continue;
-        if (!volume->verified || !doctor->credentials)
-            doctor_warn(doctor, "key", "fix what the lines above say",
-                        "volume '%s': not done: there %s", name,
-                        volume->verified ? "are no credentials" : "is no valid record");
-        else if (fence == MU_OK)
-            check_open(doctor, volume, name);
-        else if (fence == MU_REFUSE)
-            check_closed(doctor, volume, name);
-        else
-            doctor_fail(doctor, fence, "key", "see the line 'tpm'", "volume '%s': %s", name,
-                        err.text);
-    }
+    if (volume->is_blank)
+        return;
+    if (!volume->verified || !doctor->credentials)
+        doctor_warn(doctor, "key", "fix what the lines above say", "not done: there %s",
+                    volume->verified ? "are no credentials" : "is no valid record");
+    else if (fence == MU_OK)
+        check_open(doctor, volume);
+    else if (fence == MU_REFUSE)
+        check_closed(doctor, volume);
+    else
+        doctor_fail(doctor, fence, "key", "see the line 'tpm'", "%s", err.text);
 }

@@ -158,31 +158,25 @@ static bool matches(struct doctor *doctor, const struct pcr_values *baseline, st
            baseline_compare(&expected, &found, &differ, err) == MU_OK;
 }
 
-void doctor_check_running(struct doctor *doctor)
+void doctor_check_running(struct doctor *doctor, struct doctor_volume *volume)
 {
-    for (size_t i = 0; i < doctor->config.volumes; i++) {
-        const struct doctor_volume *volume = &doctor->volume[i];
-        const char *name = doctor->config.volume[i].name;
-        struct mu_error err = {0};
-        size_t k = 0;
+    struct mu_error err = {0};
+    size_t k = 0;
 
-        if (volume->is_blank || volume->record.by_instance)
-            continue;
-        if (!volume->verified) {
-            doctor_warn(doctor, "running-record", "fix the record first",
-                        "volume '%s': not done: there is no valid record", name);
-            continue;
-        }
-        while (k < volume->record.baselines && !matches(doctor, &volume->record.baseline[k], &err))
-            k++;
-        if (k < volume->record.baselines)
-            doctor_ok(doctor, "running-record",
-                      "volume '%s': baseline %zu of %zu is this machine's, as it runs now", name,
-                      k + 1, volume->record.baselines);
-        else
-            doctor_fail(doctor, err.status == MU_OK ? MU_REFUSE : err.status, "running-record",
-                        "muctl enroll DEVICE --baseline FILE of the image that runs",
-                        "volume '%s': none of the record's baselines is this machine's: %s", name,
-                        err.text);
+    if (volume->is_blank || volume->record.by_instance)
+        return;
+    if (!volume->verified) {
+        doctor_warn(doctor, "running-record", "fix the record first",
+                    "not done: there is no valid record");
+        return;
     }
+    while (k < volume->record.baselines && !matches(doctor, &volume->record.baseline[k], &err))
+        k++;
+    if (k < volume->record.baselines)
+        doctor_ok(doctor, "running-record", "baseline %zu of %zu is this machine's, as it runs now",
+                  k + 1, volume->record.baselines);
+    else
+        doctor_fail(doctor, err.status == MU_OK ? MU_REFUSE : err.status, "running-record",
+                    "muctl enroll DEVICE --baseline FILE of the image that runs",
+                    "none of the record's baselines is this machine's: %s", err.text);
 }

@@ -7,8 +7,8 @@
 #define PATIENCE_S 10
 
 /* Any answer will do; `what` is the server's name in the report. */
-static void ask(struct doctor *doctor, const char *volume, const char *what, const char *address,
-                const char *ca_file, const char *path)
+static void ask(struct doctor *doctor, const char *what, const char *address, const char *ca_file,
+                const char *path)
 {
     static const char fix[] =
         "security groups, routes and DNS must let HTTPS through; ca_file and "
@@ -23,23 +23,19 @@ static void ask(struct doctor *doctor, const char *volume, const char *what, con
     if (status == MU_OK)
         status = service_call(service, &request, path, &response, &err);
     if (status != MU_OK)
-        doctor_fail(doctor, status, what, fix, "volume '%s': %s", volume, err.text);
+        doctor_fail(doctor, status, what, fix, "%s", err.text);
     else if (response.status == 200)
-        doctor_ok(doctor, what, "volume '%s': %s answers, its certificate is valid", volume,
-                  address);
+        doctor_ok(doctor, what, "%s answers, its certificate is valid", address);
     else if (response.status >= 500)
         doctor_fail(doctor, MU_RETRY, what, "unseal it, or wait until it is unsealed",
-                    "volume '%s': %s answers HTTP %ld to %s: it is not ready", volume, address,
-                    response.status, path);
+                    "%s answers HTTP %ld to %s: it is not ready", address, response.status, path);
     else
         doctor_warn(doctor, what, "look whether this is the right address",
-                    "volume '%s': %s answers HTTP %ld to %s", volume, address, response.status,
-                    path);
+                    "%s answers HTTP %ld to %s", address, response.status, path);
 }
 
 /* Without the identity document no token names an account, and no role can bind one. */
-static void ask_for_identity(struct doctor *doctor, const char *volume, const char *address,
-                             const char *ca_file)
+static void ask_for_identity(struct doctor *doctor, const char *address, const char *ca_file)
 {
     MU_CLEANUP(service_close) struct service *verifier = NULL;
     MU_CLEANUP(buffer_free) struct buffer nonce = {0};
@@ -50,22 +46,20 @@ static void ask_for_identity(struct doctor *doctor, const char *volume, const ch
     if (service_open("verifier", address, ca_file, deadline_in(PATIENCE_S), &verifier, &err) !=
             MU_OK ||
         verifier_challenge(verifier, &nonce, &seconds, &wanted, &err) != MU_OK)
-        doctor_warn(doctor, "accounts", "make it answer first", "volume '%s': not done: %s", volume,
-                    err.text);
+        doctor_warn(doctor, "accounts", "make it answer first", "not done: %s", err.text);
     else if (wanted)
-        doctor_ok(doctor, "accounts", "volume '%s': %s asks for identity documents", volume,
-                  address);
+        doctor_ok(doctor, "accounts", "%s asks for identity documents", address);
     else
         doctor_warn(doctor, "accounts",
                     "identity = required in its verifier.conf, then \"account\" in the role's "
                     "bound_claims (docs/guide/vault.md)",
-                    "volume '%s': %s does not ask for an instance's account: anybody who boots "
+                    "%s does not ask for an instance's account: anybody who boots "
                     "this image, in any AWS account, gets the key",
-                    volume, address);
+                    address);
 }
 
-static void look_at_role(struct doctor *doctor, const char *volume,
-                         const struct vault_record *record, const char *ca_file)
+static void look_at_role(struct doctor *doctor, const struct vault_record *record,
+                         const char *ca_file)
 {
     MU_CLEANUP(service_close) struct service *vault = NULL;
     struct bytes token = {0};
@@ -78,21 +72,18 @@ static void look_at_role(struct doctor *doctor, const char *volume,
         account =
             vault_role_account(vault, record->scope, token, record->auth_mount, record->role, &why);
     if (account == VAULT_ROLE_BOUND)
-        doctor_ok(doctor, "vault-role", "volume '%s': the role '%s' admits named accounts alone",
-                  volume, record->role);
+        doctor_ok(doctor, "vault-role", "the role '%s' admits named accounts alone", record->role);
     else if (account == VAULT_ROLE_OPEN)
-        doctor_fail(doctor, MU_REFUSE, "vault-role", VAULT_ROLE_FIX, "volume '%s': %s", volume,
-                    why.text);
+        doctor_fail(doctor, MU_REFUSE, "vault-role", VAULT_ROLE_FIX, "%s", why.text);
     else
         doctor_warn(
             doctor, "vault-role",
             "set a VAULT_TOKEN that may read the role, to have it checked; by hand: look for "
             "\"account\" in what 'vault read auth/MOUNT/role/ROLE' shows",
-            "volume '%s': not done: whether the role '%s' binds an account: %s", volume,
-            record->role, why.text);
+            "not done: whether the role '%s' binds an account: %s", record->role, why.text);
 }
 
-void doctor_ask_vault(struct doctor *doctor, const char *volume, const struct record *record)
+void doctor_ask_vault(struct doctor *doctor, const struct record *record)
 {
     char vault_ca[DOCTOR_PATH_MAX], verifier_ca[DOCTOR_PATH_MAX];
     struct vault_record vault;
@@ -101,12 +92,12 @@ void doctor_ask_vault(struct doctor *doctor, const char *volume, const struct re
     doctor_path(doctor, doctor->config.vault.ca_file, vault_ca);
     doctor_path(doctor, doctor->config.vault.verifier_ca_file, verifier_ca);
     if (vault_parse_record(record->provider_data, &vault, &err) != MU_OK) {
-        doctor_fail(doctor, err.status, "vault", "muctl enroll writes a valid record",
-                    "volume '%s': %s", volume, err.text);
+        doctor_fail(doctor, err.status, "vault", "muctl enroll writes a valid record", "%s",
+                    err.text);
         return;
     }
-    ask(doctor, volume, "verifier", vault.verifier, verifier_ca, "/healthz");
-    ask(doctor, volume, "vault", vault.address, vault_ca, "/v1/sys/health?standbyok=true");
-    ask_for_identity(doctor, volume, vault.verifier, verifier_ca);
-    look_at_role(doctor, volume, &vault, vault_ca);
+    ask(doctor, "verifier", vault.verifier, verifier_ca, "/healthz");
+    ask(doctor, "vault", vault.address, vault_ca, "/v1/sys/health?standbyok=true");
+    ask_for_identity(doctor, vault.verifier, verifier_ca);
+    look_at_role(doctor, &vault, vault_ca);
 }
