@@ -153,92 +153,67 @@ static enum mu_status headers_of(const struct http_request *request, struct curl
     return MU_OK;
 }
 
-static CURLcode set_method(CURL *easy, const struct http_request *request)
-{
-    CURLcode rc;
-
-    if (strcmp(request->method, "GET") == 0)
-        return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
-    if ((rc = curl_easy_setopt(easy, CURLOPT_POST, 1L)) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method)) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)request->body.len)) != CURLE_OK)
-        return rc;
-    return curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
-                            request->body.data ? (const char *)request->body.data : "");
-}
-
-static CURLcode set_signature(CURL *easy, const struct http_request *request)
-{
-    MU_CLEANUP(string_wipe) char *id = text_of("", request->access_key_id);
-    MU_CLEANUP(string_wipe) char *secret = text_of("", request->secret_access_key);
-    CURLcode rc;
-
-    if (id == NULL || secret == NULL)
-        return CURLE_OUT_OF_MEMORY;
-    if ((rc = curl_easy_setopt(easy, CURLOPT_AWS_SIGV4, request->sigv4)) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_USERNAME, id)) != CURLE_OK)
-        return rc;
-    return curl_easy_setopt(easy, CURLOPT_PASSWORD, secret);
-}
-
-static CURLcode set_tls(struct http *http)
-{
-    CURL *easy = http->easy;
-    CURLcode rc;
-
-    if (http->ca_file == NULL)
-        return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
-    if ((rc = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "https")) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file)) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL)) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L)) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L)) != CURLE_OK)
-        return rc;
-    return curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-}
-
-/* A libcurl built without proxies knows no option to go without. */
-static CURLcode set_no_proxy(CURL *easy)
-{
-    CURLcode rc = curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-
-    return rc == CURLE_UNKNOWN_OPTION || rc == CURLE_NOT_BUILT_IN ? CURLE_OK : rc;
-}
-
 static CURLcode set_options(struct http *http, const struct http_request *request,
                             struct curl_slist *headers)
 {
-    CURL *easy = http->easy;
+    const bool tls = http->ca_file != NULL, signs = request->sigv4 != NULL;
+    const bool post = strcmp(request->method, "GET") != 0;
+    const uint8_t *body = request->body.data;
     unsigned total_ms = deadline_left_ms(request->deadline, request->total_ms);
+    MU_CLEANUP(string_wipe) char *id = text_of("", request->access_key_id);
+    MU_CLEANUP(string_wipe) char *secret = text_of("", request->secret_access_key);
     const struct {
+        bool wanted;
         CURLoption option;
         long value;
     } numbers[] = {
-        {CURLOPT_NOSIGNAL, 1},
-        {CURLOPT_QUICK_EXIT, 1},
-        {CURLOPT_FOLLOWLOCATION, 0},
-        {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
-        {CURLOPT_DISALLOW_USERNAME_IN_URL, 1},
-        {CURLOPT_TIMEOUT_MS, (long)(total_ms > 0 ? total_ms : 1)},
-        {CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_ms},
+        {true, CURLOPT_NOSIGNAL, 1},
+        {true, CURLOPT_QUICK_EXIT, 1},
+        {true, CURLOPT_FOLLOWLOCATION, 0},
+        {true, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
+        {true, CURLOPT_DISALLOW_USERNAME_IN_URL, 1},
+        {true, CURLOPT_TIMEOUT_MS, (long)(total_ms > 0 ? total_ms : 1)},
+        {true, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_ms},
+        {true, post ? CURLOPT_POST : CURLOPT_HTTPGET, 1},
+        {post, CURLOPT_POSTFIELDSIZE, (long)request->body.len},
+        {tls, CURLOPT_SSL_VERIFYPEER, 1},
+        {tls, CURLOPT_SSL_VERIFYHOST, 2},
+        {tls, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2},
     };
-    CURLcode rc;
+    const struct {
+        bool wanted;
+        CURLoption option;
+        const void *value;
+    } pointers[] = {
+        {true, CURLOPT_ERRORBUFFER, http->message},
+        {true, CURLOPT_URL, request->url},
+        {true, CURLOPT_USERAGENT, "measured-unlock/" MU_VERSION},
+        {true, CURLOPT_HTTPHEADER, headers},
+        {true, CURLOPT_WRITEDATA, http},
+        {post, CURLOPT_CUSTOMREQUEST, request->method},
+        {post, CURLOPT_POSTFIELDS, body != NULL ? body : (const uint8_t *)""},
+        {true, CURLOPT_PROTOCOLS_STR, tls ? "https" : "http"},
+        {tls, CURLOPT_CAINFO, http->ca_file},
+        {tls, CURLOPT_CAPATH, NULL},
+        {signs, CURLOPT_AWS_SIGV4, request->sigv4},
+        {signs, CURLOPT_USERNAME, id},
+        {signs, CURLOPT_PASSWORD, secret},
+    };
+    CURLcode rc = curl_easy_setopt(http->easy, CURLOPT_WRITEFUNCTION, receive);
 
-    for (size_t i = 0; i < MU_COUNT(numbers); i++) {
-        if ((rc = curl_easy_setopt(easy, numbers[i].option, numbers[i].value)) != CURLE_OK)
-            return rc;
-    }
-    if ((rc = curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->message)) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_URL, request->url)) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_USERAGENT, "measured-unlock/" MU_VERSION)) !=
-            CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers)) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, receive)) != CURLE_OK ||
-        (rc = curl_easy_setopt(easy, CURLOPT_WRITEDATA, http)) != CURLE_OK ||
-        (rc = set_no_proxy(easy)) != CURLE_OK || (rc = set_method(easy, request)) != CURLE_OK ||
-        (rc = set_tls(http)) != CURLE_OK)
+    if (id == NULL || secret == NULL)
+        return CURLE_OUT_OF_MEMORY;
+    for (size_t i = 0; i < MU_COUNT(numbers) && rc == CURLE_OK; i++)
+        if (numbers[i].wanted)
+            rc = curl_easy_setopt(http->easy, numbers[i].option, numbers[i].value);
+    for (size_t i = 0; i < MU_COUNT(pointers) && rc == CURLE_OK; i++)
+        if (pointers[i].wanted)
+            rc = curl_easy_setopt(http->easy, pointers[i].option, pointers[i].value);
+    if (rc != CURLE_OK)
         return rc;
-    return request->sigv4 == NULL ? CURLE_OK : set_signature(easy, request);
+    rc = curl_easy_setopt(http->easy, CURLOPT_NOPROXY, "*");
+    /* A libcurl built without proxies knows no option to go without. */
+    return rc == CURLE_UNKNOWN_OPTION || rc == CURLE_NOT_BUILT_IN ? CURLE_OK : rc;
 }
 
 /* As curl_easy_perform, which would look at a request to stop once a second only. */
