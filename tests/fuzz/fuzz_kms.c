@@ -17,7 +17,7 @@ static enum mu_status decrypt(struct kms *kms, const struct aws_credentials *cre
     MU_CLEANUP(buffer_free) struct buffer wrapped = {0};
     MU_CLEANUP(json_free) json_object *context = json_object_new_object();
     struct kms_decrypt_request request = {arn, "AAAA", context, {(const uint8_t *)"document", 8}};
-    enum mu_status status = kms_decrypt(kms, credentials, &request, &wrapped, err);
+    enum mu_status status = kms_decrypt(kms, credentials, &request, NULL, &wrapped, err);
 
     fuzz_require(status == MU_OK ? wrapped.data != NULL : wrapped.data == NULL, "wrapped or not");
     fuzz_require(status != MU_OK || !kms_credentials_expired(kms), "credentials that were good");

@@ -294,10 +294,7 @@ static enum mu_status ask_kms(struct provider_session *session, struct kms *kms,
 
     for (;;) {
         enum mu_status status =
-            request->ciphertext != NULL
-                ? kms_decrypt(kms, &session->credentials, request, ret_wrapped, err)
-                : kms_generate(kms, &session->credentials, request, ret_ciphertext, ret_wrapped,
-                               err);
+            kms_decrypt(kms, &session->credentials, request, ret_ciphertext, ret_wrapped, err);
 
         if (!kms_credentials_expired(kms) || !retry_pause(&retry))
             return status;

@@ -217,30 +217,20 @@ enum mu_status kms_decrypt_answer(json_object *answer, const char *key_arn,
 }
 
 enum mu_status kms_decrypt(struct kms *kms, const struct aws_credentials *credentials,
-                           const struct kms_decrypt_request *request, struct buffer *ret_wrapped,
-                           struct mu_error *err)
+                           const struct kms_decrypt_request *request, struct buffer *ret_ciphertext,
+                           struct buffer *ret_wrapped, struct mu_error *err)
 {
+    const bool make = request->ciphertext == NULL;
     MU_CLEANUP(string_free) char *body = NULL;
     MU_CLEANUP(json_free) json_object *answer = NULL;
 
     MU_TRY(kms_decrypt_body(request, &body, err));
-    MU_TRY(call(kms, "TrentService.Decrypt", credentials, text_view(body), &answer, err));
-    return kms_decrypt_answer(answer, request->key_arn, ret_wrapped, err);
-}
-
-enum mu_status kms_generate(struct kms *kms, const struct aws_credentials *credentials,
-                            const struct kms_decrypt_request *request,
-                            struct buffer *ret_ciphertext, struct buffer *ret_wrapped,
-                            struct mu_error *err)
-{
-    MU_CLEANUP(string_free) char *body = NULL;
-    MU_CLEANUP(json_free) json_object *answer = NULL;
-
-    MU_TRY(kms_decrypt_body(request, &body, err));
-    MU_TRY(call(kms, "TrentService.GenerateDataKey", credentials, text_view(body), &answer, err));
+    MU_TRY(call(kms, make ? "TrentService.GenerateDataKey" : "TrentService.Decrypt", credentials,
+                text_view(body), &answer, err));
     MU_TRY(kms_decrypt_answer(answer, request->key_arn, ret_wrapped, err));
-    return json_base64(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, MU_REFUSE, ret_ciphertext,
-                       err);
+    return make ? json_base64(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, MU_REFUSE,
+                              ret_ciphertext, err)
+                : MU_OK;
 }
 
 /* The plaintext is put before json-c's text by hand, so that no copy of it stays in json-c's

@@ -29,16 +29,12 @@ struct kms_decrypt_request {
     json_object *encryption_context;
     struct bytes document; /* attestation document with the RSA public key to encrypt to */
 };
-/* Decrypt with a recipient (AWS KMS API); returns CiphertextForRecipient. An answer for another
- * key, or one with a plaintext, is MU_REFUSE. */
+/* Decrypt with a recipient (AWS KMS API), or GenerateDataKey of 32 bytes, which sets
+ * *ret_ciphertext, too; returns CiphertextForRecipient. An answer for another key, or one with a
+ * plaintext, is MU_REFUSE. */
 enum mu_status kms_decrypt(struct kms *kms, const struct aws_credentials *credentials,
-                           const struct kms_decrypt_request *request, struct buffer *ret_wrapped,
-                           struct mu_error *err) MU_MUST_CHECK;
-/* GenerateDataKey of 32 bytes with a recipient; `request` has no ciphertext. */
-enum mu_status kms_generate(struct kms *kms, const struct aws_credentials *credentials,
-                            const struct kms_decrypt_request *request,
-                            struct buffer *ret_ciphertext, struct buffer *ret_wrapped,
-                            struct mu_error *err) MU_MUST_CHECK;
+                           const struct kms_decrypt_request *request, struct buffer *ret_ciphertext,
+                           struct buffer *ret_wrapped, struct mu_error *err) MU_MUST_CHECK;
 /* True if the last call failed because the credentials had expired: new ones may help. */
 bool kms_credentials_expired(const struct kms *kms);
 
