@@ -55,6 +55,13 @@ static void appraise_fail(struct appraisal *ret, enum mu_status status, unsigned
         (void)json_add_text(ret->answer, "detail", "see the verifier's log");
 }
 
+static bool failed(struct appraisal *ret, enum mu_status status, unsigned refused, const char *word)
+{
+    if (status != MU_OK)
+        appraise_fail(ret, status, refused, word);
+    return status != MU_OK;
+}
+
 static bool answer_ok(struct appraisal *ret)
 {
     ret->status = OK;
@@ -90,19 +97,17 @@ void appraise_challenge(const struct verifier *verifier, struct bytes body, uint
     unsigned lifetime = verifier->settings.challenge_lifetime;
     uint8_t nonce[CHALLENGE_SIZE];
     char hex[2 * CHALLENGE_SIZE + 1];
-    enum mu_status status = MU_OK;
 
     *ret = (struct appraisal){0};
     if (body.len > 0 && parse_body(body, members, &object, &ret->why) != MU_OK) {
         refuse(ret, BAD_REQUEST, "malformed");
         return;
     }
-    status =
-        challenge_make(&verifier->challenge, now_ms + 1000 * (uint64_t)lifetime, nonce, &ret->why);
-    if (status != MU_OK) {
-        appraise_fail(ret, status, BAD_REQUEST, "malformed");
+    if (failed(ret,
+               challenge_make(&verifier->challenge, now_ms + 1000 * (uint64_t)lifetime, nonce,
+                              &ret->why),
+               BAD_REQUEST, "malformed"))
         return;
-    }
     hex_encode((struct bytes){nonce, sizeof(nonce)}, hex);
     if (!answer_ok(ret) || !json_add_text(ret->answer, "nonce", hex) ||
         !json_add(ret->answer, "expires_in", json_object_new_int((int)lifetime)) ||
@@ -204,10 +209,8 @@ static void accept(const struct verifier *verifier, const struct finding *findin
 
     if (finding->document->public_key.data != NULL)
         status = issue_token(verifier, finding, &token, &ret->why);
-    if (status != MU_OK) {
-        appraise_fail(ret, status, BAD_REQUEST, "key");
+    if (failed(ret, status, BAD_REQUEST, "key"))
         return;
-    }
     ret->token = token != NULL;
     if (!answer_ok(ret) || !add_facts(ret, finding->report, ret->answer) ||
         (token != NULL && (!json_add(ret->answer, "expires_in",
@@ -274,30 +277,23 @@ void appraise_attest(const struct verifier *verifier, struct bytes body, uint64_
     MU_CLEANUP(identity_files_free) struct identity_files files = {0};
     MU_CLEANUP(document_free) struct document document = {0};
     struct identity_evidence identity = {0};
-    enum mu_status status;
 
     *ret = (struct appraisal){0};
-    status = read_request(&verifier->settings, body, &raw, &files, &ret->why);
-    if (status != MU_OK) {
-        appraise_fail(ret, status, BAD_REQUEST, "malformed");
+    if (failed(ret, read_request(&verifier->settings, body, &raw, &files, &ret->why), BAD_REQUEST,
+               "malformed"))
         return;
-    }
-    status = document_parse(buffer_view(&raw), &document, &ret->why);
-    if (status != MU_OK) {
+    if (document_parse(buffer_view(&raw), &document, &ret->why) != MU_OK) {
         refuse_unreadable(buffer_view(&raw), now_ms, ret);
         return;
     }
-    status = challenge_check(&verifier->challenge, now_ms, document.nonce, &ret->why);
-    if (status != MU_OK) {
-        appraise_fail(ret, status, BAD_REQUEST, "nonce");
+    if (failed(ret, challenge_check(&verifier->challenge, now_ms, document.nonce, &ret->why),
+               BAD_REQUEST, "nonce"))
         return;
-    }
-    if (files.document.data != NULL)
-        status =
-            identity_load(&files, verifier->settings.region_certificates, &identity, &ret->why);
-    if (status != MU_OK)
-        appraise_fail(ret, status, FORBIDDEN, "refused");
-    else
-        appraise_document(verifier, &document, files.document.data != NULL ? &identity : NULL,
-                          now_ms, ret);
+    if (files.document.data != NULL &&
+        failed(ret,
+               identity_load(&files, verifier->settings.region_certificates, &identity, &ret->why),
+               FORBIDDEN, "refused"))
+        return;
+    appraise_document(verifier, &document, files.document.data != NULL ? &identity : NULL, now_ms,
+                      ret);
 }
