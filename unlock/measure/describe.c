@@ -8,6 +8,9 @@
 #include "measure/eventlog.h"
 #include "measure/signature_list.h"
 
+#define EV_EFI_PLATFORM_FIRMWARE_BLOB2 0x8000000au
+#define EV_EFI_HANDOFF_TABLES2 0x8000000bu
+
 /* A describer appends to the text and returns false if the data is not what the type promises. */
 typedef bool describer(struct text *text, const struct event *event);
 
@@ -192,70 +195,45 @@ static bool describe_gpt(struct text *text, const struct event *event)
     return true;
 }
 
-static void describe_blob_name(struct text *text, struct reader *r)
+/* In _BLOB2 and _POINTERS2 a name comes first. */
+static struct reader after_name(struct text *text, const struct event *event, bool named)
 {
-    struct bytes name = reader_take(r, reader_u8(r));
+    struct reader r = reader_of(event->data);
+    struct bytes name = named ? reader_take(&r, reader_u8(&r)) : (struct bytes){0};
 
-    if (name.len == 0)
-        return;
-    text_guess(text, name);
-    text_printf(text, ": ");
-}
-
-static bool describe_blob_range(struct text *text, struct reader *r)
-{
-    uint64_t base = reader_le64(r);
-    uint64_t size = reader_le64(r);
-
-    text_printf(text, "%" PRIu64 " bytes at 0x%" PRIx64, size, base);
-    return !r->failed;
+    if (name.len > 0) {
+        text_guess(text, name);
+        text_printf(text, ": ");
+    }
+    return r;
 }
 
 /* 10.2.5, UEFI_PLATFORM_FIRMWARE_BLOB and _BLOB2 */
 static bool describe_blob(struct text *text, const struct event *event)
 {
-    struct reader r = reader_of(event->data);
+    struct reader r = after_name(text, event, event->type == EV_EFI_PLATFORM_FIRMWARE_BLOB2);
+    uint64_t base = reader_le64(&r);
+    uint64_t size = reader_le64(&r);
 
-    return describe_blob_range(text, &r);
-}
-
-static bool describe_blob2(struct text *text, const struct event *event)
-{
-    struct reader r = reader_of(event->data);
-
-    describe_blob_name(text, &r);
-    return describe_blob_range(text, &r);
-}
-
-static bool describe_tables_in(struct text *text, struct reader *r)
-{
-    uint64_t count = reader_le64(r);
-
-    text_printf(text, "%" PRIu64 " tables:", count);
-    for (uint64_t i = 0; i < count && !r->failed && !text->full; i++) {
-        struct bytes guid = reader_take(r, 16);
-
-        (void)reader_le64(r);
-        text_printf(text, " ");
-        text_guid(text, guid);
-    }
-    return !r->failed;
+    text_printf(text, "%" PRIu64 " bytes at 0x%" PRIx64, size, base);
+    return !r.failed;
 }
 
 /* 10.2.5, UEFI_HANDOFF_TABLE_POINTERS and _POINTERS2 */
 static bool describe_tables(struct text *text, const struct event *event)
 {
-    struct reader r = reader_of(event->data);
+    struct reader r = after_name(text, event, event->type == EV_EFI_HANDOFF_TABLES2);
+    uint64_t count = reader_le64(&r);
 
-    return describe_tables_in(text, &r);
-}
+    text_printf(text, "%" PRIu64 " tables:", count);
+    for (uint64_t i = 0; i < count && !r.failed && !text->full; i++) {
+        struct bytes guid = reader_take(&r, 16);
 
-static bool describe_tables2(struct text *text, const struct event *event)
-{
-    struct reader r = reader_of(event->data);
-
-    describe_blob_name(text, &r);
-    return describe_tables_in(text, &r);
+        (void)reader_le64(&r);
+        text_printf(text, " ");
+        text_guid(text, guid);
+    }
+    return !r.failed;
 }
 
 /* Table 27 */
@@ -293,8 +271,8 @@ static const struct {
     {0x80000007, "EV_EFI_ACTION", describe_guess},
     {0x80000008, "EV_EFI_PLATFORM_FIRMWARE_BLOB", describe_blob},
     {0x80000009, "EV_EFI_HANDOFF_TABLES", describe_tables},
-    {0x8000000a, "EV_EFI_PLATFORM_FIRMWARE_BLOB2", describe_blob2},
-    {0x8000000b, "EV_EFI_HANDOFF_TABLES2", describe_tables2},
+    {EV_EFI_PLATFORM_FIRMWARE_BLOB2, "EV_EFI_PLATFORM_FIRMWARE_BLOB2", describe_blob},
+    {EV_EFI_HANDOFF_TABLES2, "EV_EFI_HANDOFF_TABLES2", describe_tables},
     {0x8000000c, "EV_EFI_VARIABLE_BOOT2", describe_variable},
     {0x8000000d, "EV_EFI_GPT_EVENT2", describe_gpt},
     {EV_EFI_HCRTM_EVENT, "EV_EFI_HCRTM_EVENT", describe_guess},
