@@ -6,10 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
+
+#include "volume/luks_header.h"
 
 #define KIB 1024ull
 #define MIB (KIB * KIB)
@@ -248,23 +249,13 @@ static enum mu_status check(const struct reading *r, enum blank_state *ret, stru
 
 /* ---- the device ---- */
 
-static enum mu_status size_of(const char *device, int fd, uint64_t *ret, struct mu_error *err)
+static enum mu_status check_writable(const char *device, int fd, struct mu_error *err)
 {
-    struct stat st;
     int read_only = 0;
 
-    if (fstat(fd, &st) != 0)
-        return mu_fail(err, MU_CONFIG, "%s: %s", device, strerror(errno));
-    *ret = (uint64_t)st.st_size;
-    if (S_ISREG(st.st_mode))
-        return MU_OK;
-    if (!S_ISBLK(st.st_mode))
-        return mu_fail(err, MU_CONFIG, "%s: neither a block device nor an image file", device);
-    if (ioctl(fd, BLKGETSIZE64, ret) != 0)
-        return mu_fail(err, MU_RETRY, "%s: cannot tell its size: %s", device, strerror(errno));
-    if (ioctl(fd, BLKROGET, &read_only) != 0 || read_only != 0)
-        return mu_fail(err, MU_REFUSE, "%s: is read-only", device);
-    return MU_OK;
+    if (ioctl(fd, BLKROGET, &read_only) != 0)
+        read_only = errno != ENOTTY; /* which an image file answers */
+    return read_only == 0 ? MU_OK : mu_fail(err, MU_REFUSE, "%s: is read-only", device);
 }
 
 static enum mu_status fail_to_open(const char *device, struct mu_error *err)
@@ -324,7 +315,8 @@ enum mu_status blank_open(const char *device, struct deadline deadline, struct b
     }
     MU_TRY(buffer_alloc(&chunk, CHUNK, err));
     MU_TRY(open_exclusive(device, &blank.fd, err));
-    MU_TRY(size_of(device, blank.fd, &blank.size, err));
+    MU_TRY(luks_device_size(blank.fd, device, &blank.size, err));
+    MU_TRY(check_writable(device, blank.fd, err));
     r.fd = blank.fd;
     r.size = blank.size;
     r.chunk = chunk.data;

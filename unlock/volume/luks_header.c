@@ -14,6 +14,8 @@
 
 #include <openssl/evp.h>
 
+#include "base/file.h"
+
 /* LUKS2 On-Disk Format Specification, 2.1 "Binary Header" */
 #define BINARY_SIZE 4096u
 #define HEADER_SIZE_MIN (16u << 10)
@@ -38,16 +40,10 @@ struct binary_header {
     uint64_t offset;
 };
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        (void)close(*fd);
-}
-
 void luks_header_free(struct luks_header *header)
 {
     if (header->device != NULL)
-        close_fd(&header->memfd);
+        fd_close(&header->memfd);
     free(header->device);
     buffer_free(&header->primary);
     buffer_free(&header->secondary);
@@ -107,28 +103,34 @@ static enum mu_status write_at(int fd, uint64_t offset, struct bytes from, struc
     return MU_OK;
 }
 
+enum mu_status luks_device_size(int fd, const char *device, uint64_t *ret, struct mu_error *err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return mu_fail(err, MU_CONFIG, "%s: %s", device, strerror(errno));
+    *ret = (uint64_t)st.st_size;
+    if (S_ISREG(st.st_mode))
+        return MU_OK;
+    if (!S_ISBLK(st.st_mode))
+        return mu_fail(err, MU_CONFIG, "%s: neither a block device nor an image file", device);
+    if (ioctl(fd, BLKGETSIZE64, ret) != 0)
+        return mu_fail(err, MU_RETRY, "%s: cannot tell its size: %s", device, strerror(errno));
+    return MU_OK;
+}
+
 static enum mu_status open_device(const char *device, int *ret, uint64_t *ret_size,
                                   struct mu_error *err)
 {
-    MU_CLEANUP(close_fd) int fd = open(device, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-    uint64_t size;
+    MU_CLEANUP(fd_close) int fd = open(device, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0) {
         bool absent = errno == ENOENT || errno == ENXIO || errno == ENODEV;
 
         return mu_fail(err, absent ? MU_RETRY : MU_CONFIG, "%s: %s", device, strerror(errno));
     }
-    if (fstat(fd, &st) != 0)
-        return mu_fail(err, MU_CONFIG, "%s: %s", device, strerror(errno));
-    if (S_ISREG(st.st_mode))
-        size = (uint64_t)st.st_size;
-    else if (!S_ISBLK(st.st_mode))
-        return mu_fail(err, MU_CONFIG, "%s: neither a block device nor an image file", device);
-    else if (ioctl(fd, BLKGETSIZE64, &size) != 0)
-        return mu_fail(err, MU_RETRY, "%s: cannot tell its size: %s", device, strerror(errno));
+    MU_TRY(luks_device_size(fd, device, ret_size, err));
     *ret = fd;
-    *ret_size = size;
     fd = -1;
     return MU_OK;
 }
@@ -328,7 +330,7 @@ static enum mu_status make_copy(struct luks_header *h, struct mu_error *err)
 enum mu_status luks_header_load(const char *device, struct luks_header *ret, struct mu_error *err)
 {
     MU_CLEANUP(luks_header_free) struct luks_header h = {.memfd = -1};
-    MU_CLEANUP(close_fd) int fd = -1;
+    MU_CLEANUP(fd_close) int fd = -1;
 
     MU_TRY(string_set(&h.device, device, err));
     MU_TRY(open_device(device, &fd, &h.geometry.device_size, err));
@@ -384,7 +386,7 @@ enum mu_status luks_header_load_keyslot(struct luks_header *header, int keyslot,
                                         struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer area = {0};
-    MU_CLEANUP(close_fd) int fd = -1;
+    MU_CLEANUP(fd_close) int fd = -1;
     json_object *slots = NULL;
     json_object *slot = NULL;
     uint64_t area_start = 2 * header->header_size;

@@ -42,6 +42,9 @@ struct header_report {
 enum mu_status luks_header_load(const char *device, struct luks_header *ret,
                                 struct mu_error *err) MU_MUST_CHECK;
 void luks_header_free(struct luks_header *header);
+/* Of an open block device or image file. */
+enum mu_status luks_device_size(int fd, const char *device, uint64_t *ret,
+                                struct mu_error *err) MU_MUST_CHECK;
 /* A file that `cryptsetup luksHeaderBackup` wrote: it ends with the key slot area. */
 bool luks_header_is_copy(const struct luks_header *header);
 
