@@ -28,6 +28,11 @@ void buffer_wipe(struct buffer *buffer)
     buffer_free(buffer);
 }
 
+void memory_free(void *pointer)
+{
+    free(*(void **)pointer);
+}
+
 void string_wipe(char **text)
 {
     if (*text != NULL)

@@ -22,7 +22,8 @@ struct buffer {
 };
 
 void buffer_free(struct buffer *buffer) MU_NONNULL;
-void string_free(char **text) MU_NONNULL; /* for MU_CLEANUP on malloc'ed strings */
+void string_free(char **text) MU_NONNULL;   /* for MU_CLEANUP on malloc'ed strings */
+void memory_free(void *pointer) MU_NONNULL; /* the same on anything malloc'ed */
 /* The same two for what is secret: wiped first. */
 void buffer_wipe(struct buffer *buffer) MU_NONNULL;
 void string_wipe(char **text) MU_NONNULL;

@@ -15,11 +15,6 @@
 #define VAULT "vault"
 #define FIELD "key"
 
-static bool add(json_object *object, const char *name, const char *text)
-{
-    return json_add_text(object, name, text);
-}
-
 static bool is_set(const struct enroll_vault *v)
 {
     return v->verifier != NULL || v->address != NULL || v->role != NULL || v->kv != NULL ||
@@ -75,7 +70,8 @@ static enum mu_status split(const char *text, const char *rest_name, json_object
         return mu_fail(err, MU_USAGE, "'%s' is not MOUNT/%s", text,
                        strcmp(rest_name, "path") == 0 ? "PATH" : "KEY");
     mount = strndup(text, (size_t)(slash - text));
-    if (mount == NULL || !add(object, "mount", mount) || !add(object, rest_name, slash + skip))
+    if (mount == NULL || !json_add_text(object, "mount", mount) ||
+        !json_add_text(object, rest_name, slash + skip))
         return mu_oom(err);
     return MU_OK;
 }
@@ -95,7 +91,7 @@ static enum mu_status kv_where(const char *text, json_object *kv, struct mu_erro
     if (field[0] == '\0' || !vault_path_ok(field))
         return mu_fail(err, MU_USAGE, "--vault-kv '%s': the field's name after # is invalid", text);
     MU_TRY(split(copy, "path", kv, err));
-    return add(kv, "field", field) ? MU_OK : mu_oom(err);
+    return json_add_text(kv, "field", field) ? MU_OK : mu_oom(err);
 }
 
 /* All of the record's data but what the server has to tell: a version, or the ciphertext. */
@@ -107,10 +103,10 @@ static enum mu_status describe(const struct enroll_vault *v, const char *uuid, j
     json_object *source = json_object_new_object();
 
     if (data == NULL || !json_add(data, v->kv != NULL ? "kv" : "transit", source) ||
-        !add(data, "verifier", v->verifier) || !add(data, "address", v->address) ||
-        !add(data, "role", v->role) ||
-        !add(data, "auth_mount", v->auth_mount != NULL ? v->auth_mount : "jwt") ||
-        (v->scope != NULL && !add(data, "namespace", v->scope)) ||
+        !json_add_text(data, "verifier", v->verifier) ||
+        !json_add_text(data, "address", v->address) || !json_add_text(data, "role", v->role) ||
+        !json_add_text(data, "auth_mount", v->auth_mount != NULL ? v->auth_mount : "jwt") ||
+        (v->scope != NULL && !json_add_text(data, "namespace", v->scope)) ||
         (v->wrap_ttl != NULL &&
          !json_add(data, "wrap_ttl", json_object_new_int64(strtoll(v->wrap_ttl, NULL, 10)))))
         return mu_oom(err);
@@ -120,7 +116,8 @@ static enum mu_status describe(const struct enroll_vault *v, const char *uuid, j
         MU_TRY(split(v->transit, "key", source, err));
         MU_TRY(base64_encode(text_view(uuid), &context, err));
         /* A placeholder, so that the whole can be checked before anything is sent. */
-        if (!add(source, "context", context) || !add(source, "ciphertext", "vault:v0:"))
+        if (!json_add_text(source, "context", context) ||
+            !json_add_text(source, "ciphertext", "vault:v0:"))
             return mu_oom(err);
     }
     *ret = MU_TAKE(data);
@@ -220,7 +217,7 @@ static enum mu_status encrypt(struct service *vault, struct vault_request reques
     request.body = secret_view(&body);
     MU_TRY(send(vault, &request, &data, &answer, err));
     MU_TRY(json_string(data, "ciphertext", VAULT_TOKEN_MAX, MU_REFUSE, &ciphertext, err));
-    return add(source, "ciphertext", ciphertext) ? MU_OK : mu_oom(err);
+    return json_add_text(source, "ciphertext", ciphertext) ? MU_OK : mu_oom(err);
 }
 
 enum mu_status enroll_with_vault(struct bytes key, const struct record *old, struct record *record,

@@ -234,11 +234,6 @@ static bool print_findings(struct doctor *doctor, const struct policy_report *re
     return report->findings > 0;
 }
 
-static void free_report(struct policy_report **report)
-{
-    free(*report);
-}
-
 static bool makes_volumes(const struct doctor *doctor)
 {
     for (size_t i = 0; doctor->configured && i < doctor->config.volumes; i++)
@@ -250,7 +245,7 @@ static bool makes_volumes(const struct doctor *doctor)
 void doctor_check_policy(struct doctor *doctor)
 {
     static const char fix[] = "muctl policy kms writes one that is safe as it stands";
-    MU_CLEANUP(free_report) struct policy_report *report = calloc(1, sizeof(*report));
+    MU_CLEANUP(memory_free) struct policy_report *report = calloc(1, sizeof(*report));
     MU_CLEANUP(json_free) json_object *policy = NULL;
     unsigned fence_pcr = doctor->configured ? doctor->config.fence_pcr : FENCE_DEFAULT;
     struct mu_error err = {0};

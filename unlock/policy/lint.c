@@ -66,16 +66,11 @@ static void print_text(const struct policy_report *report)
         (void)printf("%s no statement defeats attestation\n", cli_mark(true));
 }
 
-static void free_report(struct policy_report **report)
-{
-    free(*report);
-}
-
 static enum mu_status lint(const char *path, unsigned fence_pcr, uint32_t without, bool json,
                            struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *policy = NULL;
-    MU_CLEANUP(free_report) struct policy_report *report = calloc(1, sizeof(*report));
+    MU_CLEANUP(memory_free) struct policy_report *report = calloc(1, sizeof(*report));
     enum mu_status status;
 
     if (report == NULL)

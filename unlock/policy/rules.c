@@ -5,11 +5,15 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/file.h"
 #include "base/text.h"
 #include "policy/rule.h"
 
 #define CONTEXT_KEYS "kms:EncryptionContextKeys"
 #define CONTEXT_PREFIX "kms:EncryptionContext:"
+/* A policy as a text in JSON: each quote and line end takes two bytes, other control characters
+ * six. */
+#define WRAPPED_MAX_BYTES ((size_t)6 * POLICY_MAX_BYTES)
 
 /* What gives the key, or the right to it, away. Encrypt, ReEncryptTo and
  * GenerateDataKeyWithoutPlaintext do not. */
@@ -394,11 +398,6 @@ static enum mu_status apply(const struct policy *p, struct policy_report *ret, s
                    ret->findings == 1 ? "" : "s");
 }
 
-static void free_statements(struct statement **statements)
-{
-    free(*statements);
-}
-
 static enum mu_status check_document(json_object *policy, struct mu_error *err)
 {
     static const char *const members[] = {"Version", "Id", "Statement", NULL};
@@ -416,7 +415,7 @@ static enum mu_status check_document(json_object *policy, struct mu_error *err)
 enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, uint32_t without,
                            struct policy_report *ret, struct mu_error *err)
 {
-    MU_CLEANUP(free_statements) struct statement *statements = NULL;
+    MU_CLEANUP(memory_free) struct statement *statements = NULL;
     struct policy p = {.fence_pcr = fence_pcr, .without = without};
     json_object *list = NULL;
     bool array;
@@ -436,4 +435,35 @@ enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, uint32_t wit
         statement_read(array ? json_object_array_get_idx(list, i) : list, i, &statements[i]);
     p.statement = statements;
     return apply(&p, ret, err);
+}
+
+/* ---- the document ---- */
+
+static enum mu_status unwrap(json_object **policy, const char *path, struct mu_error *err)
+{
+    json_object *inner = NULL, *text = NULL;
+
+    if (!json_object_is_type(*policy, json_type_object) ||
+        json_object_object_get_ex(*policy, "Statement", NULL) ||
+        !json_object_object_get_ex(*policy, "Policy", &text) ||
+        !json_object_is_type(text, json_type_string))
+        return MU_OK;
+    MU_TRY(json_parse((struct bytes){(const uint8_t *)json_object_get_string(text),
+                                     (size_t)json_object_get_string_len(text)},
+                      path, MU_CONFIG, &inner, err));
+    json_free(policy);
+    *policy = inner;
+    return MU_OK;
+}
+
+enum mu_status policy_load(const char *path, json_object **ret, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer text = {0};
+    MU_CLEANUP(json_free) json_object *policy = NULL;
+
+    MU_TRY(file_read(path, WRAPPED_MAX_BYTES, &text, err));
+    MU_TRY(json_parse(buffer_view(&text), path, MU_CONFIG, &policy, err));
+    MU_TRY(unwrap(&policy, path, err));
+    *ret = MU_TAKE(policy);
+    return MU_OK;
 }
