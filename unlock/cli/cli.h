@@ -4,6 +4,7 @@
 
 #include <getopt.h> /* optind */
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -41,12 +42,13 @@ int program_main(const struct program *program, int argc, char **argv);
 /* The name of the running program. */
 const char *program_name(void);
 
-/* One option, and where it is kept: a flag, the last value given, or each of at most `max` values.
- */
+/* One option, and where it is kept: a flag, a number from `from` to `to`, the last value given, or
+ * each of at most `max` values. */
 struct cli_option {
     const char *name;
     char letter; /* 0: none */
     bool *flag;
+    uint64_t *number, from, to;
     const char **text;
     size_t *count, max;
 };

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/cli.h"
 
+#include <inttypes.h>
 #include <limits.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define OPTIONS_MAX 32
 
@@ -18,10 +21,26 @@ static enum mu_status check_operands(int argc, int min, int max, struct mu_error
     return MU_OK;
 }
 
+static enum mu_status give_number(const struct cli_option *option, const char *value,
+                                  struct mu_error *err)
+{
+    size_t len = strlen(value);
+    uint64_t number = strtoull(value, NULL, 10);
+
+    if (len == 0 || len > 19 || strspn(value, "0123456789") != len || number < option->from ||
+        number > option->to)
+        return mu_fail(err, MU_USAGE, "--%s '%.40s' is not a number from %" PRIu64 " to %" PRIu64,
+                       option->name, value, option->from, option->to);
+    *option->number = number;
+    return MU_OK;
+}
+
 static enum mu_status give(const struct cli_option *option, const char *value, struct mu_error *err)
 {
     if (option->flag != NULL) {
         *option->flag = true;
+    } else if (option->number != NULL) {
+        return give_number(option, value, err);
     } else if (option->count == NULL) {
         *option->text = value;
     } else {

@@ -94,10 +94,7 @@ struct arguments {
     const char *sign_key;
     const char *key_file;
     const char *volume_key_file;
-    const char *version;
-    uint64_t record_version;
-    const char *size;
-    uint64_t device_size;
+    uint64_t record_version, device_size; /* 0: not given */
     const char *volume;
     const char *config;
     const char *endpoint;
@@ -128,11 +125,9 @@ static enum mu_status check_provider(const struct arguments *a, struct mu_error 
         return mu_fail(err, MU_USAGE,
                        "%s--baseline and --sign-key are needed; see 'muctl enroll --help'",
                        kms && !a->resign ? "--key-arn, " : "");
-    if (a->key_arn != NULL && (!kms || a->resign))
-        return mu_fail(err, MU_USAGE, "--key-arn has no meaning %s",
-                       a->resign ? "with --resign" : "for this provider");
-    if (a->credentials != NULL && (!kms || a->resign))
-        return mu_fail(err, MU_USAGE, "--credentials has no meaning %s",
+    if ((a->key_arn != NULL || a->credentials != NULL) && (!kms || a->resign))
+        return mu_fail(err, MU_USAGE, "%s has no meaning %s",
+                       a->key_arn != NULL ? "--key-arn" : "--credentials",
                        a->resign ? "with --resign" : "for this provider");
     MU_TRY(enroll_vault_check(&a->vault, vault, a->resign, err));
     if (a->authorize != NULL && !tpm2 && !a->resign)
@@ -176,9 +171,9 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
         {"key-file", 0, .text = &a.key_file},
         {"volume-key-file", 0, .text = &a.volume_key_file},
         {"resign", 0, .flag = &a.resign},
-        {"record-version", 0, .text = &a.version},
+        {"record-version", 0, .number = &a.record_version, .from = 1, .to = INT64_MAX - 1},
         {"volume", 0, .text = &a.volume},
-        {"device-size", 0, .text = &a.size},
+        {"device-size", 0, .number = &a.device_size, .from = 1, .to = INT64_MAX},
         {"config", 0, .text = &a.config},
         {"endpoint", 0, .text = &a.endpoint},
         {"ca-file", 0, .text = &a.ca_file},
@@ -188,12 +183,6 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
 
     MU_TRY(cli_options(argc, argv, options, 1, 1, err));
     a.device = argv[optind];
-    if (a.version != NULL && (!luks_number(a.version, &a.record_version) || a.record_version == 0 ||
-                              a.record_version >= INT64_MAX))
-        return mu_fail(err, MU_USAGE, "--record-version '%s' is not a number from 1 on", a.version);
-    if (a.size != NULL &&
-        (!luks_number(a.size, &a.device_size) || a.device_size == 0 || a.device_size > INT64_MAX))
-        return mu_fail(err, MU_USAGE, "--device-size '%s' is not a number of bytes", a.size);
     MU_TRY(check_provider(&a, err));
     if (a.key_file != NULL && a.volume_key_file != NULL)
         return mu_fail(err, MU_USAGE, "--key-file or --volume-key-file, not both");

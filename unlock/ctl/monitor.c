@@ -27,33 +27,23 @@ static void monitor_free(struct monitor *monitor)
     monitor_settings_free(&monitor->settings);
 }
 
-static enum mu_status take_timeout(const char *text, unsigned *ret, struct mu_error *err)
-{
-    unsigned long value;
-
-    if (text == NULL)
-        return MU_OK;
-    value = strspn(text, "0123456789") == strlen(text) && strlen(text) < 6 ? strtoul(text, NULL, 10)
-                                                                           : 0;
-    if (value == 0 || value > TIMEOUT_MAX)
-        return mu_fail(err, MU_USAGE, "--timeout: '%.20s' is not 1 to %u seconds", text,
-                       TIMEOUT_MAX);
-    *ret = (unsigned)value;
-    return MU_OK;
-}
-
 static enum mu_status monitor_parse(int argc, char **argv, struct monitor *monitor,
                                     struct mu_error *err)
 {
-    const char *config = NULL, *verifier = NULL, *ca_file = NULL, *timeout = NULL;
+    const char *config = NULL, *verifier = NULL, *ca_file = NULL;
     const char *tcti = getenv("MU_TCTI");
     struct monitor_settings *settings = &monitor->settings;
     bool identity = false;
+    uint64_t timeout = 0;
     const struct cli_option options[] = {
-        {"config", 'c', .text = &config},      {"verifier", 'v', .text = &verifier},
-        {"ca-file", 0, .text = &ca_file},      {"timeout", 0, .text = &timeout},
-        {"identity", 'i', .flag = &identity},  {"tcti", 't', .text = &tcti},
-        {"json", 'j', .flag = &monitor->json}, {0},
+        {"config", 'c', .text = &config},
+        {"verifier", 'v', .text = &verifier},
+        {"ca-file", 0, .text = &ca_file},
+        {"timeout", 0, .number = &timeout, .from = 1, .to = TIMEOUT_MAX},
+        {"identity", 'i', .flag = &identity},
+        {"tcti", 't', .text = &tcti},
+        {"json", 'j', .flag = &monitor->json},
+        {0},
     };
 
     MU_TRY(cli_options(argc, argv, options, 0, 0, err));
@@ -66,7 +56,7 @@ static enum mu_status monitor_parse(int argc, char **argv, struct monitor *monit
         MU_TRY(string_set(&settings->ca_file, ca_file, err));
     if (tcti != NULL)
         MU_TRY(string_set(&settings->tcti, tcti, err));
-    MU_TRY(take_timeout(timeout, &settings->timeout, err));
+    settings->timeout = timeout != 0 ? (unsigned)timeout : settings->timeout;
     settings->identity = settings->identity || identity;
     return monitor_settings_check(settings, config != NULL ? config : MONITOR_DEFAULT_PATH, err);
 }
