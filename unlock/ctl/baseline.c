@@ -30,8 +30,6 @@ struct options {
     const char *image[PREDICT_IMAGES_MAX];
     size_t images;
     const char *phases;
-    const char *key;
-    const char *signature;
 };
 
 static enum mu_status set_pcrs(struct options *o, struct mu_error *err)
@@ -224,74 +222,67 @@ static enum mu_status run_predict(int argc, char **argv, struct mu_error *err)
     return cli_print_json(o.output != NULL ? o.output : "-", object, err);
 }
 
-/* FILE.sig, unless it was named or FILE is standard input. */
-static enum mu_status signature_path(const char *file, const char *named, const char *option,
-                                     char *to, size_t size, struct mu_error *err)
-{
-    int len;
+/* A baseline and its signature: FILE.sig, unless it was named or FILE is standard input. */
+struct signing {
+    const char *file, *key;
+    char *path;
+    struct buffer text, signature;
+};
 
-    if (named == NULL && strcmp(file, "-") == 0)
-        return mu_fail(err, MU_USAGE, "%s FILE is needed with standard input", option);
-    len = named != NULL ? snprintf(to, size, "%s", named) : snprintf(to, size, "%s.sig", file);
-    if (len < 0 || (size_t)len >= size)
-        return mu_fail(err, MU_USAGE, "the name of the signature file is too long");
-    return MU_OK;
+static void signing_free(struct signing *s)
+{
+    string_free(&s->path);
+    buffer_free(&s->text);
+    buffer_free(&s->signature);
 }
 
-static enum mu_status load_checked(const char *path, struct buffer *ret, struct mu_error *err)
+static enum mu_status signing_begin(int argc, char **argv, bool sign, struct signing *s,
+                                    struct mu_error *err)
 {
-    struct pcr_values values;
+    const char *named = NULL;
+    const struct cli_option options[] = {
+        {"key", 'k', .text = &s->key},
+        {sign ? "output" : "signature", sign ? 'o' : 's', .text = &named},
+        {0},
+    };
 
-    MU_TRY(file_read(path, BASELINE_MAX_BYTES, ret, err));
-    return baseline_parse(buffer_view(ret), path, &values, err);
+    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
+    s->file = argv[optind];
+    if (s->key == NULL)
+        return mu_fail(err, MU_USAGE, "--key FILE is needed: the builder's %s key (PEM)",
+                       sign ? "private" : "public");
+    if (named == NULL && strcmp(s->file, "-") == 0)
+        return mu_fail(err, MU_USAGE, "%s FILE is needed with standard input",
+                       sign ? "-o" : "--signature");
+    MU_TRY(string_print(&s->path, err, "%s%s", named != NULL ? named : s->file,
+                        named != NULL ? "" : ".sig"));
+    return file_read(s->file, BASELINE_MAX_BYTES, &s->text, err);
 }
 
 static enum mu_status run_sign(int argc, char **argv, struct mu_error *err)
 {
-    struct options o = {0};
-    const struct cli_option options[] = {
-        {"key", 'k', .text = &o.key},
-        {"output", 'o', .text = &o.output},
-        {0},
-    };
+    MU_CLEANUP(signing_free) struct signing s = {0};
     MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
-    MU_CLEANUP(buffer_free) struct buffer text = {0};
-    MU_CLEANUP(buffer_free) struct buffer signature = {0};
-    char path[4096];
+    struct pcr_values values;
 
-    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
-    if (o.key == NULL)
-        return mu_fail(err, MU_USAGE, "--key FILE is needed: the builder's private key (PEM)");
-    MU_TRY(signature_path(argv[optind], o.output, "-o", path, sizeof(path), err));
-    MU_TRY(load_checked(argv[optind], &text, err));
-    MU_TRY(signing_load_key(o.key, &key, err));
-    MU_TRY(signing_sign(key, NULL, buffer_view(&text), &signature, err));
-    return file_write(path, buffer_view(&signature), 0644, err);
+    MU_TRY(signing_begin(argc, argv, true, &s, err));
+    MU_TRY(baseline_parse(buffer_view(&s.text), s.file, &values, err));
+    MU_TRY(signing_load_key(s.key, &key, err));
+    MU_TRY(signing_sign(key, NULL, buffer_view(&s.text), &s.signature, err));
+    return file_write(s.path, buffer_view(&s.signature), 0644, err);
 }
 
 static enum mu_status run_verify(int argc, char **argv, struct mu_error *err)
 {
-    struct options o = {0};
-    const struct cli_option options[] = {
-        {"key", 'k', .text = &o.key},
-        {"signature", 's', .text = &o.signature},
-        {0},
-    };
+    MU_CLEANUP(signing_free) struct signing s = {0};
     MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
-    MU_CLEANUP(buffer_free) struct buffer text = {0};
-    MU_CLEANUP(buffer_free) struct buffer signature = {0};
-    char path[4096];
 
-    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
-    if (o.key == NULL)
-        return mu_fail(err, MU_USAGE, "--key FILE is needed: the builder's public key (PEM)");
-    MU_TRY(signature_path(argv[optind], o.signature, "--signature", path, sizeof(path), err));
-    MU_TRY(signature_load_key(o.key, NULL, &key, err));
-    MU_TRY(file_read(argv[optind], BASELINE_MAX_BYTES, &text, err));
-    if (file_read(path, SIGNATURE_MAX_BYTES, &signature, err) != MU_OK)
+    MU_TRY(signing_begin(argc, argv, false, &s, err));
+    MU_TRY(signature_load_key(s.key, NULL, &key, err));
+    if (file_read(s.path, SIGNATURE_MAX_BYTES, &s.signature, err) != MU_OK)
         return mu_context(err, "no signature ('muctl baseline sign' makes it)");
-    if (signature_verify(key, NULL, buffer_view(&text), buffer_view(&signature), err) != MU_OK)
-        return mu_context(err, "%s", argv[optind]);
+    if (signature_verify(key, NULL, buffer_view(&s.text), buffer_view(&s.signature), err) != MU_OK)
+        return mu_context(err, "%s", s.file);
     (void)printf("%s the signature holds\n", cli_mark(true));
     return MU_OK;
 }
