@@ -224,12 +224,12 @@ static bool to_be_signed(struct bytes certificate, struct bytes *ret)
 /* UEFI 2.10, 32.4.1, EFI_CERT_X509_SHA256 and its like: digest and time of revocation. That time is
  * compared with the time stamp of a signature, which firmware believes if dbt has the certificate
  * of the time stamp; here there is no dbt, so the time does not matter. */
-static enum mu_status revoked(struct bytes lists, struct bytes certificate, bool *ret,
-                              struct mu_error *err)
+static enum mu_status check_revoked(struct bytes lists, struct bytes certificate, const char *what,
+                                    struct mu_error *err)
 {
+    bool found = false;
     struct bytes tbs;
 
-    *ret = false;
     if (!to_be_signed(certificate, &tbs))
         return mu_fail(err, MU_CONFIG, "a certificate that is not X.509 in DER");
     for (size_t i = 0; i < MU_COUNT(revocation_types); i++) {
@@ -240,12 +240,12 @@ static enum mu_status revoked(struct bytes lists, struct bytes certificate, bool
 
         MU_TRY(hash_bytes(revocation_types[i].alg, tbs, &digest, err));
         while (signature_list_next(&at, &signature))
-            *ret = *ret ||
-                   (memcmp(signature.type.data, revocation_types[i].guid, EFI_GUID_BYTES) == 0 &&
-                    signature.data.len >= size &&
-                    memcmp(signature.data.data, digest.bytes, size) == 0);
+            found = found ||
+                    (memcmp(signature.type.data, revocation_types[i].guid, EFI_GUID_BYTES) == 0 &&
+                     signature.data.len >= size &&
+                     memcmp(signature.data.data, digest.bytes, size) == 0);
     }
-    return MU_OK;
+    return found ? mu_fail(err, MU_REFUSE, "dbx revokes %s", what) : MU_OK;
 }
 
 static enum mu_status check_certificate(struct bytes dbx, X509 *certificate, struct mu_error *err)
@@ -253,17 +253,13 @@ static enum mu_status check_certificate(struct bytes dbx, X509 *certificate, str
     uint8_t *der = NULL;
     int len = i2d_X509(certificate, &der);
     enum mu_status status;
-    bool forbidden;
 
     if (len <= 0)
         return mu_oom(err);
-    status = revoked(dbx, (struct bytes){der, (size_t)len}, &forbidden, err);
+    status = check_revoked(dbx, (struct bytes){der, (size_t)len},
+                           "a certificate of the image's signature by its digest", err);
     OPENSSL_free(der);
-    MU_TRY(status);
-    if (forbidden)
-        return mu_fail(err, MU_REFUSE,
-                       "dbx revokes a certificate of the image's signature by its digest");
-    return MU_OK;
+    return status;
 }
 
 static X509 *issuer_of(X509 *certificate, STACK_OF(X509) * among)
@@ -359,19 +355,6 @@ static bool next_signed_data(struct reader *table, struct bytes *ret)
     return false;
 }
 
-/* The entry of db that a signature leads to may be above what the signature brings along. */
-static enum mu_status check_anchor(struct bytes dbx, struct bytes entry, struct mu_error *err)
-{
-    bool forbidden;
-
-    MU_TRY(revoked(dbx, (struct bytes){entry.data + EFI_GUID_BYTES, entry.len - EFI_GUID_BYTES},
-                   &forbidden, err));
-    if (forbidden)
-        return mu_fail(err, MU_REFUSE,
-                       "dbx revokes the certificate of db that the image's signature leads to");
-    return MU_OK;
-}
-
 /* *ret is empty if no signature leads to an entry of db. */
 static enum mu_status judge_signatures(const struct secure_boot *keys, struct bytes image,
                                        struct bytes *ret, struct mu_error *err)
@@ -392,7 +375,10 @@ static enum mu_status judge_signatures(const struct secure_boot *keys, struct by
             return mu_fail(err, MU_REFUSE, "dbx forbids the key that signed the image");
         MU_TRY(check_chain(keys->dbx, &s, err));
         if (ret->len == 0 && find_certificate(keys->db, &s, ret))
-            MU_TRY(check_anchor(keys->dbx, *ret, err));
+            /* It may be above what the signature brings along. */
+            MU_TRY(check_revoked(
+                keys->dbx, (struct bytes){ret->data + EFI_GUID_BYTES, ret->len - EFI_GUID_BYTES},
+                "the certificate of db that the image's signature leads to", err));
     }
     return MU_OK;
 }
