@@ -38,9 +38,7 @@ enum mu_status enroll_with_aws_kms(struct bytes key, const struct record *old,
     struct deadline deadline = deadline_in(NETWORK_SECONDS);
     MU_CLEANUP(aws_credentials_free) struct aws_credentials found = {0};
     MU_CLEANUP(json_free) json_object *encryption_context = NULL;
-    MU_CLEANUP(json_free) json_object *data = json_object_new_object();
     MU_CLEANUP(buffer_free) struct buffer ciphertext = {0};
-    MU_CLEANUP(string_free) char *base64 = NULL;
 
     (void)old;
     MU_TRY(aws_kms_context(record, &encryption_context, err));
@@ -48,14 +46,8 @@ enum mu_status enroll_with_aws_kms(struct bytes key, const struct record *old,
         MU_TRY(find_credentials(aws->options->aws.imds, deadline, &found, err));
     MU_TRY(kms_encrypt(&aws->options->aws, aws->credentials != NULL ? aws->credentials : &found,
                        aws->key_arn, encryption_context, key, deadline, &ciphertext, err));
-    MU_TRY(base64_encode(buffer_view(&ciphertext), &base64, err));
-    if (!json_add_text(data, "key_arn", aws->key_arn) ||
-        !json_add_text(data, "ciphertext", base64) ||
-        !json_add(data, "encryption_context", json_object_get(encryption_context)))
-        return mu_oom(err);
-    (void)snprintf(record->provider, sizeof(record->provider), PROVIDER_AWS_KMS);
-    record->provider_data = MU_TAKE(data);
-    return MU_OK;
+    return aws_kms_describe(aws->key_arn, buffer_view(&ciphertext), encryption_context, record,
+                            err);
 }
 
 /* ---- tpm2 ---- */

@@ -43,7 +43,6 @@ struct record_data {
 };
 
 struct provider_volume {
-    struct provider_volume *next;
     struct provider_session *session;
     json_object *json; /* what `data` borrows from */
     struct record_data data;
@@ -60,7 +59,8 @@ struct provider_session {
     struct aws_credentials credentials;
     struct link link[LINKS_MAX];
     size_t links;
-    struct provider_volume *volumes;
+    struct provider_volume volume[CONFIG_VOLUMES_MAX];
+    size_t volumes;
     struct buffer document;
 };
 
@@ -114,11 +114,8 @@ static void session_finish(struct provider_session **session)
         (void)task_wait(&s->link[i].connect, &ignored);
         kms_close(&s->link[i].kms);
     }
-    for (struct provider_volume *volume = s->volumes, *next; volume != NULL; volume = next) {
-        next = volume->next;
-        json_free(&volume->json);
-        free(volume);
-    }
+    for (size_t i = 0; i < s->volumes; i++)
+        json_free(&s->volume[i].json);
     EVP_PKEY_free(s->key);
     aws_credentials_free(&s->credentials);
     buffer_free(&s->document);
@@ -239,12 +236,11 @@ static enum mu_status link_to(struct provider_session *session, const char *key_
 static enum mu_status session_volume(struct provider_session *session, const struct record *record,
                                      struct provider_volume **ret, struct mu_error *err)
 {
-    struct provider_volume *volume = calloc(1, sizeof(*volume));
+    struct provider_volume *volume;
 
-    if (volume == NULL)
-        return mu_oom(err);
-    volume->next = session->volumes;
-    session->volumes = volume;
+    if (session->volumes == CONFIG_VOLUMES_MAX)
+        return mu_fail(err, MU_INTERNAL, "more than %d volumes", CONFIG_VOLUMES_MAX);
+    volume = &session->volume[session->volumes++];
     volume->session = session;
     volume->json = json_object_get(record->provider_data);
     MU_TRY(parse_data(record, &volume->data, err));
@@ -333,14 +329,27 @@ static enum mu_status volume_release(struct provider_volume *volume, struct tpm 
     return get_key(volume->session, volume->link, &request, NULL, ret_key, err);
 }
 
+enum mu_status aws_kms_describe(const char *key_arn, struct bytes ciphertext, json_object *context,
+                                struct record *record, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *data = json_object_new_object();
+    MU_CLEANUP(string_free) char *base64 = NULL;
+
+    MU_TRY(base64_encode(ciphertext, &base64, err));
+    if (!json_add_text(data, "key_arn", key_arn) || !json_add_text(data, "ciphertext", base64) ||
+        !json_add(data, "encryption_context", json_object_get(context)))
+        return mu_oom(err);
+    (void)snprintf(record->provider, sizeof(record->provider), "%s", provider_aws_kms.name);
+    record->provider_data = MU_TAKE(data);
+    return MU_OK;
+}
+
 static enum mu_status session_provision(struct provider_session *session, const char *key_arn,
                                         struct record *record, struct secret *ret_key,
                                         struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *context = NULL;
-    MU_CLEANUP(json_free) json_object *data = json_object_new_object();
     MU_CLEANUP(buffer_free) struct buffer ciphertext = {0};
-    MU_CLEANUP(string_free) char *ciphertext64 = NULL;
     struct kms_decrypt_request request = {.key_arn = key_arn};
     struct link *link;
 
@@ -348,14 +357,7 @@ static enum mu_status session_provision(struct provider_session *session, const 
     MU_TRY(aws_kms_context(record, &context, err));
     request.encryption_context = context;
     MU_TRY(get_key(session, link, &request, &ciphertext, ret_key, err));
-    MU_TRY(base64_encode(buffer_view(&ciphertext), &ciphertext64, err));
-    if (!json_add_text(data, "key_arn", key_arn) ||
-        !json_add_text(data, "ciphertext", ciphertext64) ||
-        !json_add(data, "encryption_context", json_object_get(context)))
-        return mu_oom(err);
-    (void)snprintf(record->provider, sizeof(record->provider), "%s", provider_aws_kms.name);
-    record->provider_data = MU_TAKE(data);
-    return MU_OK;
+    return aws_kms_describe(key_arn, buffer_view(&ciphertext), context, record, err);
 }
 
 const struct provider provider_aws_kms = {

@@ -16,6 +16,10 @@ enum mu_status kms_parse_key_arn(const char *arn, char ret_region[static 64],
 enum mu_status aws_kms_context(const struct record *record, json_object **ret,
                                struct mu_error *err) MU_MUST_CHECK;
 
+/* Puts the provider's data into the record: key, ciphertext and context. */
+enum mu_status aws_kms_describe(const char *key_arn, struct bytes ciphertext, json_object *context,
+                                struct record *record, struct mu_error *err) MU_MUST_CHECK;
+
 /* Encrypt for enrolment: the ciphertext blob of `plaintext` under key and context. */
 enum mu_status kms_encrypt(const struct aws_options *options,
                            const struct aws_credentials *credentials, const char *key_arn,

@@ -3,6 +3,7 @@
 #define MU_RELEASE_PROVIDER_H
 
 #include "base/clock.h"
+#include "base/config.h"
 #include "base/error.h"
 #include "base/options.h"
 

@@ -187,7 +187,6 @@ enum mu_status tpm2_to_json(const struct sealed *sealed, const struct seal_polic
 /* ---- the provider ---- */
 
 struct provider_volume {
-    struct provider_volume *next;
     struct deadline deadline;
     struct sealed sealed;
     struct seal_policy policy;
@@ -196,7 +195,8 @@ struct provider_volume {
 struct provider_session {
     unsigned fence_pcr;
     struct deadline deadline;
-    struct provider_volume *volumes;
+    struct provider_volume volume[CONFIG_VOLUMES_MAX];
+    size_t volumes;
 };
 
 static enum mu_status session_start(const struct provider_options *options,
@@ -216,13 +216,12 @@ static enum mu_status session_start(const struct provider_options *options,
 static enum mu_status session_volume(struct provider_session *session, const struct record *record,
                                      struct provider_volume **ret, struct mu_error *err)
 {
-    struct provider_volume *volume = calloc(1, sizeof(*volume));
+    struct provider_volume *volume;
     int fence_pcr;
 
-    if (volume == NULL)
-        return mu_oom(err);
-    volume->next = session->volumes;
-    session->volumes = volume;
+    if (session->volumes == CONFIG_VOLUMES_MAX)
+        return mu_fail(err, MU_INTERNAL, "more than %d volumes", CONFIG_VOLUMES_MAX);
+    volume = &session->volume[session->volumes++];
     volume->deadline = session->deadline;
     if (tpm2_from_json(record->provider_data, record->baseline, record->baselines, &volume->sealed,
                        &volume->policy, &fence_pcr, err) != MU_OK)
@@ -257,11 +256,9 @@ static void session_finish(struct provider_session **session)
 
     if (s == NULL)
         return;
-    for (struct provider_volume *volume = s->volumes, *next; volume != NULL; volume = next) {
-        next = volume->next;
-        sealed_free(&volume->sealed);
-        seal_policy_free(&volume->policy);
-        free(volume);
+    for (size_t i = 0; i < s->volumes; i++) {
+        sealed_free(&s->volume[i].sealed);
+        seal_policy_free(&s->volume[i].policy);
     }
     free(s);
     *session = NULL;

@@ -30,7 +30,6 @@
 
 /* What leads to one volume's key: its verifier, its Vault, and what was obtained so far. */
 struct provider_volume {
-    struct provider_volume *next;
     const struct provider_session *session;
     struct vault_record record;
     json_object *data; /* what `record` borrows from */
@@ -50,7 +49,8 @@ struct provider_session {
     struct deadline deadline;
     atomic_bool stop;
     EVP_PKEY *key;
-    struct provider_volume *volumes;
+    struct provider_volume volume[CONFIG_VOLUMES_MAX];
+    size_t volumes;
 };
 
 static uint64_t until_us(int64_t seconds)
@@ -112,7 +112,6 @@ static void volume_free(struct provider_volume *volume)
     buffer_free(&volume->nonce);
     buffer_free(&volume->identity);
     secret_free(&volume->jwt);
-    free(volume);
 }
 
 static void session_finish(struct provider_session **session)
@@ -122,10 +121,8 @@ static void session_finish(struct provider_session **session)
     if (s == NULL)
         return;
     atomic_store(&s->stop, true);
-    for (struct provider_volume *volume = s->volumes, *next; volume != NULL; volume = next) {
-        next = volume->next;
-        volume_free(volume);
-    }
+    for (size_t i = 0; i < s->volumes; i++)
+        volume_free(&s->volume[i]);
     EVP_PKEY_free(s->key);
     free(s);
     *session = NULL;
@@ -158,11 +155,9 @@ static enum mu_status session_volume(struct provider_session *session, const str
     if (record->by_instance)
         return mu_fail(err, MU_REFUSE,
                        "record: an instance cannot make one for the provider vault");
-    volume = calloc(1, sizeof(*volume));
-    if (volume == NULL)
-        return mu_oom(err);
-    volume->next = session->volumes;
-    session->volumes = volume;
+    if (session->volumes == CONFIG_VOLUMES_MAX)
+        return mu_fail(err, MU_INTERNAL, "more than %d volumes", CONFIG_VOLUMES_MAX);
+    volume = &session->volume[session->volumes++];
     volume->session = session;
     volume->retry = (struct retry){.policy = &retry_service, .deadline = session->deadline};
     volume->data = json_object_get(record->provider_data);
