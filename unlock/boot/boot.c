@@ -47,12 +47,10 @@ static void log_change(const char *text, void *context)
 static void explain_mismatch(const struct boot *boot, const struct pcr_values *expected,
                              uint32_t differ)
 {
-    MU_CLEANUP(buffer_free) struct buffer raw = {0};
     MU_CLEANUP(eventlog_free) struct eventlog log = {0};
     struct mu_error err = {0};
 
-    if (file_read(boot->config.eventlog, EVENTLOG_MAX_BYTES, &raw, &err) != MU_OK ||
-        eventlog_parse(buffer_view(&raw), &log, &err) != MU_OK) {
+    if (eventlog_load(boot->config.eventlog, &log, &err) != MU_OK) {
         log_line("no event log to say what changed: %s", err.text);
         return;
     }

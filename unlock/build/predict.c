@@ -543,8 +543,8 @@ static size_t log_size(const struct secure_boot *keys)
            (PREDICT_IMAGES_MAX + 1) * keys->db.len;
 }
 
-static enum mu_status predict_to(const struct predict_request *request, struct eventlog *ret_log,
-                                 uint32_t *ret_mask, struct mu_error *err)
+enum mu_status predict_log(const struct predict_request *request, struct eventlog *ret,
+                           uint32_t *ret_mask, struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer log = {0};
     struct prediction p = {.bank = request->bank};
@@ -553,15 +553,7 @@ static enum mu_status predict_to(const struct predict_request *request, struct e
     p.log = writer_into(log.data, log.len);
     MU_TRY(predict_events(request, &p, err));
     *ret_mask = p.mask;
-    return eventlog_parse((struct bytes){log.data, p.log.len}, ret_log, err);
-}
-
-enum mu_status predict_log(const struct predict_request *request, struct eventlog *ret,
-                           struct mu_error *err)
-{
-    uint32_t mask;
-
-    return predict_to(request, ret, &mask, err);
+    return eventlog_parse((struct bytes){log.data, p.log.len}, ret, err);
 }
 
 enum mu_status predict_values(const struct predict_request *request, struct pcr_values *ret,
@@ -571,7 +563,7 @@ enum mu_status predict_values(const struct predict_request *request, struct pcr_
     struct pcr_values values;
     uint32_t mask;
 
-    MU_TRY(predict_to(request, &log, &mask, err));
+    MU_TRY(predict_log(request, &log, &mask, err));
     MU_TRY(eventlog_replay(&log, request->bank, &values, err));
     values.mask = mask; /* some have no event */
     *ret = values;

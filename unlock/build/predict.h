@@ -26,8 +26,8 @@ struct predict_request {
  */
 enum mu_status predict_values(const struct predict_request *request, struct pcr_values *ret,
                               struct mu_error *err) MU_MUST_CHECK;
-/* The events that lead to these values, as an event log. */
+/* The events that lead to these values, as an event log; *ret_mask: the PCRs that are predicted. */
 enum mu_status predict_log(const struct predict_request *request, struct eventlog *ret,
-                           struct mu_error *err) MU_MUST_CHECK;
+                           uint32_t *ret_mask, struct mu_error *err) MU_MUST_CHECK;
 
 #endif

@@ -87,16 +87,6 @@ static void collect_line(const char *text, void *context)
     (void)json_object_array_add(context, json_object_new_string(text));
 }
 
-static enum mu_status load_log(const char *path, struct eventlog *ret, struct mu_error *err)
-{
-    MU_CLEANUP(buffer_free) struct buffer raw = {0};
-
-    MU_TRY(file_read(path, EVENTLOG_MAX_BYTES, &raw, err));
-    if (eventlog_parse(buffer_view(&raw), ret, err) != MU_OK)
-        return mu_context(err, "%s", path);
-    return MU_OK;
-}
-
 struct references {
     struct buffer file[PREDICT_IMAGES_MAX];
     struct bytes view[PREDICT_IMAGES_MAX];
@@ -127,12 +117,13 @@ static enum mu_status log_of_images(const struct bytes *images, size_t count,
                                       .keys = &on,
                                       .phases = ""};
     struct pcr_values values;
+    uint32_t mask;
 
     MU_TRY(predict_values(&request, &values, err));
     request.mask |= sides->differ & PCR_BIT(11);
     if (memcmp(values.value[4].bytes, sides->expected->value[4].bytes, hash_size(values.bank)) != 0)
         request.keys = NULL;
-    return predict_log(&request, ret, err);
+    return predict_log(&request, ret, &mask, err);
 }
 
 /* One event log, or the images in load order. */
@@ -168,7 +159,7 @@ static enum mu_status explain(const struct options *o, const struct sides *sides
 
     if (o->eventlog == NULL)
         return MU_OK;
-    MU_TRY(load_log(o->eventlog, &log, err));
+    MU_TRY(eventlog_load(o->eventlog, &log, err));
     if (strcmp(o->eventlog, EVENTLOG_DEFAULT_PATH) == 0)
         userlog_append_running(&log);
     if (o->references > 0)

@@ -66,13 +66,9 @@ static bool log_has_bank(const struct eventlog *log, enum hash_alg bank)
     return false;
 }
 
-static enum mu_status eventlog_load(const char *file, struct replay *replay, struct mu_error *err)
+static enum mu_status load(const char *file, struct replay *replay, struct mu_error *err)
 {
-    MU_CLEANUP(buffer_free) struct buffer raw = {0};
-
-    MU_TRY(file_read(file, EVENTLOG_MAX_BYTES, &raw, err));
-    if (eventlog_parse(buffer_view(&raw), &replay->log, err) != MU_OK)
-        return mu_context(err, "%s", file);
+    MU_TRY(eventlog_load(file, &replay->log, err));
     for (size_t i = 0; i < MU_COUNT(banks); i++)
         if (log_has_bank(&replay->log, banks[i]))
             MU_TRY(eventlog_replay(&replay->log, banks[i], &replay->values[i], err));
@@ -271,7 +267,7 @@ static enum mu_status eventlog_run(int argc, char **argv, struct mu_error *err)
                        "%s is not there: this machine has no TPM, its firmware handed no log over, "
                        "or securityfs is not mounted; give a FILE to examine another machine's",
                        o.file);
-    MU_TRY(eventlog_load(o.file, &replay, err));
+    MU_TRY(load(o.file, &replay, err));
     if (!o.no_tpm && compare(o.tcti, &replay, err) != MU_OK) {
         if (o.tcti != NULL)
             return err->status;

@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <string.h>
+#include <uuid.h>
 
 #include "appraise/chain.h"
 #include "base/file.h"
@@ -50,20 +51,9 @@ static bool parse_guid(const char *text, uint8_t ret[static EFI_GUID_BYTES])
 {
     static const uint8_t place[EFI_GUID_BYTES] = {3, 2, 1,  0,  5,  4,  7,  6,
                                                   8, 9, 10, 11, 12, 13, 14, 15};
-    char digits[2 * EFI_GUID_BYTES + 1];
-    uint8_t bytes[EFI_GUID_BYTES];
-    size_t count = 0;
+    uuid_t bytes;
 
-    for (size_t i = 0; text[i] != '\0'; i++) {
-        const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-
-        if (dash != (text[i] == '-') || count + 1 == sizeof(digits))
-            return false;
-        if (!dash)
-            digits[count++] = text[i];
-    }
-    digits[count] = '\0';
-    if (!hex_decode(digits, bytes, sizeof(bytes)))
+    if (uuid_parse(text, bytes) != 0)
         return false;
     for (size_t i = 0; i < sizeof(bytes); i++)
         ret[place[i]] = bytes[i];

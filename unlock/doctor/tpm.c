@@ -101,15 +101,13 @@ void doctor_check_eventlog(struct doctor *doctor)
     static const char fix[] = "refusals will name the PCR, but not what changed; no boot depends "
                               "on it";
     const char *path = doctor->configured ? doctor->config.eventlog : EVENTLOG_DEFAULT_PATH;
-    MU_CLEANUP(buffer_free) struct buffer raw = {0};
     MU_CLEANUP(eventlog_free) struct eventlog log = {0};
     struct pcr_values replayed = {0};
     struct mu_error err = {0};
     uint32_t differ;
     char pcrs[96];
 
-    if (file_read(path, EVENTLOG_MAX_BYTES, &raw, &err) != MU_OK ||
-        eventlog_parse(buffer_view(&raw), &log, &err) != MU_OK ||
+    if (eventlog_load(path, &log, &err) != MU_OK ||
         eventlog_replay(&log, HASH_SHA384, &replayed, &err) != MU_OK) {
         doctor_warn(doctor, "event-log", fix, "%s", err.text);
         return;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
+
 #define SHA1_BYTES 20
 
 /* The smallest event of either format; bounds how many a log can hold. */
@@ -185,6 +187,16 @@ enum mu_status eventlog_parse(struct bytes log, struct eventlog *ret, struct mu_
         return mu_oom(err);
     MU_TRY(parse_events(&parsed, err));
     *ret = MU_TAKE(parsed);
+    return MU_OK;
+}
+
+enum mu_status eventlog_load(const char *path, struct eventlog *ret, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer raw = {0};
+
+    MU_TRY(file_read(path, EVENTLOG_MAX_BYTES, &raw, err));
+    if (eventlog_parse(buffer_view(&raw), ret, err) != MU_OK)
+        return mu_context(err, "%s", path);
     return MU_OK;
 }
 

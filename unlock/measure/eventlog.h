@@ -54,6 +54,8 @@ struct eventlog {
 /* Takes a copy of the log. MU_CONFIG with the offset for anything truncated or malformed. */
 enum mu_status eventlog_parse(struct bytes log, struct eventlog *ret,
                               struct mu_error *err) MU_MUST_CHECK;
+enum mu_status eventlog_load(const char *path, struct eventlog *ret,
+                             struct mu_error *err) MU_MUST_CHECK;
 void eventlog_free(struct eventlog *log);
 
 /* "EV_EFI_ACTION", or "0x8000000a" for an unknown one (into `unknown`). */
