@@ -17,28 +17,6 @@
 #define PEM_MAX 65536
 #define NAME_SIZE 40 /* "cabundle entry 123" */
 
-static void free_store(X509_STORE **store)
-{
-    X509_STORE_free(*store);
-}
-
-static void free_context(X509_STORE_CTX **context)
-{
-    X509_STORE_CTX_free(*context);
-    ERR_clear_error();
-}
-
-static void free_stack(STACK_OF(X509) * *stack)
-{
-    sk_X509_pop_free(*stack, X509_free);
-}
-
-void certificate_free(X509 **certificate)
-{
-    X509_free(*certificate);
-    *certificate = NULL;
-}
-
 enum mu_status certificate_from_der(struct bytes der, const char *what, X509 **ret,
                                     struct mu_error *err)
 {
@@ -218,8 +196,8 @@ static bool is_expected(const STACK_OF(X509) * found, const STACK_OF(X509) * exp
  * why. */
 static bool leaf_is_below(STACK_OF(X509) * path, int64_t at)
 {
-    MU_CLEANUP(free_store) X509_STORE *store = X509_STORE_new();
-    MU_CLEANUP(free_context) X509_STORE_CTX *context = X509_STORE_CTX_new();
+    MU_CLEANUP(store_free) X509_STORE *store = X509_STORE_new();
+    MU_CLEANUP(store_context_free) X509_STORE_CTX *context = X509_STORE_CTX_new();
     X509 *leaf = sk_X509_value(path, 0), *issuer = sk_X509_value(path, 1);
     X509_VERIFY_PARAM *parameters;
     const STACK_OF(X509) * found;
@@ -241,8 +219,8 @@ static bool leaf_is_below(STACK_OF(X509) * path, int64_t at)
 static enum mu_status verify_path(STACK_OF(X509) * path, X509 *root, int64_t at,
                                   struct mu_error *err)
 {
-    MU_CLEANUP(free_store) X509_STORE *store = X509_STORE_new();
-    MU_CLEANUP(free_context) X509_STORE_CTX *context = X509_STORE_CTX_new();
+    MU_CLEANUP(store_free) X509_STORE *store = X509_STORE_new();
+    MU_CLEANUP(store_context_free) X509_STORE_CTX *context = X509_STORE_CTX_new();
     X509_VERIFY_PARAM *parameters;
     int last = sk_X509_num(path) - 1;
     int reason, depth;
@@ -269,7 +247,7 @@ static enum mu_status verify_path(STACK_OF(X509) * path, X509 *root, int64_t at,
 enum mu_status chain_verify(X509 *leaf, const struct bytes *cabundle, size_t count, X509 *root,
                             int64_t at, struct chain_cache *cache, struct mu_error *err)
 {
-    MU_CLEANUP(free_stack) STACK_OF(X509) *path = sk_X509_new_null();
+    MU_CLEANUP(certificates_free) STACK_OF(X509) *path = sk_X509_new_null();
 
     if (path == NULL || X509_add_cert(path, leaf, X509_ADD_FLAG_UP_REF) != 1)
         return mu_oom(err);

@@ -5,9 +5,7 @@
 #include <openssl/x509.h>
 
 #include "appraise/chain_cache.h"
-#include "base/bytes.h"
-
-void certificate_free(X509 **certificate);
+#include "base/openssl.h"
 
 /* One certificate and nothing after it. MU_REFUSE; `what` names it. */
 enum mu_status certificate_from_der(struct bytes der, const char *what, X509 **ret,

@@ -36,11 +36,6 @@ static void identity_free(struct identity *identity)
     buffer_free(&identity->pkcs7);
 }
 
-static void stack_free(STACK_OF(X509) * *stack)
-{
-    sk_X509_pop_free(*stack, X509_free);
-}
-
 static enum mu_status bad(struct mu_error *err, const char *rule)
 {
     return mu_fail(err, MU_REFUSE, "the identity document %s", rule);
@@ -323,7 +318,7 @@ enum mu_status identity_verify(const struct identity_evidence *evidence, int64_t
                                struct mu_error *err)
 {
     MU_CLEANUP(identity_free) struct identity identity = {0};
-    MU_CLEANUP(stack_free) STACK_OF(X509) *stack = sk_X509_new_null();
+    MU_CLEANUP(certificates_free) STACK_OF(X509) *stack = sk_X509_new_null();
     struct identity_facts facts;
 
     if (stack == NULL)

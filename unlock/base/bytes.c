@@ -97,6 +97,14 @@ bool bytes_all_zero(struct bytes b)
     return any == 0;
 }
 
+bool bytes_all_of(struct bytes text, const char *allowed)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (memchr(allowed, text.data[i], strlen(allowed)) == NULL)
+            return false;
+    return text.len > 0;
+}
+
 struct reader reader_of(struct bytes b)
 {
     const uint8_t *start = b.data ? b.data : (const uint8_t *)"";

@@ -49,6 +49,8 @@ static inline struct bytes text_view(const char *text)
 /* True if both hold the same bytes; constant time for equal lengths. */
 bool bytes_equal(struct bytes a, struct bytes b);
 bool bytes_all_zero(struct bytes b);
+/* True if there are characters, and all are among those of `allowed`. */
+bool bytes_all_of(struct bytes text, const char *allowed) MU_NONNULL;
 
 /* Every byte from outside is read through this cursor. A read past the end returns zero (or an
  * empty view) and sets `failed`, which stays set: check it once, at the end. */

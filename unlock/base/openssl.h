@@ -8,6 +8,7 @@
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/x509.h>
 
 /* For MU_CLEANUP; what OpenSSL noted of a failure goes, too. */
 #define MU_OPENSSL(name, type, release)                                                            \
@@ -18,6 +19,8 @@
         ERR_clear_error();                                                                         \
     }
 
+#define CERTIFICATES_FREE(stack) sk_X509_pop_free((stack), X509_free)
+
 MU_OPENSSL(bio_free, BIO, BIO_free_all)
 MU_OPENSSL(bignum_free, BIGNUM, BN_free)
 MU_OPENSSL(cipher_free, EVP_CIPHER_CTX, EVP_CIPHER_CTX_free)
@@ -26,5 +29,9 @@ MU_OPENSSL(ecdsa_sig_free, ECDSA_SIG, ECDSA_SIG_free)
 MU_OPENSSL(md_free, EVP_MD_CTX, EVP_MD_CTX_free)
 MU_OPENSSL(key_free, EVP_PKEY, EVP_PKEY_free)
 MU_OPENSSL(key_context_free, EVP_PKEY_CTX, EVP_PKEY_CTX_free)
+MU_OPENSSL(certificate_free, X509, X509_free)
+MU_OPENSSL(certificates_free, STACK_OF(X509), CERTIFICATES_FREE)
+MU_OPENSSL(store_free, X509_STORE, X509_STORE_free)
+MU_OPENSSL(store_context_free, X509_STORE_CTX, X509_STORE_CTX_free)
 
 #endif

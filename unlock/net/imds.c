@@ -128,23 +128,11 @@ static enum mu_status get(struct imds *imds, const char *path, struct bytes *ret
     return MU_OK;
 }
 
-static bool role_ok(struct bytes role)
-{
-    static const char also[] = "+=,.@_-";
-
-    for (size_t i = 0; i < role.len; i++) {
-        char c = (char)role.data[i];
-
-        if (!(c >= '0' && c <= '9') && !(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z') &&
-            (c == '\0' || strchr(also, c) == NULL))
-            return false;
-    }
-    return role.len > 0 && role.len <= ROLE_MAX;
-}
-
 static enum mu_status get_role_path(struct imds *imds, char ret_path[static URL_MAX],
                                     struct mu_error *err)
 {
+    static const char role_characters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+=,.@_-";
     struct bytes role;
     const uint8_t *newline;
 
@@ -152,7 +140,7 @@ static enum mu_status get_role_path(struct imds *imds, char ret_path[static URL_
     newline = memchr(role.data, '\n', role.len);
     if (newline != NULL)
         role.len = (size_t)(newline - role.data);
-    if (!role_ok(role))
+    if (role.len > ROLE_MAX || !bytes_all_of(role, role_characters))
         return mu_fail(err, MU_RETRY, "IMDS %s: the answer is not the name of a role", ROLES_PATH);
     (void)snprintf(ret_path, URL_MAX, ROLES_PATH "%.*s", (int)role.len, (const char *)role.data);
     return MU_OK;

@@ -23,18 +23,6 @@ static const struct partition {
 
 enum kms_arn_field { ARN, PARTITION, SERVICE, REGION, ACCOUNT, RESOURCE, ARN_FIELDS };
 
-static bool all_of(struct bytes text, const char *also, bool letters)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        char c = (char)text.data[i];
-
-        if (!(c >= '0' && c <= '9') && !(letters && c >= 'a' && c <= 'z') &&
-            (c == '\0' || strchr(also, c) == NULL))
-            return false;
-    }
-    return text.len > 0;
-}
-
 static bool equals(struct bytes text, const char *value)
 {
     return text.len == strlen(value) && memcmp(text.data, value, text.len) == 0;
@@ -56,14 +44,15 @@ static size_t split(const char *arn, struct bytes field[static ARN_FIELDS])
 enum mu_status kms_parse_key_arn(const char *arn, char ret_region[static 64],
                                  char ret_partition[static 32], struct mu_error *err)
 {
-    static const char key[] = "key/";
+    static const char key[] = "key/", name[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
     struct bytes field[ARN_FIELDS] = {0};
     struct bytes id;
 
     if (split(arn, field) != ARN_FIELDS || !equals(field[ARN], "arn") ||
-        !equals(field[SERVICE], "kms") || !all_of(field[PARTITION], "-", true) ||
-        field[PARTITION].len >= 32 || !all_of(field[REGION], "-", true) ||
-        field[REGION].len >= 64 || field[ACCOUNT].len != 12 || !all_of(field[ACCOUNT], "", false))
+        !equals(field[SERVICE], "kms") || !bytes_all_of(field[PARTITION], name) ||
+        field[PARTITION].len >= 32 || !bytes_all_of(field[REGION], name) ||
+        field[REGION].len >= 64 || field[ACCOUNT].len != 12 ||
+        !bytes_all_of(field[ACCOUNT], "0123456789"))
         return mu_fail(err, MU_REFUSE,
                        "'%.200s' is not arn:<partition>:kms:<region>:<account>:key/<id>", arn);
     id = field[RESOURCE];
@@ -72,7 +61,7 @@ enum mu_status kms_parse_key_arn(const char *arn, char ret_region[static 64],
                        "'%.200s' does not name a key; an alias can be moved: use the key's ARN",
                        arn);
     id = (struct bytes){id.data + sizeof(key) - 1, id.len - (sizeof(key) - 1)};
-    if (id.len != 36 || !all_of(id, "-", true))
+    if (id.len != 36 || !bytes_all_of(id, name))
         return mu_fail(err, MU_REFUSE, "'%.200s' does not end in the ID of a key", arn);
     memcpy(ret_region, field[REGION].data, field[REGION].len);
     ret_region[field[REGION].len] = '\0';
