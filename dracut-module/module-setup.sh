@@ -65,6 +65,8 @@ install() {
         mu_install_units
     else
         dracut_need_initqueue
+        # Without it dracut says so in one line among hundreds, and succeeds.
+        inst_multiple switch_root || mu_die "this image could not enter its root: it needs $(mu_program switch_root)"
     fi
 }
 
@@ -172,6 +174,7 @@ mu_program() {
         ip) echo "$1 (package iproute2 or iproute)" ;;
         networkctl | *systemd-networkd) echo "$1 (package systemd or systemd-networkd)" ;;
         dmsetup) echo "$1 (package dmsetup or device-mapper)" ;;
+        switch_root) echo "$1 (package util-linux, or util-linux-extra of Debian 14)" ;;
         *) echo "$1" ;;
     esac
 }

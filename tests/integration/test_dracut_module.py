@@ -417,7 +417,7 @@ def test_gates_hold(world):
 STUBS = r"""
 inst_simple() { [ -e "${sysroot-}$1" ] || return 1; mkdir -p "$initdir$(dirname "${2:-$1}")"; cp "${sysroot-}$1" "$initdir${2:-$1}"; }
 inst_script() { inst_simple "$@"; }
-inst_multiple() { echo "multiple $*" >>"$world/log"; }
+inst_multiple() { echo "multiple $*" >>"$world/log"; local name; for name; do find_binary "$name" || return 1; done; }
 inst_hook() { [ -e "$3" ] || return 1; echo "hook $1 $2 ${3##*/}" >>"$world/log"; }
 instmods() { echo "instmods [$hostonly] $*" >>"$world/log"; }
 dracut_need_initqueue() { echo need-initqueue >>"$world/log"; }
@@ -484,7 +484,7 @@ def test_check(world):
     ({"omit_dracutmodules": " network-legacy ", "program": "x", "lacking": "x"}, "told to omit its module 'network-legacy'"),
 ])
 def test_an_image_without_its_network_fails(world, variables, message):
-    """Where dracut would leave the module out, and succeed: test_real_dracut.py."""
+    """Where dracut would leave the module out, and succeed: test_dracut.py of vm-tests."""
     administer(world)
     done = module(world, "check\necho went on", **variables)
     assert (done.returncode, done.stdout) == (0, "went on\n"), "the premise: the stand-in finds the module"
@@ -650,6 +650,14 @@ def test_install_plain(world):
     arguments = "".join(p.read_text() for p in sorted(image(world, "etc/cmdline.d").iterdir())).split()
     assert {"rd.luks=0", "rd.auto=0", "rd.neednet=1", "noresume", "rd.retry=210"} <= set(arguments)
     assert not image(world, "etc/systemd").exists()
+
+
+@pytest.mark.parametrize("included, good", [("", False), ("systemd", True)])
+def test_an_image_without_systemd_needs_switch_root(world, included, good):
+    administer(world)
+    done = module(world, "install", included, lacking="switch_root")
+    assert (done.returncode == 0) == good
+    assert ("needs switch_root (package util-linux, or util-linux-extra of Debian 14)" in done.stderr) != good
 
 
 @pytest.mark.parametrize("providers, needed", [(["tpm2"], False), (["tpm2", "tpm2"], False), (["tpm2", "aws-kms"], True),
