@@ -104,6 +104,7 @@ help:
 	@echo 'make bench        speed and size against the usual pipeline'
 	@echo 'make deps         the static libraries, from source packages'
 	@echo 'make unit         the unit tests alone;  make integration, make vm, make faults'
+	@echo 'make vm SUITE=NAME  all whole boots on a guest of bookworm, trixie or testing'
 	@echo 'make test T=NAME  the tests with that name, or about that room of unlock/'
 	@echo 'make fuzz         FUZZ_TIME=60 FUZZ=TARGET; see tests/fuzz/README.md'
 	@echo 'make install      DESTDIR= PREFIX=/usr;  make uninstall'
@@ -309,7 +310,7 @@ guests:
 	$(if $(FOREIGN),$(Q)$(MAKE) $(JOBS) --no-print-directory all)
 
 vm: guests
-	$(Q)MU_ARCH=$(ARCH) tests/run --long $@
+	$(Q)MU_ARCH=$(ARCH) MU_SUITE=$(SUITE) tests/run --long $@
 
 faults: faults-program
 	$(Q)$(MAKE) --no-print-directory STATIC=0 all

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import base, disk, image, machine
+from harness import base, disk, image, machine, suites
 from harness.workshop import Workshop
 
 # With systemd in the initramfs, and without. MU_KINDS: not all, if it takes too long to make them.
@@ -17,7 +17,7 @@ KINDS = tuple(os.environ.get("MU_KINDS", f"{image.SYSTEMD} {image.PLAIN}").split
 class Site:
     """The good machine, and what tests change about it."""
 
-    def __init__(self, suite=base.SUITE, kinds=KINDS):
+    def __init__(self, suite, kinds=KINDS):
         self.workshop = Workshop(suite)
         self.ukis = {kind: self.workshop.uki(kind) for kind in kinds}
         self.pcr4 = [self.workshop.pcr4(uki) for uki in self.ukis.values()]
@@ -50,7 +50,30 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def site():
-    site = Site()
+def site(request):
+    site = Site(request.param)
     yield site
     site.workshop.close()
+
+
+def pytest_configure():
+    if suites.DEFAULT not in suites.TABLE:
+        raise pytest.UsageError(f"no guests of '{suites.DEFAULT}'; SUITE is one of {', '.join(suites.NAMES)}")
+
+
+def pytest_generate_tests(metafunc):
+    """The suites whose guests a test boots: the one that was asked for, else those of its mark, else the default."""
+    if "site" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("guests")
+        wanted = mark.args if mark and not suites.CHOSEN else [suites.DEFAULT]
+        metafunc.parametrize("site", wanted, indirect=True, scope="session")
+
+
+@pytest.fixture(autouse=True)
+def needs(request):
+    """A test says which guests it can be tried on (`systemd >= 261`); what the guest has is what dpkg says there."""
+    callspec = getattr(request.node, "callspec", None)
+    suite = callspec.params.get("site", suites.DEFAULT) if callspec else suites.DEFAULT
+    for mark in request.node.iter_markers("needs"):
+        if missing := suites.missing(suite, base.tree(suite), *mark.args):
+            pytest.skip(missing)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Images made by the guest's real dracut, without a boot: none that could not unlock, and the doors of those that could."""
 import json
+import re
 import shutil
 import subprocess
 
 import pytest
 
-from harness import image, steps
-from harness.workshop import BOOT, MUCTL
+from harness import base, image, steps, suites
+from harness.workshop import BOOT, MUCTL, TOP
 
 # $code is dracut's; /image is not there if it made none.
 DRACUT = """
@@ -23,11 +24,22 @@ umount "{work}/root/dev" "{work}/root/proc"
 MODULE = "usr/lib/dracut/modules.d/55measured-unlock/module-setup.sh"
 
 
+@pytest.mark.guests(*suites.NAMES)
+def test_documented_versions_are_the_guest_s(site):
+    """At least these: suites get newer."""
+    suite = site.workshop.suite
+    row = next(line for line in (TOP / "docs/guide/dracut.md").read_text().splitlines() if line.startswith(f"| {suite} |"))
+    majors = [re.split("[.-]", cell.strip())[0] for cell in row.split("|")[2:6]]
+    claims = [f"{program} >= {major}" for program, major in zip(suites.PROGRAMS, majors, strict=True)]
+    assert suites.missing(suite, base.tree(suite), *claims) is None
+
+
 def dracut(site, work, kind, before="", options=""):
     """What dracut says, with which code, and what its image holds; before: shell, in the guest's root."""
     work.mkdir()
-    options += "".join(f" --omit {module}" for module in image.OMIT[kind])
-    tree = image.OVERLAY.format(work=work, base=image.base.tree())
+    # Debian 12 asks for ifcfg, without which its dracut fails for a reason of its own.
+    options += "".join(f" --omit {module}" for module in ("ifcfg", *image.OMIT[kind]))
+    tree = image.OVERLAY.format(work=work, base=base.tree(site.workshop.suite))
     after = f'cd "{work}/root"\n{before}\ncd /\n' + DRACUT.format(work=work, options=options)
     steps.run(work, "35-configure", before=tree, after=after, FILES=site.workshop.stage, **site.workshop.settings())
     said, code, holds = ((work / name).read_text() for name in ("said", "code", "holds"))
@@ -38,7 +50,10 @@ def dracut(site, work, kind, before="", options=""):
 
 @pytest.mark.parametrize("kind, programs, message", [
     (image.SYSTEMD, "usr/bin/ip usr/sbin/ip", "its module 'systemd-networkd' needs ip (package iproute2 or iproute)"),
-    (image.PLAIN, "usr/bin/pgrep", "its module 'network-legacy' needs pgrep (package procps or procps-ng)")])
+    pytest.param(image.PLAIN, "usr/bin/pgrep", "its module 'network-legacy' needs pgrep (package procps or procps-ng)",
+                 marks=pytest.mark.needs("dracut < 111")),
+    pytest.param(image.PLAIN, "usr/sbin/NetworkManager", "dracut has no module 'network-legacy'",
+                 marks=pytest.mark.needs("dracut >= 111"))], ids=["ip", "pgrep", "NetworkManager"])
 def test_an_image_that_could_not_unlock_is_not_made(site, tmp_path, kind, programs, message):
     """The premise: dracut by itself succeeds, with an image without measured-unlock."""
     remove = f"rm -f {programs}"
@@ -48,9 +63,19 @@ def test_an_image_that_could_not_unlock_is_not_made(site, tmp_path, kind, progra
     assert code == 1 and holds == "" and f"measured-unlock: this image could not unlock: {message}" in said, said
 
 
+@pytest.mark.long
+def test_an_image_that_could_not_enter_its_root_is_not_made(site, tmp_path):
+    """The premise: dracut by itself says that there is no switch_root, and succeeds."""
+    remove = "rm -f usr/bin/switch_root usr/sbin/switch_root"
+    code, said, holds = dracut(site, tmp_path / "premise", image.PLAIN, f"{remove}; sed -i '/^ *inst_multiple switch_root/d' {MODULE}")
+    assert code == 0 and "measured-unlock" in holds and "switch_root" not in holds, said
+    code, said, holds = dracut(site, tmp_path / "defence", image.PLAIN, remove)
+    assert code == 1 and holds == "" and "measured-unlock: this image could not enter its root: it needs switch_root" in said, said
+
+
 @pytest.mark.parametrize("before, message", [
     ("sed -i '$a fallback = shell' etc/measured-unlock/measured-unlock.conf", "fallback"),
-    ("rm usr/bin/muctl", "/usr/bin/muctl is missing")])
+    ("rm usr/bin/muctl", "/usr/bin/muctl is missing")], ids=["fallback", "muctl"])
 def test_an_image_whose_configuration_is_not_read_is_not_made(site, tmp_path, before, message):
     """The premise: as it was, it makes one, which is what the other tests boot."""
     code, said, holds = dracut(site, tmp_path / "defence", image.SYSTEMD, before)

@@ -170,6 +170,7 @@ def predict(images, pcr, bank, *options):
     return json.loads(done)["Measurements"][f"PCR{pcr}"]
 
 
+@pytest.mark.needs("systemd >= 255")
 @pytest.mark.parametrize("folder_of_stub", ["guest", pytest.param("host", marks=needs_252)])
 def test_systemd_pcrlock_agrees_on_images(tmp_path, folder_of_stub):
     """It knows what a UKI measures, but not that firmware measures the kernel that stubs before 258 start."""
@@ -205,6 +206,7 @@ def test_systemd_measure_agrees(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.needs("systemd >= 255")
 def test_systemd_pcrlock_agrees_on_variables(tmp_path, keys):
     """It expects the variables, not the separator after them, nor what let an image start."""
     folder = tmp_path / "efivars"

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from harness import aws, header, image, luks
+from harness import aws, firmware, header, image, luks, measuring, suites, variables
 from harness.uki import Uki, cpio
 from harness.workshop import run
 
@@ -29,10 +29,18 @@ def assert_refused(m, reason, kms=NEVER):
 
 # Tampering with what boots
 
+@pytest.mark.guests(*suites.NAMES)
 @pytest.mark.parametrize("kind", [image.SYSTEMD, image.PLAIN])
 def test_changed_command_line(site, kind):
-    extra = "io.systemd.stub.kernel-cmdline-extra=rd.break init=/bin/sh"
-    with site.boot(kind, strings=[extra]) as m:
+    """Handed in by a boot entry, which every stub takes it from without Secure Boot."""
+    line = Uki(site.ukis[kind]).section(".cmdline").decode().rstrip("\0") + " rd.break init=/bin/sh"
+    with site.boot(kind, variables=variables.booting(firmware.empty(), measuring.PLACE, line)) as m:
+        assert_refused(m, "PCR 12")
+
+
+@pytest.mark.needs("systemd >= 254")
+def test_changed_command_line_of_smbios(site):
+    with site.boot(image.PLAIN, strings=["io.systemd.stub.kernel-cmdline-extra=rd.break init=/bin/sh"]) as m:
         assert_refused(m, "PCR 12")
 
 
@@ -83,7 +91,7 @@ def test_shell_in_the_image(site):
     """An image whose own command line asks for a shell before anything is measured. The premise: without our hook there
     is one, as root, with an open fence."""
     asked = {"etc/cmdline.d/99-shell.conf": b"rd.shell=1 rd.break=pre-mount\n"}
-    unhooked = {**asked, "var/lib/dracut/hooks/emergency/00-emergency.sh": b":\n"}
+    unhooked = {**asked, **{f"{place}/dracut/hooks/emergency/00-emergency.sh": b":\n" for place in ("usr/lib", "var/lib")}}
     for name, files in (("asked", asked), ("unhooked", unhooked)):
         uki = Uki(site.ukis[image.PLAIN]).append(".initrd", cpio(files)).save(site.workshop.scratch / f"{name}.efi")
         volume = site.workshop.enroll(site.volume(), uki)

@@ -115,6 +115,7 @@ def test_driver(secure, tmp_path, signed):
 
 
 @pytest.mark.long
+@pytest.mark.needs("systemd >= 254")
 @pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
 def test_systemd_options(site, secure, on):
     """Without Secure Boot, a variable that no PCR shows steers what systemd does, in the initramfs and after it."""

@@ -37,6 +37,9 @@ def mounts(m):
     return [line.split()[1] for line in m.seen["mounts"].decode().splitlines()]
 
 
+needs_mount_extra = pytest.mark.needs("systemd >= 254")
+
+
 @pytest.fixture(scope="module")
 def opened(site):
     """An image that leaves the doors open, and its volume."""
@@ -44,6 +47,7 @@ def opened(site):
     return uki, site.workshop.enroll(site.new_volume(), uki)
 
 
+@needs_mount_extra
 def test_an_open_image_is_steered(site, opened):
     """The premise of each of them. PCR 4, 7 and 12 are what they should be."""
     with attacked(site, *opened, strings=()) as m:
@@ -55,6 +59,7 @@ def test_an_open_image_is_steered(site, opened):
         assert b"/dev/vd" in m.seen["check.out"], "no swap"
 
 
+@needs_mount_extra
 def test_the_standard_image_is_not(site):
     with attacked(site, site.ukis[image.SYSTEMD], site.volume()) as m:
         m.wait()
@@ -64,6 +69,7 @@ def test_the_standard_image_is_not(site):
         assert b"/dev/" not in m.seen["check.out"], "swap"
 
 
+@needs_mount_extra
 def test_nothing_is_mounted_over_the_root(site, opened):
     """Not even where the image takes credentials: what lies over the root is looked at before the switch to it."""
     with attacked(site, *opened, strings=[OVER_THE_ROOT]) as m:

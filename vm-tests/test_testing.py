@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from conftest import Site
 from harness import base, driver, firmware, image, variables
 from harness.uki import Uki, cpio
 from harness.workshop import BOOT, MUCTL, run
@@ -21,68 +20,64 @@ muctl attest -o document.cbor
 """
 SYSTEMD_OPTIONS = "rd.systemd.mount-extra=tmpfs:/run/steered:tmpfs systemd.mount-extra=tmpfs:/srv:tmpfs\0"
 
-
-@pytest.fixture(scope="module")
-def testing():
-    site = Site(base.TESTING, [image.SYSTEMD])
-    yield site
-    site.workshop.close()
+pytestmark = [pytest.mark.guests("testing"), pytest.mark.needs("systemd >= 261")]
 
 
-def measurements(testing, uki):
-    return json.loads(testing.workshop.baseline(uki).read_text())["Measurements"]
+def measurements(site, uki):
+    return json.loads(site.workshop.baseline(uki).read_text())["Measurements"]
 
 
-def assert_unlocked(testing, m, uki):
+def assert_unlocked(site, m, uki):
     m.wait()
     assert m.booted, m.log()
     assert report(m)["result"] == "unlocked"
-    expected = measurements(testing, uki)
+    expected = measurements(site, uki)
     for number in (4, 7, 12):
         assert pcr(m, number) == expected[f"PCR{number}"]
 
 
-def test_stays_unaltered_while_it_runs(testing, tmp_path):
+def test_stays_unaltered_while_it_runs(site, tmp_path):
     """Neither user data nor an EFI variable acts, in the initramfs or later; its document is good when all has started."""
-    uki = testing.ukis[image.SYSTEMD]
+    uki = site.ukis[image.SYSTEMD]
     store = variables.with_variable(firmware.empty(), "SystemdOptions", variables.SYSTEMD, variables.ATTRIBUTES,
                                     SYSTEMD_OPTIONS.encode("utf-16-le"))
-    with testing.boot(qemu=EC2, variables=store, running=True, check=ATTEST) as m:
-        assert_unlocked(testing, m, uki)
+    with site.boot(qemu=EC2, variables=store, running=True, check=ATTEST) as m:
+        assert_unlocked(site, m, uki)
         assert b"/run/steered" not in m.seen["mounts"] and b"/srv" not in m.seen["mounts"]
         assert m.seen["check.status"] != b"0\n", "user data was imported"
         document = tmp_path / "document"
         document.write_bytes(m.seen["document.cbor"])
-        seen = json.loads(run(MUCTL, "verify", document, "--json", "--root", testing.workshop.nitrotpm_ca / "root.pem",
-                              "--baseline", testing.workshop.baseline(uki)))
+        seen = json.loads(run(MUCTL, "verify", document, "--json", "--root", site.workshop.nitrotpm_ca / "root.pem",
+                              "--baseline", site.workshop.baseline(uki)))
         assert seen["ok"], seen
 
 
 @pytest.mark.long
-def test_without_tpm2_tools(testing):
+def test_without_tpm2_tools(site):
     """In the image: then there is no libtss2, and systemd extends nothing."""
-    uki = testing.workshop.uki(omit=["tpm2-tss"])
-    volume = testing.workshop.enroll(testing.new_volume(), uki)
-    with testing.boot(uki=uki, volumes={"root": volume}, allow=[uki]) as m:
-        assert_unlocked(testing, m, uki)
+    uki = site.workshop.uki(omit=["tpm2-tss"])
+    volume = site.workshop.enroll(site.new_volume(), uki)
+    with site.boot(uki=uki, volumes={"root": volume}, allow=[uki]) as m:
+        assert_unlocked(site, m, uki)
 
 
 @pytest.mark.long
-def test_refuses_what_systemd_extends(testing):
+def test_refuses_what_systemd_extends(site):
     """The premise of masking the unit, where EFI variables tell systemd that it runs from a UKI: a machine that nobody altered
     is refused, and the message names what did it."""
-    unit = base.tree(base.TESTING) / "usr/lib/systemd/system" / SEPARATOR
-    uki = Uki(testing.workshop.uki(boot=BOOT + "\nopen = efivars"))
+    unit = base.tree(site.workshop.suite) / "usr/lib/systemd/system" / SEPARATOR
+    uki = Uki(site.workshop.uki(boot=BOOT + "\nopen = efivars"))
     uki = uki.append(".initrd", cpio({f"etc/systemd/system/{SEPARATOR}": unit.read_bytes()}))
-    uki = uki.save(testing.workshop.scratch / "separator.efi")
-    volume = testing.workshop.enroll(testing.volume(), uki)
-    with testing.boot(uki=uki, volumes={"root": volume}, allow=[uki]) as m:
+    uki = uki.save(site.workshop.scratch / "separator.efi")
+    volume = site.workshop.enroll(site.volume(), uki)
+    with site.boot(uki=uki, volumes={"root": volume}, allow=[uki]) as m:
         assert_refused(m, f"user space: {SEPARATOR}: os-separator")
 
 
+@pytest.mark.long
 @driver.runs
-def test_refuses_command_line_and_driver(testing):
-    with testing.boot(files=[(driver.PLACE, driver.image())], variables=driver.started(firmware.empty()),
-                      strings=["io.systemd.stub.kernel-cmdline-extra=init=/bin/sh"]) as m:
+def test_refuses_command_line_and_driver(site):
+    with site.boot(files=[(driver.PLACE, driver.image())], variables=driver.started(firmware.empty()),
+                   strings=["io.systemd.stub.kernel-cmdline-extra=init=/bin/sh"]) as m:
         assert_refused(m, "PCR 12")
         assert driver.TEXT.decode().strip() in m.log() and "PCR 2" in m.log()

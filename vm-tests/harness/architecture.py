@@ -11,7 +11,7 @@ SHARE = Path("/usr/share")
 @dataclass(frozen=True)
 class Architecture:
     """efi: what UEFI calls it in file names, upper case. cpu: of QEMU. tpm: QEMU's device. variables, code: of the firmware.
-    machine: QEMU's options for it. modules: of the kernel, for disk and TPM, in order. elf: e_machine
+    machine: QEMU's options for it. modules: of the kernel, for disk and TPM. elf: e_machine
     of its programs. ram: where it begins."""
     name: str
     efi: str
@@ -55,11 +55,11 @@ TABLE = {a.name: a for a in (
     Architecture("x86_64", "X64", "ttyS0", "max", "tpm-crb", SHARE / "OVMF/OVMF_VARS_4M.fd", SHARE / "OVMF/OVMF_CODE_4M.secboot.fd",
                  ("-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on",
                   "-global", "ICH9-LPC.disable_s3=1"),
-                 ("block/virtio_blk",), elf=0x3e, ram=0),
+                 ("virtio_blk",), elf=0x3e, ram=0),
     # Graviton2 and later have this core or its successors.
     Architecture("aarch64", "AA64", "ttyAMA0", "neoverse-n1", "tpm-tis-device", SHARE / "AAVMF/AAVMF_VARS.fd",
                  SHARE / "AAVMF/AAVMF_CODE.fd", ("-machine", "virt"),
-                 ("block/virtio_blk", "char/tpm/tpm_tis_core", "char/tpm/tpm_tis"), elf=0xb7, ram=1 << 30),
+                 ("virtio_blk", "tpm_tis"), elf=0xb7, ram=1 << 30),
 )}
 CHOSEN = TABLE.get(os.environ.get("MU_ARCH") or platform.machine())
 if CHOSEN is None:

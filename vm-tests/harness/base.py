@@ -3,12 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from . import architecture, cache, console, steps
+from . import architecture, cache, console, steps, suites
 
-SUITE, TESTING = "trixie", "forky"
-# Besides what any image needs: initramfs without systemd (which Debian's testing has no DHCP client for), a shell to look
-# around, building images. tpm2-tools are what brings libtss2 into the initramfs.
-PACKAGES = {SUITE: "isc-dhcp-client procps login fdisk mtools", TESTING: "procps login tpm2-tools systemd-imds"}
 UNWANTED = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*",
             "/usr/share/lintian/*", "/usr/share/bash-completion/*"]
 
@@ -24,9 +20,9 @@ def mirror():
     raise RuntimeError("apt knows no Debian mirror (run apt-get update, or see apt-get indextargets)")
 
 
-def tree(suite=SUITE):
+def tree(suite=suites.DEFAULT):
     """Path of the base tree (never write to it: see overlay in image.py)."""
-    packages = PACKAGES[suite] + " busybox-static"  # for measuring.py
+    packages = suites.TABLE[suite] + " busybox-static"  # for measuring.py
     architecture.let_programs_run()
 
     def make(directory):

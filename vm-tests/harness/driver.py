@@ -29,16 +29,8 @@ def image():
     return (dos + coff + optional + section).ljust(HEADERS, b"\0") + code
 
 
-def _device_path(place):
-    """A file on any file system (UEFI 2.10, 10.3.5.4), and the end."""
-    name = ("\\" + place.replace("/", "\\") + "\0").encode("utf-16-le")
-    return struct.pack("<BBH", 4, 4, 4 + len(name)) + name + bytes.fromhex("7fff0400")
-
-
 def started(store, place=PLACE):
     """The variable store with Driver0000 and DriverOrder (UEFI 2.10, 3.1.3)."""
-    path = _device_path(place)
-    option = struct.pack("<IH", 1, len(path)) + "driver\0".encode("utf-16-le") + path
-    for name, content in (("Driver0000", option), ("DriverOrder", bytes(2))):
+    for name, content in (("Driver0000", variables.load_option("driver", place)), ("DriverOrder", bytes(2))):
         store = variables.with_variable(store, name, variables.GLOBAL, variables.ATTRIBUTES, content)
     return store

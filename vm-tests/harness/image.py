@@ -7,13 +7,13 @@ is what a user of these would get.
 import shutil
 from pathlib import Path
 
-from . import base, cache, console, steps
+from . import base, cache, console, steps, suites
 from .architecture import CHOSEN
 
 GUEST = Path(__file__).resolve().parent.parent / "guest"
 SYSTEMD, PLAIN = "systemd", "plain"
 CMDLINE = f"console={CHOSEN.console} panic=-1 quiet mitigations=off no_timer_check lsm=landlock init=/usr/sbin/guest-init"
-OMIT = {SYSTEMD: [], PLAIN: ["systemd", "systemd-initrd", "dracut-systemd", "systemd-ask-password"]}
+OMIT = {SYSTEMD: [], PLAIN: ["systemd", "systemd-initrd", "dracut-systemd", "systemd-ask-password", "ifcfg"]}
 
 # $work/root is the base, and stays as it is.
 OVERLAY = """
@@ -37,7 +37,7 @@ def _build(work, suite, names, after="", **values):
         path.unlink() if path.is_file() else shutil.rmtree(path)
 
 
-def _system(kind, name, after, files, settings, suite=base.SUITE):
+def _system(kind, name, after, files, settings, suite=suites.DEFAULT):
     """The guest's system as a file: a file system or an archive."""
     files = [GUEST / "rootfs", *files]
     names = ["35-configure", "37-bake"]
@@ -49,7 +49,7 @@ def _system(kind, name, after, files, settings, suite=base.SUITE):
                             *settings.values()], make) / name
 
 
-def rootfs(*files, suite=base.SUITE, **settings):
+def rootfs(*files, suite=suites.DEFAULT, **settings):
     """ext4 image of the guest. files: trees for 35-configure; settings: further variables of its."""
     return _system("rootfs", "root.img", ROOTFS, files, settings, suite)
 
@@ -59,10 +59,10 @@ def archive(*files, **settings):
     return _system("archive", "root.tar", ARCHIVE, files, settings)
 
 
-def uki(kind, *files, suite=base.SUITE, omit=(), **settings):
+def uki(kind, *files, suite=suites.DEFAULT, omit=(), **settings):
     """A UKI whose initramfs is made by dracut with these trees in place; kind: SYSTEMD or PLAIN. omit: dracut modules."""
     files = [GUEST / "image", *files]
-    options = " ".join(["--add dm --add network", *("--omit " + module for module in (*OMIT[kind], *omit))])
+    options = " ".join("--omit " + module for module in (*OMIT[kind], *omit))
     names = ["35-configure", "37-bake", "40-image", "42-sign"]
 
     def make(work):

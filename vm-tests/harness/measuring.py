@@ -19,7 +19,7 @@ INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc none /proc; mount -t sysfs none /sys; mount -t devtmpfs none /dev
 mount -t securityfs none /sys/kernel/security
-for module in /*.ko; do insmod "$module"; done
+for module in /modules/*; do insmod "$module"; done
 while ! [ -e /dev/vdb ]; do sleep 0.1; done
 mkdir /out && cd /out
 cp 2>/dev/null /sys/kernel/security/tpm0/binary_bios_measurements eventlog
@@ -38,11 +38,20 @@ def guest_file(pattern):
     return next(base.tree().glob(pattern))
 
 
+def modules(*names):
+    """Kernel modules of the guest and those that they need, which come first; none of what is built in."""
+    folder = guest_file("usr/lib/modules/*")
+    needs = dict(line.split(":") for line in (folder / "modules.dep").read_text().splitlines())
+    wanted = [path for path in needs if Path(path).name.split(".")[0] in names]
+    ordered = dict.fromkeys(one for path in wanted for one in [*reversed(needs[path].split()), path])
+    contents = ((folder / path, (folder / path).read_bytes()) for path in ordered)
+    return [lzma.decompress(content) if path.suffix == ".xz" else content for path, content in contents]
+
+
 def initrd():
-    modules = {f"{i}.ko": lzma.decompress(guest_file(f"usr/lib/modules/*/kernel/drivers/{name}.ko.xz").read_bytes())
-               for i, name in enumerate(CHOSEN.modules)}
-    return cpio({**dict.fromkeys(("bin", "proc", "sys", "dev")), "bin/busybox": guest_file("usr/bin/busybox").read_bytes(),
-                 "init": INIT.encode(), **modules})
+    files = {f"modules/{i:02}.ko": content for i, content in enumerate(modules("virtio_pci", *CHOSEN.modules))}
+    return cpio({**dict.fromkeys(("bin", "proc", "sys", "dev", "modules")), "bin/busybox": guest_file("usr/bin/busybox").read_bytes(),
+                 "init": INIT.encode(), **files})
 
 
 def kernel():

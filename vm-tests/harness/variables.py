@@ -48,3 +48,18 @@ def enrolled(store, lists):
         if content:
             store = with_variable(store, name, GUIDS[name], ATTRIBUTES | AUTHENTICATED, content)
     return store
+
+
+def load_option(name, place, data=b""):
+    """EFI_LOAD_OPTION, active: a file on any file system (UEFI 2.10, 3.1.3 and 10.3.5.4), and what it is handed."""
+    file = ("\\" + place.replace("/", "\\") + "\0").encode("utf-16-le")
+    path = struct.pack("<BBH", 4, 4, 4 + len(file)) + file + bytes.fromhex("7fff0400")
+    return struct.pack("<IH", 1, len(path)) + (name + "\0").encode("utf-16-le") + path + data
+
+
+def booting(store, place, command_line):
+    """The store of firmware that next boots this file with this command line."""
+    option = load_option("next", place, (command_line + "\0").encode("utf-16-le"))
+    for name, content in (("Boot1000", option), ("BootNext", struct.pack("<H", 0x1000))):
+        store = with_variable(store, name, GLOBAL, ATTRIBUTES, content)
+    return store

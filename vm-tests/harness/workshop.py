@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from . import aws, base, cache, console, disk, image, luks, steps
+from . import aws, cache, console, disk, image, luks, steps, suites
 from .architecture import CHOSEN
 
 TOP = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def configuration_text(volumes, boot=BOOT, provider=None, blank=None):
 class Workshop:
     """suite: of Debian, which the guest's images are made of."""
 
-    def __init__(self, suite=base.SUITE):
+    def __init__(self, suite=suites.DEFAULT):
         self.suite = suite
         self.without = {}  # UKI -> PCRs that its baseline leaves out knowingly
         self.authorities = cache.get("authorities", [aws.KEY_ID, "secure-boot"], _make_authorities, keep=1)
