@@ -251,18 +251,16 @@ static enum mu_status load_certificates(const struct identity_evidence *evidence
 {
     MU_CLEANUP(bio_free) BIO *bio = NULL;
     struct bytes pem = evidence->certificates;
+    X509 *certificate;
 
     bio = BIO_new_mem_buf(pem.data, pem.len <= INT_MAX ? (int)pem.len : 0);
     if (bio == NULL)
         return mu_oom(err);
-    for (;;) {
-        MU_CLEANUP(certificate_free) X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-
-        if (certificate == NULL)
-            break;
-        if (sk_X509_push(stack, certificate) == 0)
+    while ((certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+        if (sk_X509_push(stack, certificate) == 0) {
+            certificate_free(&certificate);
             return mu_oom(err);
-        certificate = NULL;
+        }
     }
     if (sk_X509_num(stack) == 0 || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
         ERR_clear_error();
