@@ -41,7 +41,7 @@ def dracut(site, work, kind, before="", options=""):
     options += "".join(f" --omit {module}" for module in ("ifcfg", *image.OMIT[kind]))
     tree = image.OVERLAY.format(work=work, base=base.tree(site.workshop.suite))
     after = f'cd "{work}/root"\n{before}\ncd /\n' + DRACUT.format(work=work, options=options)
-    steps.run(work, "35-configure", before=tree, after=after, FILES=site.workshop.stage, **site.workshop.settings())
+    steps.run(work, "35-configure", "37-bake", before=tree, after=after, FILES=site.workshop.stage, **site.workshop.settings())
     said, code, holds = ((work / name).read_text() for name in ("said", "code", "holds"))
     for scratch in ("upper", "lower"):
         shutil.rmtree(work / scratch)
@@ -52,7 +52,7 @@ def dracut(site, work, kind, before="", options=""):
     (image.SYSTEMD, "usr/bin/ip usr/sbin/ip", "its module 'systemd-networkd' needs ip (package iproute2 or iproute)"),
     pytest.param(image.PLAIN, "usr/bin/pgrep", "its module 'network-legacy' needs pgrep (package procps or procps-ng)",
                  marks=pytest.mark.needs("dracut < 111")),
-    pytest.param(image.PLAIN, "usr/sbin/NetworkManager", "dracut has no module 'network-legacy'",
+    pytest.param(image.PLAIN, "usr/sbin/NetworkManager", "its module 'network' needs NetworkManager (package network-manager",
                  marks=pytest.mark.needs("dracut >= 111"))], ids=["ip", "pgrep", "NetworkManager"])
 def test_an_image_that_could_not_unlock_is_not_made(site, tmp_path, kind, programs, message):
     """The premise: dracut by itself succeeds, with an image without measured-unlock."""
