@@ -235,6 +235,7 @@ $(O)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libfuzz.a $(O)/libverifier.a $(O)/lib
 $(O)/tests/fuzz/%.o: INCLUDE := -Itests/unit -Itests/fuzz
 # What waits between attempts returns at once; answers come from the input.
 $(O)/fuzz_kms $(O)/fuzz_imds $(O)/fuzz_vault: WRAP := -Wl,--wrap=http_perform,--wrap=clock_pause_ms,--wrap=log_line
+$(O)/fuzz_initramfs: WRAP := -Wl,--wrap=unpack_knows,--wrap=unpack_first
 $(O)/fuzz_tpm $(O)/fuzz_nsm: WRAP := -Wl,--wrap=clock_pause_ms,--wrap=log_line
 -include $(patsubst %.o,%.d,$(call object,$(FUZZ_SRC) $(FUZZ_LIB)))
 .PHONY: fuzzers fuzz fuzz-build fuzz-replay fuzz-coverage

@@ -9,13 +9,16 @@
 #include "build/unpack.h"
 #include "fuzz.h"
 
-bool unpack_knows(struct bytes data)
+bool __wrap_unpack_knows(struct bytes data);
+bool __wrap_unpack_knows(struct bytes data)
 {
     return data.len >= 2 && data.data[0] == 'Z';
 }
 
-enum mu_status unpack_first(struct bytes data, size_t max, struct buffer *ret, size_t *ret_used,
-                            bool *ret_whole, struct mu_error *err)
+enum mu_status __wrap_unpack_first(struct bytes data, size_t max, struct buffer *ret,
+                                   size_t *ret_used, bool *ret_whole, struct mu_error *err);
+enum mu_status __wrap_unpack_first(struct bytes data, size_t max, struct buffer *ret,
+                                   size_t *ret_used, bool *ret_whole, struct mu_error *err)
 {
     if (data.data[1] == '!')
         return mu_fail(err, MU_CONFIG, "the program is not installed");
