@@ -33,8 +33,8 @@ struct ini_key {
     enum ini_kind kind;
     size_t offset;
     unsigned min, max, preset; /* of a number */
-    const char *text;          /* the preset of a string; NULL: none */
     bool needed;               /* a string without which the file is unusable */
+    const char *text;          /* the preset of a string; NULL: none */
     const char *const *words;  /* of KIND_WORD, in the order of its enum; the first is preset */
 };
 

@@ -12,7 +12,7 @@
 
 /* For MU_CLEANUP; what OpenSSL noted of a failure goes, too. */
 #define MU_OPENSSL(name, type, release)                                                            \
-    static inline void name(type **object)                                                         \
+    static inline void name(type **object) /* NOLINT(bugprone-macro-parentheses): a type */        \
     {                                                                                              \
         release(*object);                                                                          \
         *object = NULL;                                                                            \

@@ -276,7 +276,7 @@ static enum mu_status needs_all(struct bytes data, size_t max, bool *ret, struct
 {
     MU_CLEANUP(buffer_free) struct buffer out = {0};
     size_t len = data.len;
-    bool whole;
+    bool whole = false;
 
     while (len > 0 && data.data[len - 1] == 0)
         len--;
