@@ -100,7 +100,7 @@ bool bytes_all_zero(struct bytes b)
 bool bytes_all_of(struct bytes text, const char *allowed)
 {
     for (size_t i = 0; i < text.len; i++)
-        if (memchr(allowed, text.data[i], strlen(allowed)) == NULL)
+        if (text.data[i] == '\0' || strchr(allowed, text.data[i]) == NULL)
             return false;
     return text.len > 0;
 }

@@ -12,7 +12,6 @@
 
 #define RECONNECT_US 1000000u
 #define PATIENCE 10u /* how many times longer to pause than the failed attempt took */
-#define SCHEMA_LOCK "4711066"
 
 struct connection {
     PGconn *db;
@@ -223,7 +222,7 @@ const struct store_driver store_postgresql = {
     .sql =
         {
             [STATEMENT_BEGIN] = "BEGIN",
-            [STATEMENT_LOCK_SCHEMA] = "SELECT pg_advisory_xact_lock(" SCHEMA_LOCK ")",
+            [STATEMENT_LOCK_SCHEMA] = "SELECT pg_advisory_xact_lock(4711066)",
             [STATEMENT_HAS_META] = "SELECT CASE WHEN to_regclass('meta') IS NULL THEN 0 ELSE 1 END",
             [STATEMENT_DURABLE] = "SET synchronous_commit = on",
         },

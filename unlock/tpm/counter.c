@@ -90,11 +90,10 @@ static enum mu_status read_value(struct tpm *tpm, ESYS_TR nv, uint64_t *ret, str
 {
     MU_CLEANUP(esys_free) TPM2B_MAX_NV_BUFFER *data = NULL;
     struct reader r;
+    TSS2_RC rc = TPM_CALL(tpm, Esys_NV_Read(tpm->esys, nv, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                            ESYS_TR_NONE, COUNTER_SIZE, 0, &data));
 
-    MU_TRY(tpm_check(err,
-                     TPM_CALL(tpm, Esys_NV_Read(tpm->esys, nv, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                                                ESYS_TR_NONE, COUNTER_SIZE, 0, &data)),
-                     "read the counter"));
+    MU_TRY(tpm_check(err, rc, "read the counter"));
     r = reader_of((struct bytes){data->buffer, data->size});
     *ret = reader_be64(&r);
     if (r.failed || reader_left(&r) != 0)

@@ -273,12 +273,11 @@ static enum mu_status area_read(struct area *area, size_t offset, uint8_t *to, s
                                 struct mu_error *err)
 {
     MU_CLEANUP(esys_free) TPM2B_MAX_NV_BUFFER *part = NULL;
+    TSS2_RC rc = TPM_CALL(area->tpm, Esys_NV_Read(area->tpm->esys, area->nv, area->nv,
+                                                  ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
+                                                  (UINT16)len, (UINT16)offset, &part));
 
-    MU_TRY(tpm_check(err,
-                     TPM_CALL(area->tpm, Esys_NV_Read(area->tpm->esys, area->nv, area->nv,
-                                                      ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
-                                                      (UINT16)len, (UINT16)offset, &part)),
-                     "read the attestation answer"));
+    MU_TRY(tpm_check(err, rc, "read the attestation answer"));
     if (part->size != len)
         return mu_fail(err, MU_REFUSE, "TPM: read the attestation answer: wrong number of bytes");
     memcpy(to, part->buffer, len);
