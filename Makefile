@@ -7,7 +7,6 @@ SYSCONFDIR ?= /etc
 STATIC  ?= 1
 V       ?= 0
 
-
 # ARCH is the machine that things are built for: for another than this one by the cross compiler with its name. CC alone
 # says it, too.
 BUILD_ARCH := $(shell uname -m)
