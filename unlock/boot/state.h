@@ -52,6 +52,11 @@ enum mu_status sessions_start(struct boot *boot, struct mu_error *err) MU_MUST_C
 enum mu_status sessions_attest(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
 void sessions_finish(struct boot *boot);
 
+/* baselines.c: what is part of the image, and what the image builder signed (the record of each
+ * volume that has one). A mismatch is explained in the log, by PCR and event. */
+enum mu_status baselines_check_baked(const struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status baselines_check_signed(const struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+
 /* volumes.c. The loader is a thread that finds every volume and reads its header and record while
  * the TPM works; it is waited for before the volumes are opened. */
 enum mu_status volumes_start_loader(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
