@@ -54,17 +54,17 @@ WRAP(baseline_compare, (const struct pcr_values *expected, const struct pcr_valu
     return without("baseline") ? MU_OK : __real_baseline_compare(expected, found, ret_differ, err);
 }
 
-WRAP(signature_verify, (EVP_PKEY * key, const char *context, struct bytes data,
-                        struct bytes signature, struct mu_error *err))
+WRAP(signature_verify_any, (const struct public_keys *keys, const char *context, struct bytes data,
+                            struct bytes signature, struct mu_error *err))
 {
     return without("signature") ? MU_OK
-                                : __real_signature_verify(key, context, data, signature, err);
+                                : __real_signature_verify_any(keys, context, data, signature, err);
 }
 
 WRAP(record_parse_token,
-     (json_object * token, EVP_PKEY *key, struct record *ret, struct mu_error *err))
+     (json_object * token, const struct public_keys *keys, struct record *ret, struct mu_error *err))
 {
-    MU_TRY(__real_record_parse_token(token, key, ret, err));
+    MU_TRY(__real_record_parse_token(token, keys, ret, err));
     memcpy(identity, ret->volume_identity, sizeof(identity));
     return MU_OK;
 }

@@ -8,8 +8,8 @@ import uuid
 
 from cryptography import x509
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import attestation
@@ -21,7 +21,7 @@ BLOB_VERSION = bytes.fromhex('0102020078')
 BLOB_FILL = 152 - len(BLOB_VERSION) - 16 - 12 - 16
 SERVER_ERRORS = {'KMSInternalException', 'DependencyTimeoutException', 'KeyUnavailableException',
                  'InternalFailure', 'ServiceUnavailableException'}
-LIMITS = {'Plaintext': 4096, 'CiphertextBlob': 6144, 'AttestationDocument': 262144}
+LIMITS = {'Plaintext': 4096, 'CiphertextBlob': 6144, 'AttestationDocument': 262144, 'Message': 4096}
 AUTHORISED_WITH_RECIPIENT = {'Decrypt', 'DeriveSharedSecret', 'GenerateDataKey', 'GenerateDataKeyPair',
                              'GenerateRandom'}
 
@@ -88,6 +88,10 @@ def unseal(key, ciphertext, context):
         raise KmsError('InvalidCiphertextException', None) from None
 
 
+def signs(key):
+    return key.spec.startswith('ECC_')
+
+
 def material(key):
     return {'KeyMaterialId': key.id.replace('-', '') * 2}
 
@@ -146,7 +150,8 @@ class Call:
             'aws:PrincipalType': 'AssumedRole' if caller.session else 'User',
             'aws:SecureTransport': 'true', 'aws:RequestedRegion': self.account.region,
             'kms:CallerAccount': self.account.account, 'kms:KeyOrigin': 'AWS_KMS',
-            'kms:KeySpec': 'SYMMETRIC_DEFAULT', 'kms:KeyUsage': 'ENCRYPT_DECRYPT',
+            'kms:KeySpec': key.spec if key else 'SYMMETRIC_DEFAULT',
+            'kms:KeyUsage': 'SIGN_VERIFY' if key and signs(key) else 'ENCRYPT_DECRYPT',
             'kms:MultiRegion': 'false', **caller.context, **self.attested}
         if key is not None and key.aliases:
             context['kms:ResourceAliases'] = list(key.aliases)
@@ -193,13 +198,14 @@ class Call:
         return key
 
     def fits(self, key):
-        """What a symmetric key cannot do, and grants that nobody made: there are none here."""
+        """What a key of this kind cannot do, and grants that nobody made: there are none here."""
+        if signs(key) != (self.operation == 'Sign'):
+            raise KmsError('InvalidKeyUsageException', f'{key.arn} key usage is '
+                           f'{"SIGN_VERIFY" if signs(key) else "ENCRYPT_DECRYPT"}, which is not valid for {self.operation}.')
         algorithm = self.request.get('EncryptionAlgorithm', 'SYMMETRIC_DEFAULT')
         if algorithm != 'SYMMETRIC_DEFAULT':
             raise KmsError('InvalidKeyUsageException',
                            f'{key.arn} is a SYMMETRIC_DEFAULT key and cannot be used with {algorithm}.')
-        if self.operation == 'DeriveSharedSecret':
-            raise KmsError('InvalidKeyUsageException', f'{key.arn} key usage is ENCRYPT_DECRYPT.')
         if self.request.get('GrantTokens'):
             raise KmsError('InvalidGrantTokenException', None)
 
@@ -246,6 +252,22 @@ class Call:
         plaintext = unseal(key, ciphertext, encryption_context(self.request))
         return {'KeyId': key.arn, 'EncryptionAlgorithm': 'SYMMETRIC_DEFAULT', **material(key),
                 **self.release(plaintext)}
+
+    def sign(self):
+        """AWS KMS API, Sign: with ECC_NIST_P384 the algorithm is ECDSA_SHA_384, and a digest has its length."""
+        message = blob(self.request, 'Message')
+        key = self.usable(self.named_key())
+        if self.request.get('SigningAlgorithm') != 'ECDSA_SHA_384':
+            raise KmsError('InvalidKeyUsageException', f'Algorithm {self.request.get("SigningAlgorithm")} is '
+                           f'incompatible with key spec {key.spec}.')
+        digest = hashes.SHA384()
+        if self.request.get('MessageType', 'RAW') == 'DIGEST':
+            if len(message) != digest.digest_size:
+                raise validation('Digest is invalid length for algorithm ECDSA_SHA_384.')
+            digest = utils.Prehashed(digest)
+        private = serialization.load_der_private_key(key.material, None)
+        return {'KeyId': key.arn, 'SigningAlgorithm': 'ECDSA_SHA_384',
+                'Signature': base64.b64encode(private.sign(message, ec.ECDSA(digest))).decode()}
 
     def byte_count(self):
         spec, count = self.request.get('KeySpec'), self.request.get('NumberOfBytes')
@@ -320,7 +342,7 @@ class Call:
 OPERATIONS = {'Encrypt': Call.encrypt, 'Decrypt': Call.decrypt,
               'GenerateDataKey': Call.generate_data_key, 'GenerateDataKeyPair': Call.generate_data_key_pair,
               'DeriveSharedSecret': Call.derive_shared_secret, 'GenerateRandom': Call.generate_random,
-              'DescribeKey': Call.describe_key, 'GetKeyPolicy': Call.get_key_policy,
+              'DescribeKey': Call.describe_key, 'Sign': Call.sign, 'GetKeyPolicy': Call.get_key_policy,
               'PutKeyPolicy': Call.put_key_policy}
 
 

@@ -80,6 +80,7 @@ class Key:
     material: bytes
     aliases: tuple = ()
     enabled: bool = True
+    spec: str = 'SYMMETRIC_DEFAULT'  # or ECC_NIST_P384: material is the private key (SEC1 or PKCS #8, DER)
 
 
 @dataclass
@@ -141,11 +142,13 @@ class Account:
         policy.check(entry['policy'])
         self.keys[entry['id']] = Key(
             entry['id'], f'arn:{self.partition}:kms:{self.region}:{self.account}:key/{entry["id"]}',
-            entry['policy'], self.material(entry['id']), tuple(entry.get('aliases', ())),
-            entry.get('enabled', True))
+            entry['policy'], self.material(entry['id'], entry.get('private_key')), tuple(entry.get('aliases', ())),
+            entry.get('enabled', True), entry.get('spec', 'SYMMETRIC_DEFAULT'))
 
-    def material(self, key_id):
-        """Kept in DIR, so that ciphertexts outlive a restart."""
+    def material(self, key_id, private_key):
+        """Kept in DIR, so that ciphertexts outlive a restart. private_key: base64 of an imported one."""
+        if private_key:
+            return base64.b64decode(private_key)
         path = os.path.join(self.folder, f'key-{key_id}')
         if not os.path.exists(path):
             with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), 'wb') as f:

@@ -19,7 +19,7 @@
 #include "volume/volume.h"
 
 static const char *image;
-static EVP_PKEY *signing_key;
+static struct signer signer = {.from = "the key of this test"};
 static struct pcr_values baseline;
 
 /* The keys that were sealed, last one last; shared with a child that gets killed. */
@@ -49,7 +49,7 @@ static enum mu_status run_enroll(struct record *ret, struct mu_error *error)
                                      .passphrase = &passphrase,
                                      .baseline = &baseline,
                                      .baselines = 1,
-                                     .signing_key = signing_key,
+                                     .signer = &signer,
                                      .seal = seal};
 
     return enroll_volume(&request, ret, error);
@@ -109,7 +109,7 @@ static int64_t boot(void)
         fail_msg("%s", err.text);
     if (luks_header_record_token(&header, &token, &err) != MU_OK)
         return 0;
-    if (record_parse_token(token, signing_key, &record, &err) != MU_OK ||
+    if (record_parse_token(token, &(struct public_keys){{signer.key}, 1}, &record, &err) != MU_OK ||
         luks_header_load_keyslot(&header, record.keyslot, &err) != MU_OK)
         fail_msg("%s", err.text);
     for (unsigned i = sealed->count; i > 0 && !opened; i--) { /* the last one most often */
@@ -130,9 +130,9 @@ static int64_t boot(void)
 
 void before_all(void)
 {
-    signing_key = EVP_EC_gen("P-256");
+    signer.key = EVP_EC_gen("P-256");
     sealed = mmap(NULL, sizeof(*sealed), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_non_null(signing_key);
+    assert_non_null(signer.key);
     assert_ptr_not_equal(sealed, MAP_FAILED);
     baseline.bank = HASH_SHA384;
     baseline.mask = PCR_BIT(4) | PCR_BIT(12);
@@ -168,7 +168,7 @@ TEST(test_wrong_passphrase)
                                      .passphrase = &passphrase,
                                      .baseline = &baseline,
                                      .baselines = 1,
-                                     .signing_key = signing_key,
+                                     .signer = &signer,
                                      .seal = seal};
     struct record record = {0};
 
@@ -187,7 +187,7 @@ TEST(test_volume_key)
                                      .record_version = 7,
                                      .baseline = &baseline,
                                      .baselines = 1,
-                                     .signing_key = signing_key,
+                                     .signer = &signer,
                                      .seal = seal};
     MU_CLEANUP(record_free) struct record record = {0};
 
@@ -212,7 +212,7 @@ TEST(test_seal_fails)
                                      .passphrase = &passphrase,
                                      .baseline = &baseline,
                                      .baselines = 1,
-                                     .signing_key = signing_key,
+                                     .signer = &signer,
                                      .seal = seal,
                                      .seal_context = sealed};
     struct record record = {0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <openssl/ec.h>
 
-#include "build/signing.h"
+#include "build/signer.h"
 #include "test.h"
 #include "volume/record.h"
 
@@ -65,7 +65,7 @@ static enum mu_status parse(const char *text, EVP_PKEY *key, struct record *ret,
     MU_CLEANUP(json_free) json_object *token = json_tokener_parse(text);
 
     assert_non_null(token);
-    return key != NULL ? record_parse_token(token, key, ret, error)
+    return key != NULL ? record_parse_token(token, &(struct public_keys){{key}, 1}, ret, error)
                        : record_parse_token_unverified(token, ret, error);
 }
 
@@ -152,7 +152,8 @@ TEST(test_round_trip)
     MU_CLEANUP(record_free) struct record second = {0};
 
     assert_int_equal(parse(token, builder, &record, &err), MU_OK);
-    assert_int_equal(signing_record_token(&record, stranger, &again, &err), MU_OK);
+    assert_int_equal(signer_record_token(&(struct signer){.from = "", .key = stranger}, &record,
+                                         &again, &err), MU_OK);
     assert_int_equal(parse(again, stranger, &second, &err), MU_OK);
     assert_int_equal(parse(again, builder, &second, &err), MU_REFUSE);
     assert_int_equal(second.version, 7);

@@ -135,3 +135,47 @@ TEST(test_files)
     (void)unlink(path);
     assert_int_equal(signature_load_key(path, NULL, &(EVP_PKEY *){NULL}, &err), MU_CONFIG);
 }
+
+static void append_public(const char *path, EVP_PKEY *key)
+{
+    FILE *f = fopen(path, "a");
+
+    assert_non_null(f);
+    assert_int_equal(PEM_write_PUBKEY(f, key), 1);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* One key after the other takes over: an image trusts both meanwhile. */
+TEST(test_two_keys)
+{
+    static const char *const names[] = {"P-384", "ED25519", "P-256"};
+    const char *path = temp_path("keys");
+    MU_CLEANUP(public_keys_free) struct public_keys keys = {0};
+    MU_CLEANUP(public_keys_free) struct public_keys three = {0};
+    enum mu_status loaded[] = {MU_OK, MU_OK, MU_CONFIG};
+
+    (void)unlink(path);
+    for (size_t i = 0; i < 3; i++) {
+        MU_CLEANUP(key_free) EVP_PKEY *key = make_key(names[i]);
+        MU_CLEANUP(buffer_free) struct buffer signature = {0};
+
+        assert_int_equal(signing_sign(key, NULL, message, &signature, &err), MU_OK);
+        append_public(path, key);
+        if (i == 2) {
+            assert_int_equal(signature_load_keys(path, &three, &err), loaded[i]);
+            assert_non_null(strstr(err.text, "3 keys"));
+            assert_int_equal(
+                signature_verify_any(&keys, NULL, message, buffer_view(&signature), &err),
+                MU_REFUSE);
+            continue;
+        }
+        public_keys_free(&keys);
+        assert_int_equal(signature_load_keys(path, &keys, &err), loaded[i]);
+        assert_int_equal(keys.count, i + 1);
+        assert_int_equal(signature_verify_any(&keys, NULL, message, buffer_view(&signature), &err),
+                         MU_OK);
+    }
+    (void)unlink(path);
+    assert_int_equal(signature_verify_any(&(struct public_keys){0}, NULL, message, message, &err),
+                     MU_REFUSE);
+}

@@ -36,6 +36,19 @@ static bool holds(struct bytes text, const char *words)
     return memmem(text.data, text.len, words, strlen(words)) != NULL;
 }
 
+static size_t count_of(struct bytes text, const char *words)
+{
+    size_t count = 0;
+    const uint8_t *end = text.data + text.len;
+
+    for (const uint8_t *at = text.data; at < end; at++, count++) {
+        at = memmem(at, (size_t)(end - at), words, strlen(words));
+        if (at == NULL)
+            break;
+    }
+    return count;
+}
+
 static enum mu_status no_key(const char *path, struct bytes text, bool private,
                              struct mu_error *err)
 {
@@ -51,27 +64,60 @@ static enum mu_status no_key(const char *path, struct bytes text, bool private,
                    private ? ", or not the right passphrase" : "");
 }
 
-enum mu_status signature_load_key(const char *path, pem_password_cb *ask, EVP_PKEY **ret,
-                                  struct mu_error *err)
+static enum mu_status read_key(BIO *bio, const char *path, struct bytes text, pem_password_cb *ask,
+                               EVP_PKEY **ret, struct mu_error *err)
 {
-    bool private = ask != NULL;
-    MU_CLEANUP(buffer_wipe) struct buffer text = {0};
-    MU_CLEANUP(bio_free) BIO *bio = NULL;
-    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(key_free)
+    EVP_PKEY *key = ask != NULL ? PEM_read_bio_PrivateKey(bio, NULL, ask, NULL)
+                                : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
     const EVP_MD *unused;
 
-    MU_TRY(file_read(path, KEY_FILE_MAX, &text, err));
-    bio = BIO_new_mem_buf(text.data, (int)text.len);
-    if (bio == NULL)
-        return mu_oom(err);
-    key = private ? PEM_read_bio_PrivateKey(bio, NULL, ask, NULL)
-                  : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
     ERR_clear_error();
     if (key == NULL)
-        return no_key(path, buffer_view(&text), private, err);
+        return no_key(path, text, ask != NULL, err);
     if (digest_for(key, &unused, err) != MU_OK)
         return mu_context(err, "%s", path);
     *ret = MU_TAKE(key);
+    return MU_OK;
+}
+
+enum mu_status signature_load_key(const char *path, pem_password_cb *ask, EVP_PKEY **ret,
+                                  struct mu_error *err)
+{
+    MU_CLEANUP(buffer_wipe) struct buffer text = {0};
+    MU_CLEANUP(bio_free) BIO *bio = NULL;
+
+    MU_TRY(file_read(path, KEY_FILE_MAX, &text, err));
+    bio = BIO_new_mem_buf(text.data, (int)text.len);
+    return bio != NULL ? read_key(bio, path, buffer_view(&text), ask, ret, err) : mu_oom(err);
+}
+
+void public_keys_free(struct public_keys *keys)
+{
+    while (keys->count > 0)
+        key_free(&keys->key[--keys->count]);
+}
+
+enum mu_status signature_load_keys(const char *path, struct public_keys *ret, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_wipe) struct buffer text = {0};
+    MU_CLEANUP(bio_free) BIO *bio = NULL;
+    MU_CLEANUP(public_keys_free) struct public_keys keys = {0};
+    size_t blocks;
+
+    MU_TRY(file_read(path, KEY_FILE_MAX, &text, err));
+    blocks = count_of(buffer_view(&text), "-----BEGIN ");
+    if (blocks > PUBLIC_KEYS_MAX)
+        return mu_fail(err, MU_CONFIG, "%s: %zu keys; an image trusts one, or two while a new one "
+                       "takes over from the old", path, blocks);
+    bio = BIO_new_mem_buf(text.data, (int)text.len);
+    if (bio == NULL)
+        return mu_oom(err);
+    do {
+        MU_TRY(read_key(bio, path, buffer_view(&text), NULL, &keys.key[keys.count], err));
+        keys.count++;
+    } while (keys.count < blocks);
+    *ret = MU_TAKE(keys);
     return MU_OK;
 }
 
@@ -110,4 +156,14 @@ enum mu_status signature_verify(EVP_PKEY *key, const char *context, struct bytes
     if (holds != 1)
         return mu_fail(err, MU_REFUSE, "the signature does not hold");
     return MU_OK;
+}
+
+enum mu_status signature_verify_any(const struct public_keys *keys, const char *context,
+                                    struct bytes data, struct bytes signature, struct mu_error *err)
+{
+    enum mu_status status = mu_fail(err, MU_REFUSE, "no key is trusted");
+
+    for (size_t i = 0; i < keys->count && status == MU_REFUSE; i++)
+        status = signature_verify(keys->key[i], context, data, signature, err);
+    return status;
 }

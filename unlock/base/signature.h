@@ -15,6 +15,17 @@
 enum mu_status signature_load_key(const char *path, pem_password_cb *ask, EVP_PKEY **ret,
                                   struct mu_error *err) MU_MUST_CHECK MU_NONNULL_AT(1, 3, 4);
 
+/* The keys that an image trusts: one, or two while a new one takes over from the old. */
+#define PUBLIC_KEYS_MAX 2
+struct public_keys {
+    EVP_PKEY *key[PUBLIC_KEYS_MAX];
+    size_t count;
+};
+void public_keys_free(struct public_keys *keys);
+/* As many PEM blocks as there are in the file; MU_CONFIG if there are more, or anything else. */
+enum mu_status signature_load_keys(const char *path, struct public_keys *ret,
+                                   struct mu_error *err) MU_MUST_CHECK MU_NONNULL;
+
 /* The bytes that are signed: `context` (may be NULL) and its terminating zero byte, then the data.
  * *ret_digest is NULL for Ed25519, which does its own hashing. */
 enum mu_status signature_message(EVP_PKEY *key, const char *context, struct bytes data,
@@ -24,5 +35,9 @@ enum mu_status signature_message(EVP_PKEY *key, const char *context, struct byte
 enum mu_status signature_verify(EVP_PKEY *key, const char *context, struct bytes data,
                                 struct bytes signature, struct mu_error *err) MU_MUST_CHECK
     MU_NONNULL_AT(1, 5);
+/* MU_REFUSE if it is of none of the keys. */
+enum mu_status signature_verify_any(const struct public_keys *keys, const char *context,
+                                    struct bytes data, struct bytes signature,
+                                    struct mu_error *err) MU_MUST_CHECK MU_NONNULL_AT(1, 5);
 
 #endif

@@ -25,7 +25,7 @@ static enum mu_status load_configuration(struct boot *boot, const char *path, st
     MU_TRY(baseline_load(boot->config.baseline, &boot->baked, err));
     if (baseline_check_baked(&boot->baked, boot->config.fence_pcr, err) != MU_OK)
         return mu_context(err, "%s", boot->config.baseline);
-    return signature_load_key(boot->config.builder_key, NULL, &boot->builder_key, err);
+    return signature_load_keys(boot->config.builder_key, &boot->builder, err);
 }
 
 static enum mu_status check_doors(const struct boot *boot, struct mu_error *err)
@@ -132,7 +132,7 @@ static void wipe(struct boot *boot)
         record_free(&boot->volume[i].record);
     }
     tpm_close(&boot->tpm);
-    key_free(&boot->builder_key);
+    public_keys_free(&boot->builder);
     config_free(&boot->config);
 }
 

@@ -33,7 +33,7 @@ struct volume {
 struct boot {
     struct config config;
     struct deadline deadline;
-    EVP_PKEY *builder_key;
+    struct public_keys builder;
     struct pcr_values baked;
     struct pcr_values found;
     struct tpm *tpm;

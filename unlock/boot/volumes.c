@@ -27,7 +27,7 @@ static enum mu_status load_volume(struct boot *boot, const struct volume_config 
     if (blank_is_open(&volume->blank))
         return MU_OK;
     MU_TRY(MU_STEP("header", luks_header_check(&volume->header, NULL, err)));
-    MU_TRY(MU_STEP("record", volume_admit(&boot->config, config, boot->builder_key, &volume->header,
+    MU_TRY(MU_STEP("record", volume_admit(&boot->config, config, &boot->builder, &volume->header,
                                           &volume->record, err)));
     MU_TRY(session->provider->volume(session->state, &volume->record, &volume->at_provider, err));
     return MU_AGAIN(&retry_machine, boot->deadline,

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "build/signing.h"
 #include "volume/crypt.h"
 #include "volume/record_admission.h"
 #include "volume/volume.h"
@@ -58,6 +57,13 @@ static enum mu_status enroll_fail(const struct enrolment *e, int result, const c
 }
 
 /* ---- tokens and key slots ---- */
+
+static struct public_keys present_key(const struct enroll_request *request)
+{
+    return (struct public_keys){
+        {request->present_key != NULL ? request->present_key : request->signer->key}, 1};
+}
+
 
 static int find_token(struct crypt_device *cd, const char *type)
 {
@@ -213,13 +219,14 @@ static enum mu_status find_old(struct enrolment *e, struct mu_error *err)
     const struct enroll_request *q = e->request;
     MU_CLEANUP(json_free) json_object *token = NULL;
     MU_CLEANUP(record_free) struct record claimed = {0};
+    const struct public_keys keys = present_key(q);
     struct mu_error why = {0}, ignored;
 
     e->record_id = find_token(e->session.cd, RECORD_TOKEN_TYPE);
     if (e->record_id == NONE)
         return MU_OK;
     MU_TRY(read_token(e, &token, err));
-    if (record_parse_token(token, q->signing_key, &e->old, &why) == MU_OK) {
+    if (record_parse_token(token, &keys, &e->old, &why) == MU_OK) {
         e->old_slot = e->old.keyslot;
         return MU_OK;
     }
@@ -316,7 +323,7 @@ static enum mu_status fill_record(struct enrolment *e, const struct luks_header 
     MU_TRY(secret_random(&e->fresh, FRESH_KEY_SIZE, err));
     MU_TRY(q->seal(secret_view(&e->fresh), e->old.version != 0 ? &e->old : NULL, record,
                    q->seal_context, err));
-    return signing_record_token(record, q->signing_key, &e->token, err);
+    return signer_record_token(q->signer, record, &e->token, err);
 }
 
 static enum mu_status prepare(struct enrolment *e, struct mu_error *err)
@@ -359,11 +366,12 @@ static enum mu_status verify_record(const struct enrolment *e, struct mu_error *
 {
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
     MU_CLEANUP(record_free) struct record record = {0};
+    const struct public_keys keys = {{e->request->signer->key}, 1};
     json_object *token = NULL;
 
     MU_TRY(load_header(e->request->device, &header, err));
     MU_TRY(luks_header_record_token(&header, &token, err));
-    MU_TRY(record_parse_token(token, e->request->signing_key, &record, err));
+    MU_TRY(record_parse_token(token, &keys, &record, err));
     return volume_fits(&record, &header, e->record.version, err);
 }
 
@@ -428,6 +436,7 @@ enum mu_status enroll_volume(const struct enroll_request *request, struct record
 static enum mu_status take_old(struct enrolment *e, struct mu_error *err)
 {
     const char *device = e->request->device;
+    const struct public_keys keys = present_key(e->request);
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
     json_object *token = NULL;
 
@@ -441,7 +450,7 @@ static enum mu_status take_old(struct enrolment *e, struct mu_error *err)
             "may open it. --volume-key-file enrolls it with baselines",
             e->request->device);
     /* A record that somebody else wrote gets no signature. */
-    MU_TRY(record_parse_token(token, e->request->signing_key, &e->record, err));
+    MU_TRY(record_parse_token(token, &keys, &e->record, err));
     MU_TRY(volume_fits(&e->record, &header, 1, err));
     if (e->request->volume != NULL)
         MU_TRY(record_check_name(&e->record, e->request->volume, err));
@@ -460,7 +469,7 @@ enum mu_status enroll_resign(const struct enroll_request *request, struct record
     MU_TRY(take_old(&e, err));
     MU_TRY(set_baselines(&e, err));
     MU_TRY(request->seal((struct bytes){0}, &e.old, &e.record, request->seal_context, err));
-    MU_TRY(signing_record_token(&e.record, request->signing_key, &e.token, err));
+    MU_TRY(signer_record_token(request->signer, &e.record, &e.token, err));
     status = write_record(&e, err);
     if (status != MU_OK) {
         roll_back(&e);

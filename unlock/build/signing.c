@@ -5,11 +5,8 @@
 
 #include <openssl/err.h>
 
-#include "base/json.h"
 #include "base/openssl.h"
 #include "build/terminal.h"
-
-#define SIGNATURE_MAX 256
 
 static int ask_passphrase(char *to, int size, int writing, void *path)
 {
@@ -47,16 +44,4 @@ enum mu_status signing_sign(EVP_PKEY *key, const char *context, struct bytes dat
     }
     *ret = MU_TAKE(out);
     return MU_OK;
-}
-
-enum mu_status signing_record_token(const struct record *record, EVP_PKEY *signing_key, char **ret,
-                                    struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *payload = NULL;
-    MU_CLEANUP(buffer_free) struct buffer signature = {0};
-    struct bytes text;
-
-    MU_TRY(record_payload(record, &payload, &text, err));
-    MU_TRY(signing_sign(signing_key, RECORD_SIGNATURE_CONTEXT, text, &signature, err));
-    return record_token(record, text, "signature", buffer_view(&signature), ret, err);
 }

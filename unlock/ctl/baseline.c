@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "appraise/authorities.h"
+#include "base/defaults.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/time.h"
@@ -11,7 +13,7 @@
 #include "build/esp.h"
 #include "build/pe.h"
 #include "build/predict.h"
-#include "build/signing.h"
+#include "ctl/credentials.h"
 #include "ctl/ctl.h"
 #include "ctl/secureboot.h"
 #include "measure/baseline.h"
@@ -224,7 +226,8 @@ static enum mu_status run_predict(int argc, char **argv, struct mu_error *err)
 
 /* A baseline and its signature: FILE.sig, unless it was named or FILE is standard input. */
 struct signing {
-    const char *file, *key;
+    const char *file, *key, *builder_key, *credentials;
+    struct aws_options aws;
     char *path;
     struct buffer text, signature;
 };
@@ -240,17 +243,27 @@ static enum mu_status signing_begin(int argc, char **argv, bool sign, struct sig
                                     struct mu_error *err)
 {
     const char *named = NULL;
-    const struct cli_option options[] = {
+    const struct cli_option to_sign[] = {
         {"key", 'k', .text = &s->key},
-        {sign ? "output" : "signature", sign ? 'o' : 's', .text = &named},
+        {"output", 'o', .text = &named},
+        {"builder-key", 0, .text = &s->builder_key},
+        {"credentials", 0, .text = &s->credentials},
+        {"endpoint", 0, .text = &s->aws.kms_endpoint},
+        {"ca-file", 0, .text = &s->aws.ca_file},
+        {0},
+    };
+    const struct cli_option to_verify[] = {
+        {"key", 'k', .text = &s->key},
+        {"signature", 's', .text = &named},
         {0},
     };
 
-    MU_TRY(cli_options(argc, argv, options, 1, 1, err));
+    s->aws = (struct aws_options){.imds = IMDS_DEFAULT_URL, .ca_file = authorities_file()};
+    MU_TRY(cli_options(argc, argv, sign ? to_sign : to_verify, 1, 1, err));
     s->file = argv[optind];
     if (s->key == NULL)
-        return mu_fail(err, MU_USAGE, "--key FILE is needed: the builder's %s key (PEM)",
-                       sign ? "private" : "public");
+        return mu_fail(err, MU_USAGE, "--key %s is needed: the builder's %s key",
+                       sign ? "KEY" : "FILE", sign ? "private" : "public");
     if (named == NULL && strcmp(s->file, "-") == 0)
         return mu_fail(err, MU_USAGE, "%s FILE is needed with standard input",
                        sign ? "-o" : "--signature");
@@ -262,13 +275,14 @@ static enum mu_status signing_begin(int argc, char **argv, bool sign, struct sig
 static enum mu_status run_sign(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(signing_free) struct signing s = {0};
-    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(signer_free) struct signer signer = {0};
     struct pcr_values values;
 
     MU_TRY(signing_begin(argc, argv, true, &s, err));
     MU_TRY(baseline_parse(buffer_view(&s.text), s.file, &values, err));
-    MU_TRY(signing_load_key(s.key, &key, err));
-    MU_TRY(signing_sign(key, NULL, buffer_view(&s.text), &s.signature, err));
+    MU_TRY(ctl_open_signer(
+        &(struct signer_arguments){s.key, s.builder_key, s.credentials, &s.aws}, &signer, err));
+    MU_TRY(signer_sign(&signer, NULL, buffer_view(&s.text), &s.signature, err));
     return file_write(s.path, buffer_view(&s.signature), 0644, err);
 }
 
@@ -345,10 +359,17 @@ const struct verb verb_baseline_predict = {
 
 const struct verb verb_baseline_sign = {
     .name = "baseline sign",
-    .synopsis = "FILE --key KEY [-o SIGNATURE]",
+    .synopsis = "FILE --key KEY [--builder-key F] [-o SIGNATURE]",
     .summary = "detached signature over a baseline",
-    .help = "  --key KEY     the builder's private key (PEM): ECDSA P-256 or P-384, or Ed25519\n"
-            "  -o SIGNATURE  default: FILE.sig\n"
+    .help = "  --key KEY        the builder's private key: a PEM file (ECDSA P-256 or P-384, or\n"
+            "                   Ed25519), the ARN of a KMS key, pkcs11:URI or exec:COMMAND (see\n"
+            "                   SIGNING KEYS in muctl(8))\n"
+            "  --builder-key F  its public half, PEM; needed unless --key is a file\n"
+            "  -o SIGNATURE     default: FILE.sig\n"
+            "  --credentials F  what 'aws configure export-credentials' printed; - is standard\n"
+            "                   input (KMS); default: the environment, else the instance's role\n"
+            "  --endpoint URL   of KMS, instead of its region's\n"
+            "  --ca-file F      trusted TLS roots of KMS; default: the system's\n"
             "\n"
             "Example: muctl baseline sign baseline.json --key builder.key\n",
     .run = run_sign,

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "ctl/credentials.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/time.h"
 #include "ctl/ctl.h"
-#include "net/credentials.h"
+#include "net/imds.h"
 
 #define FILE_MAX 32768
+#define NETWORK_SECONDS 60
 
 struct exported {
     struct credentials_text text;
@@ -104,5 +106,31 @@ enum mu_status ctl_read_credentials(const char *path, struct aws_credentials *re
     MU_TRY(ctl_read_secret(path, FILE_MAX, &file, err));
     if (credentials_parse(&file, ret, err) != MU_OK)
         return mu_context(err, "%s", strcmp(path, "-") == 0 ? "--credentials" : path);
+    return MU_OK;
+}
+
+enum mu_status ctl_find_credentials(const char *imds, struct deadline deadline,
+                                    struct aws_credentials *ret, struct mu_error *err)
+{
+    if (getenv("AWS_ACCESS_KEY_ID") != NULL)
+        return aws_credentials_from_environment(ret, err);
+    if (aws_credentials_from_imds(imds, deadline, ret, err) != MU_OK)
+        return mu_context(err, "no AWS_ACCESS_KEY_ID in the environment, and");
+    return MU_OK;
+}
+
+enum mu_status ctl_open_signer(const struct signer_arguments *a, struct signer *ret,
+                               struct mu_error *err)
+{
+    MU_CLEANUP(signer_free) struct signer signer = {0};
+
+    MU_TRY(signer_open(a->key, a->public_key, &signer, err));
+    signer.aws = a->aws;
+    if (signer_is_kms(a->key) && a->credentials != NULL)
+        MU_TRY(ctl_read_credentials(a->credentials, &signer.credentials, err));
+    else if (signer_is_kms(a->key))
+        MU_TRY(ctl_find_credentials(a->aws->imds, deadline_in(NETWORK_SECONDS),
+                                    &signer.credentials, err));
+    *ret = MU_TAKE(signer);
     return MU_OK;
 }

@@ -59,7 +59,11 @@ static const char help[] =
     "  --vault-auth-mount M    where the JWT auth method is mounted; default: jwt\n"
     "  --vault-wrap-ttl S      the machine asks for the key by response wrapping, for S seconds\n"
     "  --baseline F            a complete baseline that may boot the volume; up to 8 times\n"
-    "  --sign-key F            the image builder's private key, PEM\n"
+    "  --sign-key KEY          the image builder's private key: a PEM file, the ARN of a KMS key,\n"
+    "                          pkcs11:URI or exec:COMMAND (see SIGNING KEYS in muctl(8))\n"
+    "  --builder-key F         its public half, PEM; needed unless --sign-key is a file\n"
+    "  --present-key F         the public half of the builder's key that signed the present record,\n"
+    "                          if it is another: the record moves to the new one\n"
     "  --key-file F            a passphrase of the volume, the whole file; - is standard input;\n"
     "                          without it the passphrase is asked for on the terminal\n"
     "  --volume-key-file F     the volume key itself instead\n"
@@ -91,7 +95,7 @@ struct arguments {
     const char *key_arn;
     const char *baseline[RECORD_BASELINES_MAX];
     size_t baselines;
-    const char *sign_key;
+    const char *sign_key, *builder_key, *present_key;
     const char *key_file;
     const char *volume_key_file;
     uint64_t record_version, device_size; /* 0: not given */
@@ -125,7 +129,8 @@ static enum mu_status check_provider(const struct arguments *a, struct mu_error 
         return mu_fail(err, MU_USAGE,
                        "%s--baseline and --sign-key are needed; see 'muctl enroll --help'",
                        kms && !a->resign ? "--key-arn, " : "");
-    if ((a->key_arn != NULL || a->credentials != NULL) && (!kms || a->resign))
+    if ((a->key_arn != NULL || (a->credentials != NULL && !signer_is_kms(a->sign_key))) &&
+        (!kms || a->resign))
         return mu_fail(err, MU_USAGE, "%s has no meaning %s",
                        a->key_arn != NULL ? "--key-arn" : "--credentials",
                        a->resign ? "with --resign" : "for this provider");
@@ -168,6 +173,8 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
         {"vault-wrap-ttl", 0, .text = &a.vault.wrap_ttl},
         {"baseline", 0, .text = a.baseline, .count = &a.baselines, .max = RECORD_BASELINES_MAX},
         {"sign-key", 0, .text = &a.sign_key},
+        {"builder-key", 0, .text = &a.builder_key},
+        {"present-key", 0, .text = &a.present_key},
         {"key-file", 0, .text = &a.key_file},
         {"volume-key-file", 0, .text = &a.volume_key_file},
         {"resign", 0, .flag = &a.resign},
@@ -332,7 +339,8 @@ static enroll_seal seal_of(const char *provider)
 static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(config_free) struct config config = {0};
-    MU_CLEANUP(key_free) EVP_PKEY *signing_key = NULL;
+    MU_CLEANUP(signer_free) struct signer signer = {0};
+    MU_CLEANUP(key_free) EVP_PKEY *present_key = NULL;
     MU_CLEANUP(key_free) EVP_PKEY *authority = NULL;
     MU_CLEANUP(secret_free) struct secret secret = {0};
     MU_CLEANUP(aws_credentials_free) struct aws_credentials credentials = {0};
@@ -350,10 +358,14 @@ static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
         MU_TRY(kms_parse_key_arn(a.key_arn, region, partition, err));
     options = choose_options(&a, &config);
     MU_TRY(load_baselines(&a, options.fence_pcr, baselines, err));
-    MU_TRY(signing_load_key(a.sign_key, &signing_key, err));
+    MU_TRY(ctl_open_signer(&(struct signer_arguments){a.sign_key, a.builder_key, a.credentials,
+                                                      &options.aws},
+                           &signer, err));
+    if (a.present_key != NULL)
+        MU_TRY(signature_load_key(a.present_key, NULL, &present_key, err));
     if (a.authorize != NULL)
         MU_TRY(signing_load_key(a.authorize, &authority, err));
-    if (a.credentials != NULL)
+    if (a.credentials != NULL && !a.resign)
         MU_TRY(ctl_read_credentials(a.credentials, &credentials, err));
     MU_TRY(ctl_device(a.device, &device, err));
     if (!a.resign)
@@ -376,7 +388,8 @@ static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
         .minimum_version = config.minimum_record_version,
         .baseline = baselines,
         .baselines = a.baselines,
-        .signing_key = signing_key,
+        .signer = &signer,
+        .present_key = present_key,
         .seal = seal_of(a.provider),
         .seal_context = &context,
     };
@@ -392,7 +405,7 @@ static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
 
 const struct verb verb_enroll = {
     .name = "enroll",
-    .synopsis = "DEVICE [--provider P] --baseline F... --sign-key F [OPTION...]",
+    .synopsis = "DEVICE [--provider P] --baseline F... --sign-key KEY [OPTION...]",
     .summary = "add a key slot to a volume and write its enrolment record",
     .help = help,
     .run = enroll_run,

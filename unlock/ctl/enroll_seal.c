@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "net/imds.h"
+#include "ctl/credentials.h"
 #include "release/kms.h"
 #include "release/tpm2.h"
 #include "tpm/counter.h"
@@ -21,16 +21,6 @@
 
 /* ---- aws-kms ---- */
 
-static enum mu_status find_credentials(const char *imds, struct deadline deadline,
-                                       struct aws_credentials *ret, struct mu_error *err)
-{
-    if (getenv("AWS_ACCESS_KEY_ID") != NULL)
-        return aws_credentials_from_environment(ret, err);
-    if (aws_credentials_from_imds(imds, deadline, ret, err) != MU_OK)
-        return mu_context(err, "no AWS_ACCESS_KEY_ID in the environment, and");
-    return MU_OK;
-}
-
 enum mu_status enroll_with_aws_kms(struct bytes key, const struct record *old,
                                    struct record *record, void *context, struct mu_error *err)
 {
@@ -43,7 +33,7 @@ enum mu_status enroll_with_aws_kms(struct bytes key, const struct record *old,
     (void)old;
     MU_TRY(aws_kms_context(record, &encryption_context, err));
     if (aws->credentials == NULL)
-        MU_TRY(find_credentials(aws->options->aws.imds, deadline, &found, err));
+        MU_TRY(ctl_find_credentials(aws->options->aws.imds, deadline, &found, err));
     MU_TRY(kms_encrypt(&aws->options->aws, aws->credentials != NULL ? aws->credentials : &found,
                        aws->key_arn, encryption_context, key, deadline, &ciphertext, err));
     return aws_kms_describe(aws->key_arn, buffer_view(&ciphertext), encryption_context, record,

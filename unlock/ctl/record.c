@@ -88,22 +88,22 @@ static enum mu_status record_load(const char *device, const char *key_path, stru
 {
     MU_CLEANUP(luks_header_free) struct luks_header header = {0};
     MU_CLEANUP(string_free) char *path = NULL;
-    MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
+    MU_CLEANUP(public_keys_free) struct public_keys keys = {0};
     MU_CLEANUP(record_free) struct record record = {0};
     MU_CLEANUP(record_free) struct record verified = {0};
     json_object *token = NULL;
     int signature = SIGNATURE_NOT_CHECKED;
 
     if (key_path != NULL)
-        MU_TRY(signature_load_key(key_path, NULL, &key, err));
+        MU_TRY(signature_load_keys(key_path, &keys, err));
     MU_TRY(ctl_device(device, &path, err));
     MU_TRY(luks_header_load(path, &header, err));
     MU_TRY(luks_header_record_token(&header, &token, err));
     MU_TRY(record_parse_token_unverified(token, &record, err));
     if (record.by_instance)
         signature = SIGNATURE_NONE;
-    else if (key != NULL)
-        signature = record_parse_token(token, key, &verified, why) == MU_OK ? SIGNATURE_GOOD
+    else if (keys.count > 0)
+        signature = record_parse_token(token, &keys, &verified, why) == MU_OK ? SIGNATURE_GOOD
                                                                             : SIGNATURE_BAD;
     if (signature != SIGNATURE_BAD && volume_fits(&record, &header, 1, why) != MU_OK)
         (void)mu_context(why, "%s", device);

@@ -43,7 +43,7 @@ struct raise {
 
 struct revocation {
     struct config config;
-    EVP_PKEY *builder_key;
+    struct public_keys builder;
     json_object *report;
     struct raise raise[CONFIG_VOLUMES_MAX];
     size_t count;
@@ -52,7 +52,7 @@ struct revocation {
 static void revocation_free(struct revocation *r)
 {
     config_free(&r->config);
-    key_free(&r->builder_key);
+    public_keys_free(&r->builder);
     json_free(&r->report);
 }
 
@@ -100,7 +100,7 @@ static enum mu_status read_record(const struct revocation *r, const struct volum
     MU_TRY(volume_find_device(volume->device, deadline_in(0), &device, err));
     MU_TRY(luks_header_load(device, &header, err));
     MU_TRY(luks_header_check(&header, NULL, err));
-    MU_TRY(volume_admit(&r->config, volume, r->builder_key, &header, ret, err));
+    MU_TRY(volume_admit(&r->config, volume, &r->builder, &header, ret, err));
     booted = booted_version(r->report, volume->name, ret->volume_uuid);
     if (booted == ret->version)
         return MU_OK;
@@ -230,7 +230,7 @@ static enum mu_status revoke_run(int argc, char **argv, struct mu_error *err)
 
     MU_TRY(cli_options(argc, argv, options, 0, 0, err));
     MU_TRY(config_load(config, &r.config, err));
-    MU_TRY(signature_load_key(r.config.builder_key, NULL, &r.builder_key, err));
+    MU_TRY(signature_load_keys(r.config.builder_key, &r.builder, err));
     MU_TRY(load_report(r.config.report, &r.report, err));
     MU_TRY(collect(&r, err));
     MU_TRY(raise_all(&r, tcti, dry_run, err));

@@ -65,7 +65,7 @@ void doctor_check_builder_key(struct doctor *doctor)
 
     doctor_path(doctor, doctor->config.builder_key, path);
     if (file_read(path, PEM_MAX_BYTES, &text, &err) != MU_OK ||
-        signature_load_key(path, NULL, &doctor->builder_key, &err) != MU_OK)
+        signature_load_keys(path, &doctor->builder, &err) != MU_OK)
         doctor_fail(doctor, err.status, "builder-key",
                     "openssl pkey -in builder.key -pubout -out builder.pem", "%s", err.text);
     else if (memmem(text.data, text.len, "PRIVATE KEY", 11) != NULL)
@@ -74,7 +74,8 @@ void doctor_check_builder_key(struct doctor *doctor)
                     "was in an image",
                     "%s: holds a private key, which must not be in an image", path);
     else
-        doctor_ok(doctor, "builder-key", "%s", path);
+        doctor_ok(doctor, "builder-key", "%s%s", path,
+                  doctor->builder.count > 1 ? ": two keys are trusted" : "");
 }
 
 static unsigned count_certificates(struct bytes pem)

@@ -316,7 +316,7 @@ static void doctor_done(struct doctor **at)
         record_free(&doctor->volume[i].record);
     }
     json_free(&doctor->findings);
-    key_free(&doctor->builder_key);
+    public_keys_free(&doctor->builder);
     tpm_close(&doctor->tpm);
     config_free(&doctor->config);
 }

@@ -47,7 +47,7 @@ struct doctor {
     /* what was found out so far */
     struct config config;
     bool configured;
-    EVP_PKEY *builder_key;
+    struct public_keys builder;
     struct tpm *tpm;
     struct pcr_values baked, found; /* mask 0: none */
     struct doctor_volume volume[CONFIG_VOLUMES_MAX];

@@ -51,7 +51,7 @@ void doctor_check_header(struct doctor *doctor, struct doctor_volume *volume)
 static enum mu_status load_record(struct doctor *doctor, struct doctor_volume *volume,
                                   struct mu_error *err)
 {
-    MU_TRY(volume_admit(&doctor->config, volume->config, doctor->builder_key, &volume->header,
+    MU_TRY(volume_admit(&doctor->config, volume->config, &doctor->builder, &volume->header,
                         &volume->record, err));
     return luks_header_load_keyslot(&volume->header, volume->record.keyslot, err);
 }
@@ -62,7 +62,7 @@ void doctor_check_record(struct doctor *doctor, struct doctor_volume *volume)
 
     if (volume->is_blank)
         return;
-    if (!loaded(volume) || doctor->builder_key == NULL) {
+    if (!loaded(volume) || doctor->builder.count == 0) {
         doctor_warn(doctor, "volume-record", "fix what the lines above say", "not done: %s",
                     loaded(volume) ? "the builder's key is missing" : "no header was read");
         return;

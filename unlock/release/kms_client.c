@@ -158,9 +158,9 @@ static enum mu_status call_once(struct kms *kms, const char *target,
     return status;
 }
 
-static enum mu_status call(struct kms *kms, const char *target,
-                           const struct aws_credentials *credentials, struct bytes body,
-                           json_object **ret, struct mu_error *err)
+enum mu_status kms_call(struct kms *kms, const char *target,
+                        const struct aws_credentials *credentials, struct bytes body,
+                        json_object **ret, struct mu_error *err)
 {
     struct retry retry = {.policy = &retry_service, .deadline = kms->deadline, .tell = err};
     enum mu_status status;
@@ -193,7 +193,7 @@ enum mu_status kms_decrypt_body(const struct kms_decrypt_request *request, char 
     return text != NULL ? string_print(ret, err, "%s", text) : mu_oom(err);
 }
 
-static enum mu_status check_key(json_object *answer, const char *key_arn, struct mu_error *err)
+enum mu_status kms_check_key(json_object *answer, const char *key_arn, struct mu_error *err)
 {
     const char *key_id;
 
@@ -209,7 +209,7 @@ enum mu_status kms_decrypt_answer(json_object *answer, const char *key_arn,
 {
     json_object *plaintext = NULL;
 
-    MU_TRY(check_key(answer, key_arn, err));
+    MU_TRY(kms_check_key(answer, key_arn, err));
     if (json_object_object_get_ex(answer, "Plaintext", &plaintext) && plaintext != NULL)
         return mu_fail(err, MU_REFUSE,
                        "KMS answered with a plaintext: the key was not bound to this machine");
@@ -225,8 +225,8 @@ enum mu_status kms_decrypt(struct kms *kms, const struct aws_credentials *creden
     MU_CLEANUP(json_free) json_object *answer = NULL;
 
     MU_TRY(kms_decrypt_body(request, &body, err));
-    MU_TRY(call(kms, make ? "TrentService.GenerateDataKey" : "TrentService.Decrypt", credentials,
-                text_view(body), &answer, err));
+    MU_TRY(kms_call(kms, make ? "TrentService.GenerateDataKey" : "TrentService.Decrypt",
+                    credentials, text_view(body), &answer, err));
     MU_TRY(kms_decrypt_answer(answer, request->key_arn, ret_wrapped, err));
     return make ? json_base64(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, MU_REFUSE,
                               ret_ciphertext, err)
@@ -268,8 +268,8 @@ enum mu_status kms_encrypt(const struct aws_options *options,
         return mu_fail(err, MU_INTERNAL, "KMS encrypts 1 to %d bytes", PLAINTEXT_MAX);
     MU_TRY(kms_open(options, key_arn, deadline, &kms, err));
     MU_TRY(encrypt_body(key_arn, encryption_context, plaintext, &body, err));
-    MU_TRY(call(kms, "TrentService.Encrypt", credentials, secret_view(&body), &answer, err));
-    MU_TRY(check_key(answer, key_arn, err));
+    MU_TRY(kms_call(kms, "TrentService.Encrypt", credentials, secret_view(&body), &answer, err));
+    MU_TRY(kms_check_key(answer, key_arn, err));
     return json_base64(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, MU_REFUSE, ret_ciphertext,
                        err);
 }

@@ -23,6 +23,14 @@ void kms_close(struct kms **kms);
 /* Looks the name up and connects, so that the next call finds an open connection. */
 enum mu_status kms_connect(struct kms *kms, struct mu_error *err) MU_MUST_CHECK;
 
+/* One operation of the API (target: "TrentService.<operation>"), sent again while that can help. */
+enum mu_status kms_call(struct kms *kms, const char *target,
+                        const struct aws_credentials *credentials, struct bytes body,
+                        json_object **ret, struct mu_error *err) MU_MUST_CHECK;
+/* MU_REFUSE unless the answer is of this key. */
+enum mu_status kms_check_key(json_object *answer, const char *key_arn,
+                             struct mu_error *err) MU_MUST_CHECK;
+
 struct kms_decrypt_request {
     const char *key_arn;
     const char *ciphertext; /* base64; NULL: a key is to be generated */

@@ -185,8 +185,8 @@ static enum mu_status check_token(json_object *token, const struct record *recor
     return MU_OK;
 }
 
-static enum mu_status parse_token(json_object *token, EVP_PKEY *builder_key, struct record *ret,
-                                  struct mu_error *err)
+static enum mu_status parse_token(json_object *token, const struct public_keys *keys,
+                                  struct record *ret, struct mu_error *err)
 {
     static const char *const names[] = {"type", "keyslots", "record", "signature", NULL};
     MU_CLEANUP(buffer_free) struct buffer payload = {0};
@@ -196,9 +196,9 @@ static enum mu_status parse_token(json_object *token, EVP_PKEY *builder_key, str
     MU_TRY(json_only(token, "token", names, MU_REFUSE, err));
     MU_TRY(json_base64(token, "record", PAYLOAD_MAX, MU_REFUSE, &payload, err));
     MU_TRY(json_base64(token, "signature", SIGNATURE_MAX, MU_REFUSE, &signature, err));
-    if (builder_key != NULL)
-        MU_TRY(signature_verify(builder_key, RECORD_SIGNATURE_CONTEXT, buffer_view(&payload),
-                                buffer_view(&signature), err));
+    if (keys != NULL)
+        MU_TRY(signature_verify_any(keys, RECORD_SIGNATURE_CONTEXT, buffer_view(&payload),
+                                    buffer_view(&signature), err));
     MU_TRY(parse_payload(buffer_view(&payload), false, &record, err));
     MU_TRY(check_token(token, &record, err));
     *ret = MU_TAKE(record);
@@ -270,16 +270,16 @@ enum mu_status record_check_mac(const struct record *record, const struct secret
     return MU_OK;
 }
 
-enum mu_status record_parse_token(json_object *token, EVP_PKEY *builder_key, struct record *ret,
-                                  struct mu_error *err)
+enum mu_status record_parse_token(json_object *token, const struct public_keys *keys,
+                                  struct record *ret, struct mu_error *err)
 {
-    if (builder_key == NULL)
+    if (keys == NULL || keys->count == 0)
         return mu_fail(err, MU_CONFIG, "enrolment record: no key to check its signature with");
     if (record_token_by_instance(token))
         return mu_fail(err, MU_REFUSE,
                        "enrolment record: it was made by an instance, not signed by the image "
                        "builder; only a volume with 'create = blank' may have such a record");
-    if (parse_token(token, builder_key, ret, err) != MU_OK)
+    if (parse_token(token, keys, ret, err) != MU_OK)
         return mu_context(err, "enrolment record");
     return MU_OK;
 }

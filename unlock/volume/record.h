@@ -7,6 +7,7 @@
 #include "base/ini.h"
 #include "base/json.h"
 #include "base/secret.h"
+#include "base/signature.h"
 #include "measure/baseline.h"
 
 #define RECORD_TOKEN_TYPE "measured-unlock"
@@ -59,8 +60,8 @@ enum mu_status record_date(struct record *record, struct mu_error *err) MU_MUST_
 
 /* Reads a signed token from its JSON object; the signature is verified before the payload is
  * parsed. MU_REFUSE names what is invalid. */
-enum mu_status record_parse_token(json_object *token, EVP_PKEY *builder_key, struct record *ret,
-                                  struct mu_error *err) MU_MUST_CHECK;
+enum mu_status record_parse_token(json_object *token, const struct public_keys *keys,
+                                  struct record *ret, struct mu_error *err) MU_MUST_CHECK;
 /* True for a token of an instance's record. */
 bool record_token_by_instance(json_object *token);
 /* Reads an instance's record, strictly parsed; do not trust it before record_check_mac(). */

@@ -30,7 +30,7 @@ enum mu_status volume_fits(const struct record *record, const struct luks_header
 
 /* Never a copy of a header: a boot opens a device that holds the volume's data. */
 static enum mu_status admit(const struct config *config, const struct volume_config *volume,
-                            EVP_PKEY *builder_key, const struct luks_header *header,
+                            const struct public_keys *builder, const struct luks_header *header,
                             struct record *record, struct mu_error *err)
 {
     int64_t minimum = config->minimum_record_version;
@@ -41,7 +41,7 @@ static enum mu_status admit(const struct config *config, const struct volume_con
         MU_TRY(parse_instance_record(volume, token, record, err));
         minimum = record->version; /* the configured one counts the builder's records */
     } else {
-        MU_TRY(record_parse_token(token, builder_key, record, err));
+        MU_TRY(record_parse_token(token, builder, record, err));
     }
     MU_TRY(record_check(record, header->uuid, minimum, err));
     MU_TRY(record_check_name(record, volume->name, err));
@@ -53,12 +53,12 @@ static enum mu_status admit(const struct config *config, const struct volume_con
 }
 
 enum mu_status volume_admit(const struct config *config, const struct volume_config *volume,
-                            EVP_PKEY *builder_key, const struct luks_header *header,
+                            const struct public_keys *builder, const struct luks_header *header,
                             struct record *ret, struct mu_error *err)
 {
     MU_CLEANUP(record_free) struct record record = {0};
 
-    MU_TRY(admit(config, volume, builder_key, header, &record, err));
+    MU_TRY(admit(config, volume, builder, header, &record, err));
     *ret = MU_TAKE(record);
     return MU_OK;
 }

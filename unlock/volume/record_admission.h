@@ -11,7 +11,7 @@
  * and for the configured provider. `header` has passed luks_header_check(). MU_REFUSE names what
  * differs. An instance's record is authentic only after record_check_mac(). */
 enum mu_status volume_admit(const struct config *config, const struct volume_config *volume,
-                            EVP_PKEY *builder_key, const struct luks_header *header,
+                            const struct public_keys *builder, const struct luks_header *header,
                             struct record *ret, struct mu_error *err) MU_MUST_CHECK;
 
 /* The part of this that needs no configuration: UUID, version and geometry. A copy of a header (a
