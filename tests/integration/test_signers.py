@@ -77,6 +77,12 @@ def baseline(world, tmp_path):
     return shutil.copy(world.complete, tmp_path / "baseline.json")
 
 
+def boot(world):
+    """A power cycle, and measured-unlock."""
+    world.tpm.reboot()
+    return world.unlock()
+
+
 @pytest.mark.parametrize("kind", ["file", *REMOTE])
 def test_openssl_verifies_a_signed_baseline(holder, baseline, kind):
     holder.sign(baseline, kind)
@@ -93,16 +99,32 @@ def test_a_volume_moves_to_a_key_and_boots(world, holder, tmp_path, kind):
     assert refused.returncode == 2 and "signature" in refused.stderr, "it was signed by another key"
     holder.muctl(*resign, "--present-key", world.builder_key)
     world.configure({"root": volume}, builder_key=holder.public)
-    assert world.unlock().returncode == 0
+    assert boot(world).returncode == 0
     world.configure({"root": volume})
-    assert world.unlock().returncode == 2, "the image trusts the former key alone"
+    done = boot(world)
+    assert done.returncode == 2 and "the signature does not hold" in done.stderr, "the image trusts the former key alone"
+
+
+def test_an_image_that_trusts_both_keys_boots_before_and_after(world, holder, tmp_path):
+    volume, both = shutil.copy(world.pristine, tmp_path / "volume.img"), tmp_path / "builder.pem"
+    both.write_text(world.builder_key.read_text() + holder.public.read_text())
+    world.configure({"root": volume}, builder_key=both)
+    assert boot(world).returncode == 0
+    w.muctl("enroll", "--resign", volume, "--baseline", world.complete, "--sign-key", holder.private,
+            "--present-key", world.builder_key)
+    assert boot(world).returncode == 0
+    shown = w.muctl("record", "show", volume, "--key", both)
+    assert "refused" not in shown.stderr
+    both.write_text(both.read_text() * 2)
+    done = boot(world)
+    assert done.returncode == 4 and "4 keys; an image trusts one, or two" in done.stderr, done.stderr
 
 
 def test_enrolled_by_a_key_that_is_no_file(world, holder, tmp_path):
     volume = w.make_volume(tmp_path / "volume.img")
     world.enroll(volume, "--builder-key", holder.public, key=holder.exec())
     world.configure({"root": volume}, builder_key=holder.public)
-    assert world.unlock().returncode == 0
+    assert boot(world).returncode == 0
 
 
 def test_kms_is_asked_for_the_digest_alone(holder, baseline):

@@ -161,9 +161,13 @@ enum mu_status signature_verify(EVP_PKEY *key, const char *context, struct bytes
 enum mu_status signature_verify_any(const struct public_keys *keys, const char *context,
                                     struct bytes data, struct bytes signature, struct mu_error *err)
 {
-    enum mu_status status = mu_fail(err, MU_REFUSE, "no key is trusted");
+    struct mu_error why = {MU_REFUSE, "no key is trusted"};
 
-    for (size_t i = 0; i < keys->count && status == MU_REFUSE; i++)
-        status = signature_verify(keys->key[i], context, data, signature, err);
-    return status;
+    for (size_t i = 0; i < keys->count && why.status == MU_REFUSE; i++) {
+        why = (struct mu_error){0};
+        if (signature_verify(keys->key[i], context, data, signature, &why) == MU_OK)
+            return MU_OK;
+    }
+    *err = why;
+    return why.status;
 }

@@ -13,7 +13,11 @@ from .architecture import CHOSEN
 GUEST = Path(__file__).resolve().parent.parent / "guest"
 SYSTEMD, PLAIN = "systemd", "plain"
 CMDLINE = f"console={CHOSEN.console} panic=-1 quiet mitigations=off no_timer_check lsm=landlock init=/usr/sbin/guest-init"
-OMIT = {SYSTEMD: [], PLAIN: ["systemd", "systemd-initrd", "dracut-systemd", "systemd-ask-password", "ifcfg"]}
+# dracut 112 takes busybox for the shell if it is installed, which it is for measuring.py; its switch_root leaves /dev,
+# /proc and /sys behind, for systemd to mount again.
+NOT_OURS = ["busybox"]
+OMIT = {SYSTEMD: NOT_OURS,
+        PLAIN: [*NOT_OURS, "systemd", "systemd-initrd", "dracut-systemd", "systemd-ask-password", "ifcfg"]}
 
 # $work/root is the base, and stays as it is.
 OVERLAY = """
