@@ -85,10 +85,13 @@ static void round_trip(const struct record *record)
     MU_CLEANUP(string_free) char *text = NULL;
     struct mu_error err = {0};
 
-    fuzz_require(signer_record_token(&(struct signer){.from = "", .key = builder_key()}, record, &text, &err) == MU_OK,
+    fuzz_require(signer_record_token(&(struct signer){.from = "", .key = builder_key()}, record,
+                                     &text, &err) == MU_OK,
                  "it can be made");
     token = parsed(text);
-    fuzz_require(record_parse_token(token, &(struct public_keys){{builder_key()}, 1}, &again, &err) == MU_OK, "and read again");
+    fuzz_require(
+        record_parse_token(token, &(struct public_keys){{builder_key()}, 1}, &again, &err) == MU_OK,
+        "and read again");
     fuzz_require(again.version == record->version && again.keyslot == record->keyslot &&
                      strcmp(again.volume_uuid, record->volume_uuid) == 0 &&
                      strcmp(again.volume_name, record->volume_name) == 0 &&
@@ -112,7 +115,8 @@ static void made_by_instance(json_object *token)
 
     fuzz_require(record_token_by_instance(token), "it says so");
     fuzz_outcome(status, &err, 1u << MU_REFUSE);
-    fuzz_require(record_parse_token(token, &(struct public_keys){{builder_key()}, 1}, &again, &err) == MU_REFUSE,
+    fuzz_require(record_parse_token(token, &(struct public_keys){{builder_key()}, 1}, &again,
+                                    &err) == MU_REFUSE,
                  "nobody takes it for the builder's");
     if (status != MU_OK)
         return;
@@ -136,7 +140,8 @@ static void parse(json_object *token, bool is_signed)
     MU_CLEANUP(record_free) struct record record = {0};
     MU_CLEANUP(record_free) struct record unverified = {0};
     struct mu_error err = {0};
-    enum mu_status status = record_parse_token(token, &(struct public_keys){{builder_key()}, 1}, &record, &err);
+    enum mu_status status =
+        record_parse_token(token, &(struct public_keys){{builder_key()}, 1}, &record, &err);
     enum mu_status other;
 
     fuzz_outcome(status, &err, 1u << MU_REFUSE);

@@ -152,8 +152,9 @@ TEST(test_round_trip)
     MU_CLEANUP(record_free) struct record second = {0};
 
     assert_int_equal(parse(token, builder, &record, &err), MU_OK);
-    assert_int_equal(signer_record_token(&(struct signer){.from = "", .key = stranger}, &record,
-                                         &again, &err), MU_OK);
+    assert_int_equal(
+        signer_record_token(&(struct signer){.from = "", .key = stranger}, &record, &again, &err),
+        MU_OK);
     assert_int_equal(parse(again, stranger, &second, &err), MU_OK);
     assert_int_equal(parse(again, builder, &second, &err), MU_REFUSE);
     assert_int_equal(second.version, 7);

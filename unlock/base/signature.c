@@ -108,8 +108,10 @@ enum mu_status signature_load_keys(const char *path, struct public_keys *ret, st
     MU_TRY(file_read(path, KEY_FILE_MAX, &text, err));
     blocks = count_of(buffer_view(&text), "-----BEGIN ");
     if (blocks > PUBLIC_KEYS_MAX)
-        return mu_fail(err, MU_CONFIG, "%s: %zu keys; an image trusts one, or two while a new one "
-                       "takes over from the old", path, blocks);
+        return mu_fail(err, MU_CONFIG,
+                       "%s: %zu keys; an image trusts one, or two while a new one "
+                       "takes over from the old",
+                       path, blocks);
     bio = BIO_new_mem_buf(text.data, (int)text.len);
     if (bio == NULL)
         return mu_oom(err);

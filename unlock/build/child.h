@@ -14,10 +14,10 @@ struct child_program {
     bool quiet;          /* its standard error goes nowhere */
 };
 
-/* Gives it `input` and takes up to max bytes of output. *ret_success: it exited with 0. MU_CONFIG if
- * it cannot be started or writes more. */
+/* Gives it `input` and takes up to max bytes of output. *ret_success: it exited with 0. MU_CONFIG
+ * if it cannot be started or writes more. */
 enum mu_status child_run(const struct child_program *program, struct bytes input, size_t max,
-                         struct buffer *ret, bool *ret_success,
-                         struct mu_error *err) MU_MUST_CHECK MU_NONNULL_AT(1, 4, 5, 6);
+                         struct buffer *ret, bool *ret_success, struct mu_error *err) MU_MUST_CHECK
+    MU_NONNULL_AT(1, 4, 5, 6);
 
 #endif

@@ -64,7 +64,6 @@ static struct public_keys present_key(const struct enroll_request *request)
         {request->present_key != NULL ? request->present_key : request->signer->key}, 1};
 }
 
-
 static int find_token(struct crypt_device *cd, const char *type)
 {
     const char *found = NULL;

@@ -13,8 +13,7 @@ static enum mu_status sign_body(const char *key_arn, struct bytes digest, json_o
 
     MU_TRY(base64_encode(digest, &message, err));
     if (body == NULL || !json_add_text(body, "KeyId", key_arn) ||
-        !json_add_text(body, "Message", message) ||
-        !json_add_text(body, "MessageType", "DIGEST") ||
+        !json_add_text(body, "Message", message) || !json_add_text(body, "MessageType", "DIGEST") ||
         !json_add_text(body, "SigningAlgorithm", "ECDSA_SHA_384"))
         return mu_oom(err);
     *ret = MU_TAKE(body);

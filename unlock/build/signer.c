@@ -116,9 +116,8 @@ static enum mu_status check_group(const struct way *way, EVP_PKEY *key, const ch
                        "%s: Ed25519 signs whole messages, and a key that is not a file signs a "
                        "digest: take ECDSA on P-384",
                        path);
-    if (way->group != NULL &&
-        (EVP_PKEY_get_group_name(key, group, sizeof(group), &len) != 1 ||
-         strcmp(group, way->group) != 0))
+    if (way->group != NULL && (EVP_PKEY_get_group_name(key, group, sizeof(group), &len) != 1 ||
+                               strcmp(group, way->group) != 0))
         return mu_fail(err, MU_CONFIG,
                        "%s: AWS KMS signs SHA-384 digests with a key of ECC_NIST_P384 only", path);
     return MU_OK;
@@ -155,8 +154,7 @@ enum mu_status signer_open(const char *from, const char *public_key, struct sign
         if (public != NULL)
             MU_TRY(check_halves(private, public, from, public_key, err));
     }
-    *ret = (struct signer){.from = from,
-                           .key = way != NULL ? MU_TAKE(public) : MU_TAKE(private)};
+    *ret = (struct signer){.from = from, .key = way != NULL ? MU_TAKE(public) : MU_TAKE(private)};
     return MU_OK;
 }
 

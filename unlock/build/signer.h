@@ -6,12 +6,12 @@
 #include "net/credentials.h"
 #include "release/kms.h"
 
-/* Who signs for the image builder (base/signature.h): a private key in a PEM file, or one that stays
- * where it is and is sent nothing but the SHA-384 digest:
- *   arn:...:kms:...:key/...  AWS KMS, Sign, ECDSA_SHA_384: a key of ECC_NIST_P384
- *   pkcs11:...               RFC 7512; openssl pkeyutl with its PKCS#11 provider or engine
- *   exec:COMMAND             sh -c COMMAND; the digest (48 bytes) is its standard input, the
- *                            signature (DER, RFC 3279 2.2.3, Ecdsa-Sig-Value) its standard output */
+/* Who signs for the image builder (base/signature.h): a private key in a PEM file, or one that
+ * stays where it is and is sent nothing but the SHA-384 digest: arn:...:kms:...:key/...  AWS KMS,
+ * Sign, ECDSA_SHA_384: a key of ECC_NIST_P384 pkcs11:...               RFC 7512; openssl pkeyutl
+ * with its PKCS#11 provider or engine exec:COMMAND             sh -c COMMAND; the digest (48 bytes)
+ * is its standard input, the signature (DER, RFC 3279 2.2.3, Ecdsa-Sig-Value) its standard output
+ */
 struct signer {
     const char *from;                   /* as above; borrowed */
     EVP_PKEY *key;                      /* in a file: the private key; else the public half */

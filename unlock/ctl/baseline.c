@@ -280,8 +280,8 @@ static enum mu_status run_sign(int argc, char **argv, struct mu_error *err)
 
     MU_TRY(signing_begin(argc, argv, true, &s, err));
     MU_TRY(baseline_parse(buffer_view(&s.text), s.file, &values, err));
-    MU_TRY(ctl_open_signer(
-        &(struct signer_arguments){s.key, s.builder_key, s.credentials, &s.aws}, &signer, err));
+    MU_TRY(ctl_open_signer(&(struct signer_arguments){s.key, s.builder_key, s.credentials, &s.aws},
+                           &signer, err));
     MU_TRY(signer_sign(&signer, NULL, buffer_view(&s.text), &s.signature, err));
     return file_write(s.path, buffer_view(&s.signature), 0644, err);
 }

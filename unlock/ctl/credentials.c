@@ -129,8 +129,8 @@ enum mu_status ctl_open_signer(const struct signer_arguments *a, struct signer *
     if (signer_is_kms(a->key) && a->credentials != NULL)
         MU_TRY(ctl_read_credentials(a->credentials, &signer.credentials, err));
     else if (signer_is_kms(a->key))
-        MU_TRY(ctl_find_credentials(a->aws->imds, deadline_in(NETWORK_SECONDS),
-                                    &signer.credentials, err));
+        MU_TRY(ctl_find_credentials(a->aws->imds, deadline_in(NETWORK_SECONDS), &signer.credentials,
+                                    err));
     *ret = MU_TAKE(signer);
     return MU_OK;
 }

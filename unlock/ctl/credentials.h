@@ -21,7 +21,8 @@ struct signer_arguments {
     const char *key, *public_key, *credentials;
     const struct aws_options *aws;
 };
-/* The signer with all that it needs; credentials for KMS alone. ret borrows `a->key` and `a->aws`. */
+/* The signer with all that it needs; credentials for KMS alone. ret borrows `a->key` and `a->aws`.
+ */
 enum mu_status ctl_open_signer(const struct signer_arguments *a, struct signer *ret,
                                struct mu_error *err) MU_MUST_CHECK;
 

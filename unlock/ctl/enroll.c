@@ -62,7 +62,8 @@ static const char help[] =
     "  --sign-key KEY          the image builder's private key: a PEM file, the ARN of a KMS key,\n"
     "                          pkcs11:URI or exec:COMMAND (see SIGNING KEYS in muctl(8))\n"
     "  --builder-key F         its public half, PEM; needed unless --sign-key is a file\n"
-    "  --present-key F         the public half of the builder's key that signed the present record,\n"
+    "  --present-key F         the public half of the builder's key that signed the present "
+    "record,\n"
     "                          if it is another: the record moves to the new one\n"
     "  --key-file F            a passphrase of the volume, the whole file; - is standard input;\n"
     "                          without it the passphrase is asked for on the terminal\n"
@@ -358,9 +359,9 @@ static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
         MU_TRY(kms_parse_key_arn(a.key_arn, region, partition, err));
     options = choose_options(&a, &config);
     MU_TRY(load_baselines(&a, options.fence_pcr, baselines, err));
-    MU_TRY(ctl_open_signer(&(struct signer_arguments){a.sign_key, a.builder_key, a.credentials,
-                                                      &options.aws},
-                           &signer, err));
+    MU_TRY(ctl_open_signer(
+        &(struct signer_arguments){a.sign_key, a.builder_key, a.credentials, &options.aws}, &signer,
+        err));
     if (a.present_key != NULL)
         MU_TRY(signature_load_key(a.present_key, NULL, &present_key, err));
     if (a.authorize != NULL)

@@ -104,7 +104,7 @@ static enum mu_status record_load(const char *device, const char *key_path, stru
         signature = SIGNATURE_NONE;
     else if (keys.count > 0)
         signature = record_parse_token(token, &keys, &verified, why) == MU_OK ? SIGNATURE_GOOD
-                                                                            : SIGNATURE_BAD;
+                                                                              : SIGNATURE_BAD;
     if (signature != SIGNATURE_BAD && volume_fits(&record, &header, 1, why) != MU_OK)
         (void)mu_context(why, "%s", device);
     *ret = MU_TAKE(record);
