@@ -101,7 +101,7 @@ enum mu_status pe_parse(struct bytes image, struct pe *ret, struct mu_error *err
     magic = reader_take(&r, 4);
     if (r.failed || memcmp(magic.data, "PE\0\0", 4) != 0)
         return mu_fail(err, MU_CONFIG, "not a PE image: no PE header at offset %zu", header);
-    (void)reader_le16(&r); /* machine */
+    ret->machine = reader_le16(&r);
     ret->sections = reader_le16(&r);
     (void)reader_take(&r, 12); /* time stamp, symbol table */
     optional_size = reader_le16(&r);

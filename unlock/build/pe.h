@@ -10,6 +10,9 @@
 /* Zeros behind a section; a kernel's SizeOfImage may be 45 MiB above what is in the file. */
 #define PE_PADDING_MAX (60u << 20)
 #define PE_SECTIONS_MAX 96 /* "Number Of Sections" */
+/* "Machine Types" */
+#define PE_MACHINE_X64 0x8664
+#define PE_MACHINE_AA64 0xaa64
 
 struct pe_section {
     char name[9];
@@ -20,6 +23,7 @@ struct pe_section {
  * of their table. */
 struct pe {
     struct bytes image;
+    uint16_t machine;
     size_t checksum;
     size_t security; /* the directory entry; 0 if the image has no room for one */
     size_t headers_size;

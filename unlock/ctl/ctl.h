@@ -17,6 +17,7 @@ extern const struct verb verb_attest;
 extern const struct verb verb_verify;
 extern const struct verb verb_enroll;
 extern const struct verb verb_revoke;
+extern const struct verb verb_update_install, verb_update_good, verb_update_list, verb_update_prune;
 extern const struct verb verb_record_show;
 extern const struct verb verb_header_check;
 extern const struct verb verb_policy_kms, verb_policy_lint;

@@ -6,15 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/signature.h"
+#include "ctl/report.h"
 #include "release/tpm2.h"
 #include "tpm/counter.h"
 #include "volume/record_admission.h"
 #include "volume/volume.h"
 
 #define TPM_SECONDS 2
-#define REPORT_MAX 65536
 
 static const char help[] =
     "Takes the older records of this machine's volumes out of use for good (provider tpm2, "
@@ -56,14 +55,6 @@ static void revocation_free(struct revocation *r)
     json_free(&r->report);
 }
 
-static enum mu_status load_report(const char *path, json_object **ret, struct mu_error *err)
-{
-    MU_CLEANUP(buffer_free) struct buffer text = {0};
-
-    MU_TRY(file_read(path, REPORT_MAX, &text, err));
-    return json_parse(buffer_view(&text), path, MU_CONFIG, ret, err);
-}
-
 /* The version of the record that opened this volume in the present boot; 0: it did not. */
 static int64_t booted_version(json_object *report, const char *name, const char *uuid)
 {
@@ -72,8 +63,7 @@ static int64_t booted_version(json_object *report, const char *name, const char 
     struct mu_error ignored;
     int64_t version = 0;
 
-    if (json_string(report, "result", 16, MU_CONFIG, &found, &ignored) != MU_OK ||
-        strcmp(found, "unlocked") != 0 ||
+    if (!ctl_report_unlocked(report) ||
         json_member(report, "volumes", json_type_array, MU_CONFIG, &volumes, &ignored) != MU_OK)
         return 0;
     for (size_t i = 0; i < json_object_array_length(volumes); i++) {
@@ -231,7 +221,7 @@ static enum mu_status revoke_run(int argc, char **argv, struct mu_error *err)
     MU_TRY(cli_options(argc, argv, options, 0, 0, err));
     MU_TRY(config_load(config, &r.config, err));
     MU_TRY(signature_load_keys(r.config.builder_key, &r.builder, err));
-    MU_TRY(load_report(r.config.report, &r.report, err));
+    MU_TRY(ctl_report_load(r.config.report, &r.report, err));
     MU_TRY(collect(&r, err));
     MU_TRY(raise_all(&r, tcti, dry_run, err));
     if (json)

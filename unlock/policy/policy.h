@@ -40,6 +40,13 @@ struct policy_report {
  * which has it as a text in "Policy". MU_CONFIG: not JSON, or larger than KMS takes. */
 enum mu_status policy_load(const char *path, json_object **ret, struct mu_error *err) MU_MUST_CHECK;
 
+/* Whether the policy lets a machine with these PCRs decrypt while its fence is open: some Allow of
+ * kms:Decrypt whose conditions on PCRs all hold, and no Deny whose do. What is compared besides PCRs
+ * (who asks, the encryption context), and PCRs that are not in the values, is taken to hold.
+ * MU_REFUSE says which PCRs the nearest statement wants otherwise; MU_CONFIG: not a policy. */
+enum mu_status policy_admits(json_object *policy, const struct pcr_values *values,
+                             unsigned fence_pcr, struct mu_error *err) MU_MUST_CHECK;
+
 /* Applies every rule. without: PCRs (2, 3, 13, 14) whose absence is known and wanted. MU_CONFIG:
  * not a policy at all. MU_REFUSE: there is a finding (`ret` is filled). */
 enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, uint32_t without,

@@ -398,41 +398,13 @@ static enum mu_status apply(const struct policy *p, struct policy_report *ret, s
                    ret->findings == 1 ? "" : "s");
 }
 
-static enum mu_status check_document(json_object *policy, struct mu_error *err)
-{
-    static const char *const members[] = {"Version", "Id", "Statement", NULL};
-    const char *version = NULL;
-
-    MU_TRY(json_only(policy, "key policy", members, MU_CONFIG, err));
-    if (!json_object_object_get_ex(policy, "Version", NULL))
-        return MU_OK; /* means 2008-10-17 */
-    MU_TRY(json_string(policy, "Version", 16, MU_CONFIG, &version, err));
-    if (strcmp(version, "2012-10-17") != 0 && strcmp(version, "2008-10-17") != 0)
-        return mu_fail(err, MU_CONFIG, "key policy: Version is not 2012-10-17");
-    return MU_OK;
-}
-
 enum mu_status policy_lint(json_object *policy, unsigned fence_pcr, uint32_t without,
                            struct policy_report *ret, struct mu_error *err)
 {
     MU_CLEANUP(memory_free) struct statement *statements = NULL;
     struct policy p = {.fence_pcr = fence_pcr, .without = without};
-    json_object *list = NULL;
-    bool array;
 
-    MU_TRY(check_document(policy, err));
-    if (!json_object_object_get_ex(policy, "Statement", &list) || list == NULL)
-        return mu_fail(err, MU_CONFIG, "key policy: \"Statement\" is missing");
-    array = json_object_is_type(list, json_type_array);
-    p.count = policy_count(list);
-    if (p.count == 0 || p.count > STATEMENTS_MAX)
-        return mu_fail(err, MU_CONFIG, "key policy: 1 to %d statements are possible, not %zu",
-                       STATEMENTS_MAX, p.count);
-    statements = calloc(p.count, sizeof(*statements));
-    if (statements == NULL)
-        return mu_oom(err);
-    for (size_t i = 0; i < p.count; i++)
-        statement_read(array ? json_object_array_get_idx(list, i) : list, i, &statements[i]);
+    MU_TRY(statements_read(policy, &statements, &p.count, err));
     p.statement = statements;
     return apply(&p, ret, err);
 }

@@ -2,6 +2,7 @@
 #include "policy/statement.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -341,4 +342,44 @@ void statement_read(json_object *object, size_t index, struct statement *ret)
     if (json_object_object_get_ex(object, "Condition", &condition))
         read_conditions(condition, &s);
     *ret = s;
+}
+
+static enum mu_status check_document(json_object *policy, struct mu_error *err)
+{
+    static const char *const members[] = {"Version", "Id", "Statement", NULL};
+    const char *version = NULL;
+
+    MU_TRY(json_only(policy, "key policy", members, MU_CONFIG, err));
+    if (!json_object_object_get_ex(policy, "Version", NULL))
+        return MU_OK; /* means 2008-10-17 */
+    MU_TRY(json_string(policy, "Version", 16, MU_CONFIG, &version, err));
+    if (strcmp(version, "2012-10-17") != 0 && strcmp(version, "2008-10-17") != 0)
+        return mu_fail(err, MU_CONFIG, "key policy: Version is not 2012-10-17");
+    return MU_OK;
+}
+
+enum mu_status statements_read(json_object *policy, struct statement **ret, size_t *ret_count,
+                               struct mu_error *err)
+{
+    struct statement *statements;
+    json_object *list = NULL;
+    size_t count;
+    bool array;
+
+    MU_TRY(check_document(policy, err));
+    if (!json_object_object_get_ex(policy, "Statement", &list) || list == NULL)
+        return mu_fail(err, MU_CONFIG, "key policy: \"Statement\" is missing");
+    array = json_object_is_type(list, json_type_array);
+    count = policy_count(list);
+    if (count == 0 || count > STATEMENTS_MAX)
+        return mu_fail(err, MU_CONFIG, "key policy: 1 to %d statements are possible, not %zu",
+                       STATEMENTS_MAX, count);
+    statements = calloc(count, sizeof(*statements));
+    if (statements == NULL)
+        return mu_oom(err);
+    for (size_t i = 0; i < count; i++)
+        statement_read(array ? json_object_array_get_idx(list, i) : list, i, &statements[i]);
+    *ret = statements;
+    *ret_count = count;
+    return MU_OK;
 }

@@ -43,6 +43,9 @@ struct statement {
 
 /* Never fails: `malformed` names what cannot be read. Borrows from the object. */
 void statement_read(json_object *object, size_t index, struct statement *ret);
+/* All of a policy's; *ret is to be freed, and borrows from the policy. MU_CONFIG: not a policy. */
+enum mu_status statements_read(json_object *policy, struct statement **ret, size_t *ret_count,
+                               struct mu_error *err) MU_MUST_CHECK;
 
 /* A value, or an array of values, as text; booleans and numbers become text as in IAM. */
 size_t policy_count(json_object *values);

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
+#include "base/signature.h"
+#include "build/predict.h"
+#include "ctl/update.h"
+#include "measure/baseline.h"
+#include "volume/record_admission.h"
+#include "volume/volume.h"
+
+/* PFP 10.2.6, UEFI_VARIABLE_DATA; false if the event holds something else. */
+static bool read_variable(struct bytes data, char name[static 16], struct bytes *ret)
+{
+    struct reader r = reader_of(data);
+    uint64_t letters, len;
+
+    (void)reader_take(&r, EFI_GUID_BYTES);
+    letters = reader_le64(&r);
+    len = reader_le64(&r);
+    if (r.failed || letters >= 16 || len > data.len)
+        return false;
+    for (size_t i = 0; i < letters; i++)
+        name[i] = (char)reader_le16(&r);
+    name[letters] = '\0';
+    *ret = reader_take(&r, (size_t)len);
+    return !r.failed;
+}
+
+/* What firmware measured of Secure Boot in this boot is what it will find in the next one. */
+static void read_keys(struct update_machine *machine)
+{
+    struct {
+        const char *name;
+        struct bytes *to;
+        struct bytes spare;
+    } variables[] = {{"PK", &machine->keys.pk, {0}},
+                     {"KEK", &machine->keys.kek, {0}},
+                     {"db", &machine->keys.db, {0}},
+                     {"dbx", &machine->keys.dbx, {0}},
+                     {"SecureBoot", NULL, {0}}};
+
+    for (size_t i = 0; i < machine->log.count; i++) {
+        const struct event *event = &machine->log.event[i];
+        struct bytes content;
+        char name[16];
+
+        if (event->pcr != 7 || event->type != EV_EFI_VARIABLE_DRIVER_CONFIG ||
+            !read_variable(event->data, name, &content))
+            continue;
+        for (size_t k = 0; k < MU_COUNT(variables); k++)
+            if (strcmp(name, variables[k].name) == 0 && variables[k].to != NULL)
+                *variables[k].to = content;
+            else if (strcmp(name, variables[k].name) == 0)
+                machine->secure_boot = content.len > 0 && content.data[0] == 1;
+    }
+}
+
+enum mu_status update_machine_load(const char *config, const char *eventlog,
+                                   struct update_machine *ret, struct mu_error *err)
+{
+    *ret = (struct update_machine){0};
+    MU_TRY(config_load(config, &ret->config, err));
+    if (eventlog == NULL)
+        eventlog = ret->config.eventlog;
+    if (eventlog_load(eventlog, &ret->log, err) != MU_OK)
+        return mu_context(err,
+                          "the event log of this boot, which says what Secure Boot is and with "
+                          "which keys (--eventlog names another)");
+    read_keys(ret);
+    return MU_OK;
+}
+
+static enum mu_status load_record(const struct update_machine *machine,
+                                  struct update_volume *volume, struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *device = NULL;
+
+    MU_TRY(volume_find_device(volume->config->device, deadline_in(0), &device, err));
+    MU_TRY(luks_header_load(device, &volume->header, err));
+    MU_TRY(luks_header_check(&volume->header, NULL, err));
+    return volume_admit(&machine->config, volume->config, machine->builder_key, &volume->header,
+                        &volume->record, err);
+}
+
+enum mu_status update_machine_records(struct update_machine *machine, struct mu_error *err)
+{
+    MU_TRY(signature_load_key(machine->config.builder_key, NULL, &machine->builder_key, err));
+    for (size_t i = 0; i < machine->config.volumes; i++) {
+        struct update_volume *volume = &machine->volume[i];
+
+        volume->config = &machine->config.volume[i];
+        if (load_record(machine, volume, err) != MU_OK)
+            return mu_context(err, "volume '%s'", volume->config->name);
+    }
+    return MU_OK;
+}
+
+void update_machine_free(struct update_machine *machine)
+{
+    for (size_t i = 0; i < CONFIG_VOLUMES_MAX; i++) {
+        if (machine->volume[i].header.device != NULL)
+            luks_header_free(&machine->volume[i].header);
+        record_free(&machine->volume[i].record);
+    }
+    eventlog_free(&machine->log);
+    key_free(&machine->builder_key);
+    config_free(&machine->config);
+}
+
+enum mu_status update_predict(const struct update_machine *machine, const struct update_esp *esp,
+                              struct bytes uki, enum hash_alg bank, uint32_t mask,
+                              struct pcr_values *ret, struct mu_error *err)
+{
+    const struct bytes images[] = {buffer_view(&esp->loader), uki};
+    const struct predict_request request = {.bank = bank,
+                                            .mask = mask,
+                                            .optional = ~PCR_BIT(4),
+                                            .images = images,
+                                            .count = MU_COUNT(images),
+                                            .keys = &machine->keys,
+                                            .setup_mode = !machine->secure_boot,
+                                            .phases = ""};
+
+    return predict_values(&request, ret, err);
+}
+
+static unsigned count_of(uint32_t mask)
+{
+    unsigned count = 0;
+
+    for (; mask != 0; mask &= mask - 1)
+        count++;
+    return count;
+}
+
+/* Of the nearest baseline, *err says what differs. */
+enum mu_status update_record_admits(const struct update_machine *machine,
+                                    const struct update_esp *esp,
+                                    const struct update_volume *volume, struct bytes uki,
+                                    struct mu_error *err)
+{
+    const struct record *record = &volume->record;
+    unsigned least = PCR_COUNT + 1;
+
+    for (size_t i = 0; i < record->baselines; i++) {
+        struct pcr_values baseline = record->baseline[i], predicted;
+        struct mu_error why = {0};
+        uint32_t differ = 0;
+
+        MU_TRY(update_predict(machine, esp, uki, baseline.bank, BASELINE_PCRS, &predicted, err));
+        baseline.mask &= predicted.mask;
+        if (baseline_compare(&baseline, &predicted, &differ, &why) == MU_OK)
+            return MU_OK;
+        if (count_of(differ) < least) {
+            least = count_of(differ);
+            *err = why;
+        }
+    }
+    if (record->baselines == 0)
+        return MU_OK;
+    return mu_context(err, "volume '%s': no baseline of its record has what this image will give",
+                      volume->config->name);
+}
