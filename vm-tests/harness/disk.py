@@ -7,6 +7,7 @@ from . import steps
 
 MIB = 1 << 20
 ESP_MIB = 128
+SEVERAL_MIB = 512  # with a boot loader: room for more images
 # Labels of partitions with a type that systemd acts upon; all others are Linux data.
 SRV, SWAP = "srv", "swap"
 TYPES = {SRV: "3B8F8425-20E0-4F3B-907F-1A25A76F98E8", SWAP: "S"}
@@ -27,9 +28,26 @@ def _copy(source, target, offset):
 
 
 def esp(path, uki):
-    """A FAT image with the UKI where firmware looks for it by default."""
-    with steps.bench(esp=path, uki_efi=uki) as work:
-        steps.run(work, "50-esp", ESP_MIB=ESP_MIB)
+    """A FAT image with the UKI where firmware looks for it by default, or with its boot loader there (see loader)."""
+    with steps.bench(esp=path, uki_efi=uki, **loader(uki)) as work:
+        steps.run(work, "50-esp", ESP_MIB=SEVERAL_MIB if loader(uki) else ESP_MIB, **loading(uki))
+
+
+def loader(uki):
+    """The boot loader that a UKI was made to be started by, which lies beside it, as a link for steps.bench."""
+    path = uki.parent / "boot.efi"
+    return {"boot_efi": path} if path.exists() else {}
+
+
+def loading(uki):
+    """The variable that says so to the steps."""
+    return {"BOOT_LOADER": "systemd-boot"} if loader(uki) else {}
+
+
+def content(disk, place):
+    """Names in a folder of the EFI system partition."""
+    done = subprocess.run(["mdir", "-b", "-i", f"{disk}@@{MIB}", f"::{place}"], check=True, capture_output=True, text=True)
+    return sorted(line.rsplit("/", 1)[1] for line in done.stdout.split())
 
 
 def replace_uki(disk, uki):

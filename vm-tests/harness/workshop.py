@@ -79,10 +79,12 @@ class Workshop:
         return {"CONFIG": path, "BUILDER_PEM": self.authorities / "builder.pem", "CA_FILE": self.authorities / "aws/ca.pem"}
 
     def uki(self, kind=image.SYSTEMD, volumes=("root",), boot=BOOT, trees=(), provider=None, blank=None, secure_boot=False,
-            omit=()):
+            omit=(), loader=False):
         """A UKI that unlocks the partitions with these labels; trees: more files for the image; omit: dracut modules. With
-        secure_boot, `variables` beside it has the EFI variables that it was made for."""
+        secure_boot, `variables` beside it has the EFI variables that it was made for; with loader, `boot.efi` is the
+        systemd-boot that starts it."""
         settings = self.settings(volumes, boot, provider, blank)
+        settings |= {"BOOT_LOADER": "systemd-boot"} if loader else {}
         return image.uki(kind, self.stage, *trees, suite=self.suite, omit=omit, **settings,
                          **(self.secure_boot if secure_boot else {}))
 
@@ -100,8 +102,8 @@ class Workshop:
             return path
         variables = uki.parent / "variables"
         links, settings = ({"variables": variables}, self.secure_boot) if variables.exists() else ({}, {})
-        with steps.bench(uki_efi=uki, **links) as work:
-            steps.run(work, "60-baseline", MUCTL=MUCTL, SIGN_KEY=self.signing_key, **settings)
+        with steps.bench(uki_efi=uki, **links, **disk.loader(uki)) as work:
+            steps.run(work, "60-baseline", MUCTL=MUCTL, SIGN_KEY=self.signing_key, **settings, **disk.loading(uki))
             shutil.copy(work / "baseline.json", path)
         return path
 
