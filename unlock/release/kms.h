@@ -27,10 +27,4 @@ enum mu_status kms_encrypt(const struct aws_options *options,
                            struct deadline deadline, struct buffer *ret_ciphertext,
                            struct mu_error *err) MU_MUST_CHECK;
 
-/* GetKeyPolicy: for administrators, and for others whom the policy allows it. */
-enum mu_status kms_key_policy(const struct aws_options *options,
-                              const struct aws_credentials *credentials, const char *key_arn,
-                              struct deadline deadline, json_object **ret,
-                              struct mu_error *err) MU_MUST_CHECK;
-
 #endif

@@ -15,7 +15,6 @@
 /* AWS accepts five minutes; a smaller difference is not why a request was refused. */
 #define CLOCK_OFFSET_MIN 60
 #define PLAINTEXT_MAX 4096 /* AWS KMS API, Encrypt */
-#define KEY_POLICY_MAX 131072 /* AWS KMS API, GetKeyPolicy */
 
 struct kms {
     struct http *http;
@@ -273,23 +272,4 @@ enum mu_status kms_encrypt(const struct aws_options *options,
     MU_TRY(kms_check_key(answer, key_arn, err));
     return json_base64(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, MU_REFUSE, ret_ciphertext,
                        err);
-}
-
-enum mu_status kms_key_policy(const struct aws_options *options,
-                              const struct aws_credentials *credentials, const char *key_arn,
-                              struct deadline deadline, json_object **ret, struct mu_error *err)
-{
-    MU_CLEANUP(kms_close) struct kms *kms = NULL;
-    MU_CLEANUP(json_free) json_object *body = json_object_new_object();
-    MU_CLEANUP(json_free) json_object *answer = NULL;
-    const char *text;
-
-    if (body == NULL || !json_add_text(body, "KeyId", key_arn) ||
-        !json_add_text(body, "PolicyName", "default") || (text = json_text(body)) == NULL)
-        return mu_oom(err);
-    MU_TRY(kms_open(options, key_arn, deadline, &kms, err));
-    MU_TRY(
-        call(kms, "TrentService.GetKeyPolicy", credentials, text_view(text), &answer, err));
-    MU_TRY(json_string(answer, "Policy", KEY_POLICY_MAX, MU_REFUSE, &text, err));
-    return json_parse(text_view(text), "the key policy", MU_REFUSE, ret, err);
 }
