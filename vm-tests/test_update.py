@@ -72,7 +72,7 @@ def computer(site):
 
 
 def unlocked(m):
-    m.wait()
+    m.wait(2 * machine.TIMEOUT)  # it hashes images, and is emulated
     assert m.booted, m.log()
     return json.loads(m.seen["report.json"])["result"] == "unlocked"
 

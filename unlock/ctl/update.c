@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "build/esp.h"
-#include "build/pe.h"
 #include "ctl/report.h"
 #include "ctl/update.h"
 #include "tpm/tpm.h"
@@ -26,7 +26,7 @@ struct overview {
     uint64_t keep;
     struct update_esp esp;
     struct update_machine machine;
-    bool booted_known; /* the TPM was asked */
+    struct pcr_values running; /* PCR 4; mask 0: there is no TPM */
     bool booted[UPDATE_ENTRIES_MAX];
     bool admitted[UPDATE_ENTRIES_MAX];
     char why[UPDATE_ENTRIES_MAX][256]; /* not admitted */
@@ -52,35 +52,55 @@ static enum mu_status overview_load(struct overview *o, struct mu_error *err)
     return update_esp_open(o->esp_path, &o->esp, err);
 }
 
-static enum mu_status read_pcr4(const struct overview *o, struct pcr_values *ret,
-                                struct mu_error *err)
+static enum mu_status read_pcr4(struct overview *o, struct mu_error *err)
 {
     MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
     const char *tcti = o->tcti != NULL ? o->tcti : o->machine.config.tcti;
 
     MU_TRY(tpm_open(tcti, deadline_in(TPM_WAIT_S), &tpm, err));
-    if (tpm_pcr_read(tpm, HASH_SHA384, PCR_BIT(4), ret, err) == MU_OK)
+    if (tpm_pcr_read(tpm, HASH_SHA384, PCR_BIT(4), &o->running, err) == MU_OK)
         return MU_OK;
     *err = (struct mu_error){0};
-    return tpm_pcr_read(tpm, HASH_SHA256, PCR_BIT(4), ret, err);
+    return tpm_pcr_read(tpm, HASH_SHA256, PCR_BIT(4), &o->running, err);
 }
 
-static enum mu_status find_booted(struct overview *o, struct mu_error *err)
+/* What Secure Boot would not start did not boot. */
+static enum mu_status is_running(const struct overview *o, struct update_forecast *image,
+                                 bool *ret, struct mu_error *err)
 {
-    struct pcr_values running, predicted;
+    const struct pcr_values *predicted = NULL;
+    enum mu_status status = update_predict(&o->machine, &o->esp, image, o->running.bank,
+                                           &predicted, err);
 
-    MU_TRY(read_pcr4(o, &running, err));
-    o->booted_known = true;
-    for (size_t i = 0; i < o->esp.count; i++) {
-        MU_CLEANUP(buffer_free) struct buffer uki = {0};
-        const char *path = o->esp.entry[i].path;
+    *ret = status == MU_OK &&
+           bytes_equal((struct bytes){predicted->value[4].bytes, hash_size(predicted->bank)},
+                       (struct bytes){o->running.value[4].bytes, hash_size(predicted->bank)});
+    return status == MU_REFUSE ? MU_OK : status;
+}
 
-        MU_TRY(file_read(path, PE_MAX_BYTES, &uki, err));
-        if (update_predict(&o->machine, &o->esp, buffer_view(&uki), running.bank, PCR_BIT(4),
-                           &predicted, err) != MU_OK)
-            return mu_context(err, "%s", path);
-        o->booted[i] = pcr_differing(&predicted, &running) == 0;
-    }
+static enum mu_status look_at(struct overview *o, size_t i, bool records, struct mu_error *err)
+{
+    MU_CLEANUP(update_forecast_free) struct update_forecast image = {0};
+    struct mu_error why = {0};
+
+    MU_TRY(update_forecast_load(o->esp.entry[i].path, &image, err));
+    if (o->running.mask != 0)
+        MU_TRY(is_running(o, &image, &o->booted[i], err));
+    if (!records)
+        return MU_OK;
+    o->admitted[i] = update_records_admit(&o->machine, &o->esp, &image, &why) == MU_OK;
+    (void)snprintf(o->why[i], sizeof(o->why[i]), "%.250s", why.text);
+    return MU_OK;
+}
+
+/* After read_pcr4(), if there is a TPM. records: whether they allow it, too. */
+static enum mu_status look_at_all(struct overview *o, bool records, struct mu_error *err)
+{
+    if (records)
+        MU_TRY(update_machine_records(&o->machine, err));
+    for (size_t i = 0; i < o->esp.count; i++)
+        if (look_at(o, i, records, err) != MU_OK)
+            return mu_context(err, "%s", o->esp.entry[i].path);
     return MU_OK;
 }
 
@@ -90,23 +110,6 @@ static const struct update_entry *booted_entry(const struct overview *o)
         if (o->booted[i])
             return &o->esp.entry[i];
     return NULL;
-}
-
-static enum mu_status find_admitted(struct overview *o, struct mu_error *err)
-{
-    MU_TRY(update_machine_records(&o->machine, err));
-    for (size_t i = 0; i < o->esp.count; i++) {
-        MU_CLEANUP(buffer_free) struct buffer uki = {0};
-        struct mu_error why = {0};
-
-        MU_TRY(file_read(o->esp.entry[i].path, PE_MAX_BYTES, &uki, err));
-        o->admitted[i] = true;
-        for (size_t v = 0; o->admitted[i] && v < o->machine.config.volumes; v++)
-            o->admitted[i] = update_record_admits(&o->machine, &o->esp, &o->machine.volume[v],
-                                                  buffer_view(&uki), &why) == MU_OK;
-        (void)snprintf(o->why[i], sizeof(o->why[i]), "%.250s", why.text);
-    }
-    return MU_OK;
 }
 
 /* ---- update list ---- */
@@ -128,7 +131,7 @@ static json_object *entry_json(const struct overview *o, size_t i)
         !json_add_text(object, "path", entry->path) ||
         !json_add_text(object, "version", entry->entry.version) ||
         !add_tries(object, &entry->entry.name) ||
-        !(o->booted_known ? json_add(object, "booted", json_object_new_boolean(o->booted[i]))
+        !(o->running.mask != 0 ? json_add(object, "booted", json_object_new_boolean(o->booted[i]))
                           : json_add_null(object, "booted")) ||
         !json_add(object, "admitted", json_object_new_boolean(o->admitted[i])) ||
         !json_add_text(object, "detail", o->why[i]))
@@ -171,7 +174,7 @@ static void list_text(const struct overview *o)
         if (!o->admitted[i])
             (void)printf("       %s\n", o->why[i]);
     }
-    if (!o->booted_known)
+    if (o->running.mask == 0)
         (void)printf("(which one runs is not known without a TPM)\n");
 }
 
@@ -184,9 +187,9 @@ static enum mu_status list_run(int argc, char **argv, struct mu_error *err)
 
     MU_TRY(cli_options(argc, argv, options, 0, 0, err));
     MU_TRY(overview_load(&o, err));
-    if (find_booted(&o, &no_tpm) != MU_OK)
+    if (read_pcr4(&o, &no_tpm) != MU_OK)
         log_line("%s", no_tpm.text);
-    MU_TRY(find_admitted(&o, err));
+    MU_TRY(look_at_all(&o, true, err));
     if (o.json)
         return list_json(&o, err);
     list_text(&o);
@@ -267,7 +270,8 @@ static enum mu_status good(struct overview *o, struct mu_error *err)
     char path[ESP_PATH_MAX] = "";
 
     MU_TRY(check_unlocked(o, err));
-    MU_TRY(find_booted(o, err));
+    MU_TRY(read_pcr4(o, err));
+    MU_TRY(look_at_all(o, false, err));
     booted = booted_entry(o);
     if (booted == NULL)
         return mu_fail(err, MU_REFUSE,
@@ -352,7 +356,8 @@ static enum mu_status prune_run(int argc, char **argv, struct mu_error *err)
     if (o.keep == 0)
         return mu_fail(err, MU_USAGE, "--keep N is needed: how many good images are to stay");
     MU_TRY(overview_load(&o, err));
-    MU_TRY(find_booted(&o, err));
+    MU_TRY(read_pcr4(&o, err));
+    MU_TRY(look_at_all(&o, false, err));
     if (booted_entry(&o) == NULL)
         return mu_fail(err, MU_REFUSE,
                        "PCR 4 is that of no image on %s: nothing is removed while it is not known "

@@ -68,16 +68,26 @@ enum mu_status update_machine_records(struct update_machine *machine,
                                       struct mu_error *err) MU_MUST_CHECK;
 void update_machine_free(struct update_machine *machine);
 
-/* The PCRs after a boot of this image by the loader: those of the mask that can be known, 4 at
- * least. */
+/* An image, and what was predicted of it so far: hashing it is what takes long. */
+struct update_forecast {
+    struct buffer uki;
+    size_t count;
+    struct pcr_values values[2]; /* one of each bank that was asked for */
+};
+
+enum mu_status update_forecast_load(const char *path, struct update_forecast *ret,
+                                    struct mu_error *err) MU_MUST_CHECK;
+void update_forecast_free(struct update_forecast *forecast);
+/* The PCRs after a boot of the image by the loader: those of BASELINE_PCRS that can be known, 4 at
+ * least. MU_REFUSE if Secure Boot would not start it. *ret is borrowed. */
 enum mu_status update_predict(const struct update_machine *machine, const struct update_esp *esp,
-                              struct bytes uki, enum hash_alg bank, uint32_t mask,
-                              struct pcr_values *ret, struct mu_error *err) MU_MUST_CHECK;
-/* MU_REFUSE unless a baseline of the record has the PCRs; always MU_OK for a record without
- * baselines, which an instance made. */
-enum mu_status update_record_admits(const struct update_machine *machine,
+                              struct update_forecast *forecast, enum hash_alg bank,
+                              const struct pcr_values **ret, struct mu_error *err) MU_MUST_CHECK;
+/* MU_REFUSE unless a baseline of each record has these PCRs. A record without baselines, which an
+ * instance made, allows all. */
+enum mu_status update_records_admit(const struct update_machine *machine,
                                     const struct update_esp *esp,
-                                    const struct update_volume *volume, struct bytes uki,
+                                    struct update_forecast *forecast,
                                     struct mu_error *err) MU_MUST_CHECK;
 
 #endif

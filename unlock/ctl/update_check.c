@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
+#include "base/file.h"
 #include "base/signature.h"
+#include "build/pe.h"
 #include "build/predict.h"
 #include "ctl/update.h"
 #include "measure/baseline.h"
@@ -107,21 +109,43 @@ void update_machine_free(struct update_machine *machine)
     config_free(&machine->config);
 }
 
-enum mu_status update_predict(const struct update_machine *machine, const struct update_esp *esp,
-                              struct bytes uki, enum hash_alg bank, uint32_t mask,
-                              struct pcr_values *ret, struct mu_error *err)
+enum mu_status update_forecast_load(const char *path, struct update_forecast *ret,
+                                    struct mu_error *err)
 {
-    const struct bytes images[] = {buffer_view(&esp->loader), uki};
+    *ret = (struct update_forecast){0};
+    return file_read(path, PE_MAX_BYTES, &ret->uki, err);
+}
+
+void update_forecast_free(struct update_forecast *forecast)
+{
+    buffer_free(&forecast->uki);
+}
+
+enum mu_status update_predict(const struct update_machine *machine, const struct update_esp *esp,
+                              struct update_forecast *forecast, enum hash_alg bank,
+                              const struct pcr_values **ret, struct mu_error *err)
+{
+    const struct bytes images[] = {buffer_view(&esp->loader), buffer_view(&forecast->uki)};
     const struct predict_request request = {.bank = bank,
-                                            .mask = mask,
+                                            .mask = BASELINE_PCRS,
                                             .optional = ~PCR_BIT(4),
                                             .images = images,
                                             .count = MU_COUNT(images),
                                             .keys = &machine->keys,
                                             .setup_mode = !machine->secure_boot,
                                             .phases = ""};
+    struct pcr_values *values = forecast->values;
 
-    return predict_values(&request, ret, err);
+    while (values < forecast->values + forecast->count && values->bank != bank)
+        values++;
+    if (values == forecast->values + MU_COUNT(forecast->values))
+        return mu_fail(err, MU_CONFIG, "a baseline is of the bank %s", hash_name(bank));
+    if (values == forecast->values + forecast->count) {
+        MU_TRY(predict_values(&request, values, err));
+        forecast->count++;
+    }
+    *ret = values;
+    return MU_OK;
 }
 
 static unsigned count_of(uint32_t mask)
@@ -134,22 +158,21 @@ static unsigned count_of(uint32_t mask)
 }
 
 /* Of the nearest baseline, *err says what differs. */
-enum mu_status update_record_admits(const struct update_machine *machine,
-                                    const struct update_esp *esp,
-                                    const struct update_volume *volume, struct bytes uki,
-                                    struct mu_error *err)
+static enum mu_status record_admits(const struct update_machine *machine,
+                                    const struct update_esp *esp, const struct record *record,
+                                    struct update_forecast *forecast, struct mu_error *err)
 {
-    const struct record *record = &volume->record;
     unsigned least = PCR_COUNT + 1;
 
     for (size_t i = 0; i < record->baselines; i++) {
-        struct pcr_values baseline = record->baseline[i], predicted;
+        struct pcr_values baseline = record->baseline[i];
+        const struct pcr_values *predicted;
         struct mu_error why = {0};
         uint32_t differ = 0;
 
-        MU_TRY(update_predict(machine, esp, uki, baseline.bank, BASELINE_PCRS, &predicted, err));
-        baseline.mask &= predicted.mask;
-        if (baseline_compare(&baseline, &predicted, &differ, &why) == MU_OK)
+        MU_TRY(update_predict(machine, esp, forecast, baseline.bank, &predicted, err));
+        baseline.mask &= predicted->mask;
+        if (baseline_compare(&baseline, predicted, &differ, &why) == MU_OK)
             return MU_OK;
         if (count_of(differ) < least) {
             least = count_of(differ);
@@ -158,6 +181,15 @@ enum mu_status update_record_admits(const struct update_machine *machine,
     }
     if (record->baselines == 0)
         return MU_OK;
-    return mu_context(err, "volume '%s': no baseline of its record has what this image will give",
-                      volume->config->name);
+    return mu_context(err, "no baseline of its record has what this image will give");
+}
+
+enum mu_status update_records_admit(const struct update_machine *machine,
+                                    const struct update_esp *esp,
+                                    struct update_forecast *forecast, struct mu_error *err)
+{
+    for (size_t i = 0; i < machine->config.volumes; i++)
+        if (record_admits(machine, esp, &machine->volume[i].record, forecast, err) != MU_OK)
+            return mu_context(err, "volume '%s'", machine->config.volume[i].name);
+    return MU_OK;
 }

@@ -57,7 +57,7 @@ struct install {
     bool online, dry_run, json;
     struct update_esp esp;
     struct update_machine machine;
-    struct buffer uki;
+    struct update_forecast image;
     struct boot_entry entry;          /* as it will be put there */
     const struct update_entry *other; /* what remains if it fails */
     char path[ESP_PATH_MAX];
@@ -68,7 +68,7 @@ static void install_free(struct install *in)
 {
     update_machine_free(&in->machine);
     update_esp_close(&in->esp);
-    buffer_free(&in->uki);
+    update_forecast_free(&in->image);
 }
 
 static const char *base_name(const char *path)
@@ -97,15 +97,15 @@ static enum mu_status read_image(struct install *in, struct mu_error *err)
     struct pe pe;
 
     MU_TRY(choose_name(in, err, file));
-    MU_TRY(file_read(in->uki_path, PE_MAX_BYTES, &in->uki, err));
-    MU_TRY(pe_parse(buffer_view(&in->uki), &pe, err));
+    MU_TRY(update_forecast_load(in->uki_path, &in->image, err));
+    MU_TRY(pe_parse(buffer_view(&in->image.uki), &pe, err));
     if (pe.machine != in->esp.machine)
         return mu_fail(err, MU_CONFIG,
                        "it is for %s (0x%04x), and %s starts images for %s: build it with ARCH= of "
                        "this machine",
                        update_machine_name(pe.machine), pe.machine, in->esp.loader_path,
                        update_machine_name(in->esp.machine));
-    return boot_entry_read(file, buffer_view(&in->uki), &in->entry, err);
+    return boot_entry_read(file, buffer_view(&in->image.uki), &in->entry, err);
 }
 
 /* ---- its place among the others ---- */
@@ -184,7 +184,7 @@ static enum mu_status check_place(const struct install *in, struct mu_error *err
 static enum mu_status check_room(const struct install *in, struct mu_error *err)
 {
     struct statvfs st;
-    uint64_t free_bytes, wanted = (uint64_t)in->uki.len + SPARE_BYTES;
+    uint64_t free_bytes, wanted = (uint64_t)in->image.uki.len + SPARE_BYTES;
 
     if (in->esp.images == NULL || statvfs(in->esp.images, &st) != 0)
         return mu_fail(err, MU_CONFIG, "%s/EFI/Linux is missing", in->esp.path);
@@ -200,16 +200,9 @@ static enum mu_status check_room(const struct install *in, struct mu_error *err)
 
 /* ---- who allows it ---- */
 
-static enum mu_status admitted(const struct install *in, struct bytes uki, struct mu_error *err)
+static enum mu_status check_records(struct install *in, struct mu_error *err)
 {
-    for (size_t i = 0; i < in->machine.config.volumes; i++)
-        MU_TRY(update_record_admits(&in->machine, &in->esp, &in->machine.volume[i], uki, err));
-    return MU_OK;
-}
-
-static enum mu_status check_records(const struct install *in, struct mu_error *err)
-{
-    enum mu_status status = admitted(in, buffer_view(&in->uki), err);
+    enum mu_status status = update_records_admit(&in->machine, &in->esp, &in->image, err);
     struct mu_error why = *err;
 
     if (status != MU_REFUSE)
@@ -226,13 +219,13 @@ static enum mu_status find_other(struct install *in, struct mu_error *err)
 {
     for (size_t i = 0; i < in->esp.count; i++) {
         const struct update_entry *entry = &in->esp.entry[i];
-        MU_CLEANUP(buffer_free) struct buffer uki = {0};
+        MU_CLEANUP(update_forecast_free) struct update_forecast image = {0};
         struct mu_error ignored = {0};
 
         if (entry->entry.name.left >= 0)
             continue;
-        MU_TRY(file_read(entry->path, PE_MAX_BYTES, &uki, err));
-        if (admitted(in, buffer_view(&uki), &ignored) == MU_OK) {
+        MU_TRY(update_forecast_load(entry->path, &image, err));
+        if (update_records_admit(&in->machine, &in->esp, &image, &ignored) == MU_OK) {
             in->other = entry;
             return MU_OK;
         }
@@ -274,16 +267,15 @@ static enum mu_status load_policy(const struct install *in, const struct record 
                       arn);
 }
 
-static enum mu_status ask_policy(const struct install *in, const struct record *record,
+static enum mu_status ask_policy(struct install *in, const struct record *record,
                                  const struct aws_credentials *credentials, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *policy = NULL;
-    struct pcr_values values;
+    const struct pcr_values *values;
 
     MU_TRY(load_policy(in, record, credentials, &policy, err));
-    MU_TRY(update_predict(&in->machine, &in->esp, buffer_view(&in->uki), HASH_SHA384,
-                          BASELINE_PCRS, &values, err));
-    if (policy_admits(policy, &values, in->machine.config.fence_pcr, err) == MU_OK)
+    MU_TRY(update_predict(&in->machine, &in->esp, &in->image, HASH_SHA384, &values, err));
+    if (policy_admits(policy, values, in->machine.config.fence_pcr, err) == MU_OK)
         return MU_OK;
     return mu_context(err,
                       "the key policy does not release the key to this image ('muctl policy kms' "
@@ -392,7 +384,7 @@ static enum mu_status install_run(int argc, char **argv, struct mu_error *err)
     MU_TRY(check(&in, err));
     (void)snprintf(in.path, sizeof(in.path), "%s/%s", in.esp.images, in.entry.file);
     if (!in.dry_run)
-        MU_TRY(file_write(in.path, buffer_view(&in.uki), 0600, err));
+        MU_TRY(file_write(in.path, buffer_view(&in.image.uki), 0600, err));
     if (in.json)
         return print_json(&in, err);
     print_text(&in);
@@ -401,7 +393,7 @@ static enum mu_status install_run(int argc, char **argv, struct mu_error *err)
 
 const struct verb verb_update_install = {
     .name = "update install",
-    .synopsis = "UKI [--esp PLACE] [--name NAME] [--tries N] [--policy FILE|--online] [OPTION...]",
+    .synopsis = "UKI [--name NAME] [--tries N] [--policy FILE|--online] [OPTION...]",
     .summary = "a new image beside the old one, on trial, if the record allows it",
     .help = help,
     .run = install_run,
