@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* KMS's answers to Decrypt, Encrypt and GetKeyPolicy. First byte: which; bit 7: the input first names a key (u8
+/* KMS's answers to Decrypt and Encrypt. First byte: which; bit 7: the input first names a key (u8
  * length, ARN). Then answers, see answers.h. */
 #include <string.h>
 
@@ -9,7 +9,7 @@
 
 #define KEY "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
-enum asked { DECRYPT, ENCRYPT, CONNECT, ASKED, POLICY = 15 };
+enum asked { DECRYPT, ENCRYPT, CONNECT, ASKED };
 
 static enum mu_status decrypt(struct kms *kms, const struct aws_credentials *credentials,
                               const char *arn, struct mu_error *err)
@@ -24,18 +24,6 @@ static enum mu_status decrypt(struct kms *kms, const struct aws_credentials *cre
     return status;
 }
 
-static enum mu_status key_policy(const struct aws_options *options,
-                                 const struct aws_credentials *credentials, const char *arn,
-                                 struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *policy = NULL;
-    enum mu_status status =
-        kms_key_policy(options, credentials, arn, deadline_in(60), &policy, err);
-
-    fuzz_require(status == MU_OK || policy == NULL, "a policy or none");
-    return status;
-}
-
 static enum mu_status ask(unsigned which, const struct aws_options *options, const char *arn,
                           struct mu_error *err)
 {
@@ -46,8 +34,6 @@ static enum mu_status ask(unsigned which, const struct aws_options *options, con
     MU_CLEANUP(kms_close) struct kms *kms = NULL;
     const struct bytes plaintext = {(const uint8_t *)"key", 3};
 
-    if (which == POLICY)
-        return key_policy(options, &credentials, arn, err);
     if (which % ASKED == ENCRYPT)
         return kms_encrypt(options, &credentials, arn, context, plaintext, deadline_in(60),
                            &ciphertext, err);

@@ -53,7 +53,8 @@ TEST(long_names)
 
 TEST(made_names)
 {
-    static const char *const bad[] = {"", ".hidden", "a b", "a/b", "a+1", "auto-linux", "a\\b", "ü"};
+    static const char *const bad[] = {"",    ".hidden",    "a b",  "a/b",
+                                      "a+1", "auto-linux", "a\\b", "ü"};
     char made[BOOT_FILE_MAX];
 
     assert_int_equal(boot_name_make("linux-2", 3, made, &err), MU_OK);
@@ -68,8 +69,8 @@ TEST(made_names)
 TEST(versions)
 {
     static const char *const rising[][16] = {
-        {"122.1", "123~rc1-1", "123", "123-a", "123-a.1", "123-1", "123-1.1", "123^post1", "123.a-1",
-         "123.1-1", "123a-1", "124-1", NULL},
+        {"122.1", "123~rc1-1", "123", "123-a", "123-a.1", "123-1", "123-1.1", "123^post1",
+         "123.a-1", "123.1-1", "123a-1", "124-1", NULL},
         {"1~", "1", "1.0", "1.1", "1.10", "2", NULL},
         {"a", "b", "1", "9", "10", "010.1", NULL},
         {"12 (bookworm)", "13 (trixie)", NULL},
@@ -106,10 +107,14 @@ TEST(order)
     static const struct {
         const char *file, *key, *version;
     } rows[] = {
-        {"z-1.efi", "aardvark", "1"},     {"linux-9+1.efi", "debian", "14"},
-        {"linux-9.efi", "debian", "13"},  {"linux-2+3.efi", "debian", "13"},
-        {"LINUX-1.efi", "debian", "13"},  {"linux-0.efi", "debian", ""},
-        {"zz.efi", "", ""},               {"linux-99+0-3.efi", "debian", "13"},
+        {"z-1.efi", "aardvark", "1"},
+        {"linux-9+1.efi", "debian", "14"},
+        {"linux-9.efi", "debian", "13"},
+        {"linux-2+3.efi", "debian", "13"},
+        {"LINUX-1.efi", "debian", "13"},
+        {"linux-0.efi", "debian", ""},
+        {"zz.efi", "", ""},
+        {"linux-99+0-3.efi", "debian", "13"},
     };
 
     for (size_t i = 0; i < MU_COUNT(rows); i++)
@@ -142,11 +147,12 @@ TEST(what_an_image_says)
     struct boot_entry e;
     struct buffer file;
 
-    assert_int_equal(read_it(TEXT("ID=debian\nVERSION_ID=13\nVERSION=\"13 (trixie)\"\nNAME='D'\n"), &e),
-                     MU_OK);
+    assert_int_equal(
+        read_it(TEXT("ID=debian\nVERSION_ID=13\nVERSION=\"13 (trixie)\"\nNAME='D'\n"), &e), MU_OK);
     assert_string_equal(e.sort_key, "debian");
     assert_string_equal(e.version, "13 (trixie)");
-    assert_int_equal(read_it(TEXT("IMAGE_ID=web\nID=debian\nBUILD_ID=7\nIMAGE_VERSION=42"), &e), MU_OK);
+    assert_int_equal(read_it(TEXT("IMAGE_ID=web\nID=debian\nBUILD_ID=7\nIMAGE_VERSION=42"), &e),
+                     MU_OK);
     assert_string_equal(e.sort_key, "web");
     assert_string_equal(e.version, "42");
     assert_int_equal(read_it(TEXT("PRETTY_NAME=x\nVARIANT_ID=a\nVERSION_ID=\n"), &e), MU_OK);

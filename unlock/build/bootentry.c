@@ -267,7 +267,7 @@ int boot_entry_compare(const struct boot_entry *a, const struct boot_entry *b)
     if (order == 0)
         order = compare_files(a->file, b->file);
     if (order == 0 && left_a >= 0 && left_b >= 0)
-        order = sign(left_a < left_b, left_a > left_b);
+        order = sign(left_a<left_b, left_a> left_b);
     if (order == 0 && left_a >= 0 && left_b >= 0)
         order = sign(a->name.done > b->name.done, a->name.done < b->name.done);
     return order;

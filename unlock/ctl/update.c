@@ -65,12 +65,12 @@ static enum mu_status read_pcr4(struct overview *o, struct mu_error *err)
 }
 
 /* What Secure Boot would not start did not boot. */
-static enum mu_status is_running(const struct overview *o, struct update_forecast *image,
-                                 bool *ret, struct mu_error *err)
+static enum mu_status is_running(const struct overview *o, struct update_forecast *image, bool *ret,
+                                 struct mu_error *err)
 {
     const struct pcr_values *predicted = NULL;
-    enum mu_status status = update_predict(&o->machine, &o->esp, image, o->running.bank,
-                                           &predicted, err);
+    enum mu_status status =
+        update_predict(&o->machine, &o->esp, image, o->running.bank, &predicted, err);
 
     *ret = status == MU_OK &&
            bytes_equal((struct bytes){predicted->value[4].bytes, hash_size(predicted->bank)},
@@ -132,7 +132,7 @@ static json_object *entry_json(const struct overview *o, size_t i)
         !json_add_text(object, "version", entry->entry.version) ||
         !add_tries(object, &entry->entry.name) ||
         !(o->running.mask != 0 ? json_add(object, "booted", json_object_new_boolean(o->booted[i]))
-                          : json_add_null(object, "booted")) ||
+                               : json_add_null(object, "booted")) ||
         !json_add(object, "admitted", json_object_new_boolean(o->admitted[i])) ||
         !json_add_text(object, "detail", o->why[i]))
         return NULL;
@@ -180,8 +180,8 @@ static void list_text(const struct overview *o)
 
 static enum mu_status list_run(int argc, char **argv, struct mu_error *err)
 {
-    MU_CLEANUP(overview_free) struct overview o = {.config = CONFIG_DEFAULT_PATH,
-                                                   .tcti = getenv("MU_TCTI")};
+    MU_CLEANUP(overview_free)
+    struct overview o = {.config = CONFIG_DEFAULT_PATH, .tcti = getenv("MU_TCTI")};
     const struct cli_option options[] = {OVERVIEW_OPTIONS(&o), {0}};
     struct mu_error no_tpm = {0};
 
@@ -204,8 +204,9 @@ static enum mu_status check_unlocked(const struct overview *o, struct mu_error *
     const char *path = o->machine.config.report;
 
     if (ctl_report_load(path, &report, err) != MU_OK)
-        return mu_fail(err, MU_REFUSE, "%s: no report of this boot, so nothing shows that it "
-                                       "unlocked",
+        return mu_fail(err, MU_REFUSE,
+                       "%s: no report of this boot, so nothing shows that it "
+                       "unlocked",
                        path);
     if (!ctl_report_unlocked(report))
         return mu_fail(err, MU_REFUSE, "%s: this boot did not unlock", path);
@@ -224,8 +225,8 @@ static enum mu_status sync_folder(const char *folder, struct mu_error *err)
 static enum mu_status mark_good(const struct overview *o, const struct update_entry *entry,
                                 char ret_path[static ESP_PATH_MAX], struct mu_error *err)
 {
-    int written = snprintf(ret_path, ESP_PATH_MAX, "%s/%s.efi", o->esp.images,
-                           entry->entry.name.stem);
+    int written =
+        snprintf(ret_path, ESP_PATH_MAX, "%s/%s.efi", o->esp.images, entry->entry.name.stem);
 
     if (written < 0 || written >= ESP_PATH_MAX)
         return mu_fail(err, MU_CONFIG, "%s: too long", entry->path);
@@ -286,8 +287,8 @@ static enum mu_status good(struct overview *o, struct mu_error *err)
 
 static enum mu_status good_run(int argc, char **argv, struct mu_error *err)
 {
-    MU_CLEANUP(overview_free) struct overview o = {.config = CONFIG_DEFAULT_PATH,
-                                                   .tcti = getenv("MU_TCTI")};
+    MU_CLEANUP(overview_free)
+    struct overview o = {.config = CONFIG_DEFAULT_PATH, .tcti = getenv("MU_TCTI")};
     const struct cli_option options[] = {OVERVIEW_OPTIONS(&o), {0}};
 
     MU_TRY(cli_options(argc, argv, options, 0, 0, err));
@@ -344,8 +345,8 @@ static enum mu_status prune_say(const struct overview *o, struct mu_error *err)
 
 static enum mu_status prune_run(int argc, char **argv, struct mu_error *err)
 {
-    MU_CLEANUP(overview_free) struct overview o = {.config = CONFIG_DEFAULT_PATH,
-                                                   .tcti = getenv("MU_TCTI")};
+    MU_CLEANUP(overview_free)
+    struct overview o = {.config = CONFIG_DEFAULT_PATH, .tcti = getenv("MU_TCTI")};
     const struct cli_option options[] = {
         OVERVIEW_OPTIONS(&o),
         {"keep", 'k', .number = &o.keep, .from = 1, .to = KEEP_MAX},

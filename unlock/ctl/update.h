@@ -20,9 +20,9 @@ struct update_entry {
 };
 
 struct update_esp {
-    char *path;    /* the folder where it is mounted */
-    bool is_ours;  /* mounted by this program, in a mount namespace of its own */
-    char *images;  /* EFI/Linux, as it is spelt there; NULL if it is missing */
+    char *path;   /* the folder where it is mounted */
+    bool is_ours; /* mounted by this program, in a mount namespace of its own */
+    char *images; /* EFI/Linux, as it is spelt there; NULL if it is missing */
     char *loader_path;
     struct buffer loader;
     uint16_t machine; /* of the loader (pe.h) */
@@ -31,8 +31,8 @@ struct update_esp {
 };
 
 /* named: a folder, or a device as ctl_device() has it, which is mounted; NULL: what is mounted at
- * /boot, /efi or /boot/efi, else the partition with the label "esp". MU_CONFIG unless firmware finds
- * systemd-boot there. */
+ * /boot, /efi or /boot/efi, else the partition with the label "esp". MU_CONFIG unless firmware
+ * finds systemd-boot there. */
 enum mu_status update_esp_open(const char *named, struct update_esp *ret,
                                struct mu_error *err) MU_MUST_CHECK;
 void update_esp_close(struct update_esp *esp);
@@ -86,8 +86,7 @@ enum mu_status update_predict(const struct update_machine *machine, const struct
 /* MU_REFUSE unless a baseline of each record has these PCRs. A record without baselines, which an
  * instance made, allows all. */
 enum mu_status update_records_admit(const struct update_machine *machine,
-                                    const struct update_esp *esp,
-                                    struct update_forecast *forecast,
+                                    const struct update_esp *esp, struct update_forecast *forecast,
                                     struct mu_error *err) MU_MUST_CHECK;
 
 #endif

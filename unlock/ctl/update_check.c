@@ -185,8 +185,8 @@ static enum mu_status record_admits(const struct update_machine *machine,
 }
 
 enum mu_status update_records_admit(const struct update_machine *machine,
-                                    const struct update_esp *esp,
-                                    struct update_forecast *forecast, struct mu_error *err)
+                                    const struct update_esp *esp, struct update_forecast *forecast,
+                                    struct mu_error *err)
 {
     for (size_t i = 0; i < machine->config.volumes; i++)
         if (record_admits(machine, esp, &machine->volume[i].record, forecast, err) != MU_OK)

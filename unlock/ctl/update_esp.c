@@ -155,8 +155,7 @@ static enum mu_status read_loader(struct update_esp *esp, struct mu_error *err)
     if (pe_parse(buffer_view(&esp->loader), &pe, err) != MU_OK ||
         pe_section(buffer_view(&esp->loader), ".sdmagic", &spare, &magic, err) != MU_OK)
         return mu_context(err, "%s", esp->loader_path);
-    if (magic.len == 0 ||
-        memmem(magic.data, magic.len, LOADER_MAGIC, strlen(LOADER_MAGIC)) == NULL)
+    if (magic.len == 0 || memmem(magic.data, magic.len, LOADER_MAGIC, strlen(LOADER_MAGIC)) == NULL)
         return mu_fail(err, MU_CONFIG,
                        "%s, which firmware starts, is not systemd-boot, and nothing else counts "
                        "tries: " LOADER_FIX

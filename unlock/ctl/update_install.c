@@ -28,7 +28,8 @@ static const char help[] =
     "Puts a unified kernel image beside those on the EFI system partition, to be booted next, on\n"
     "trial: systemd-boot takes it N times at most, and then the old one again, unless 'muctl "
     "update\n"
-    "good' has said in between that it unlocked. Before that it makes sure that the record of each\n"
+    "good' has said in between that it unlocked. Before that it makes sure that the record of "
+    "each\n"
     "volume allows what the image will be measured as. Nothing is overwritten or removed.\n"
     "\n"
     "  --esp PLACE     folder or device of the EFI system partition; default: what is mounted at\n"
@@ -86,8 +87,9 @@ static enum mu_status choose_name(const struct install *in, struct mu_error *err
     if (in->name != NULL)
         return boot_name_make(in->name, (int64_t)in->tries, ret, err);
     if (!boot_name_parse(base_name(in->uki_path), &name))
-        return mu_fail(err, MU_USAGE, "the file's name does not end in .efi: give it one with "
-                                      "--name");
+        return mu_fail(err, MU_USAGE,
+                       "the file's name does not end in .efi: give it one with "
+                       "--name");
     return boot_name_make(name.stem, (int64_t)in->tries, ret, err);
 }
 
@@ -152,13 +154,13 @@ static enum mu_status refuse_order(const struct install *in, const struct boot_e
                    renamed.name.left);
     if (comes_before(&renamed, first))
         return mu_fail(err, MU_CONFIG,
-                       "systemd-boot would take %s before %s, by its name: --name %s",
-                       first->file, in->entry.file, name);
+                       "systemd-boot would take %s before %s, by its name: --name %s", first->file,
+                       in->entry.file, name);
     return mu_fail(err, MU_CONFIG,
                    "systemd-boot would take %s before %s, since its os-release says '%s' version "
                    "'%s' and this one's '%s' version '%s': build it with a higher IMAGE_VERSION",
-                   first->file, in->entry.file, first->sort_key, first->version,
-                   in->entry.sort_key, in->entry.version);
+                   first->file, in->entry.file, first->sort_key, first->version, in->entry.sort_key,
+                   in->entry.version);
 }
 
 static enum mu_status check_place(const struct install *in, struct mu_error *err)
@@ -172,8 +174,8 @@ static enum mu_status check_place(const struct install *in, struct mu_error *err
             char name[BOOT_FILE_MAX];
 
             next_name(in->entry.name.stem, name);
-            return mu_fail(err, MU_CONFIG, "%s is there already: --name %s",
-                           in->esp.entry[i].path, name);
+            return mu_fail(err, MU_CONFIG, "%s is there already: --name %s", in->esp.entry[i].path,
+                           name);
         }
         if (highest == NULL && other->name.left != 0 && !comes_before(&in->entry, other))
             highest = other;
@@ -230,11 +232,12 @@ static enum mu_status find_other(struct install *in, struct mu_error *err)
             return MU_OK;
         }
     }
-    return mu_fail(err, MU_REFUSE,
-                   "no image on %s is good and allowed by the records: there would be nothing to "
-                   "fall back to. 'muctl update list' shows them, 'muctl update good' marks the one "
-                   "that runs",
-                   in->esp.path);
+    return mu_fail(
+        err, MU_REFUSE,
+        "no image on %s is good and allowed by the records: there would be nothing to "
+        "fall back to. 'muctl update list' shows them, 'muctl update good' marks the one "
+        "that runs",
+        in->esp.path);
 }
 
 static enum mu_status read_credentials(const struct install *in, struct aws_credentials *ret,
@@ -292,8 +295,7 @@ static enum mu_status check_policies(struct install *in, struct mu_error *err)
         const struct record *record = &in->machine.volume[i].record;
 
         in->volume_said[i] = record->by_instance ? "the key policy alone decides" : "allowed";
-        if ((in->policy == NULL && !in->online) ||
-            strcmp(record->provider, PROVIDER_AWS_KMS) != 0)
+        if ((in->policy == NULL && !in->online) || strcmp(record->provider, PROVIDER_AWS_KMS) != 0)
             continue;
         if (ask_policy(in, record, &credentials, err) != MU_OK)
             return mu_context(err, "volume '%s'", in->machine.config.volume[i].name);
@@ -374,8 +376,8 @@ static enum mu_status parse(int argc, char **argv, struct install *in, struct mu
 
 static enum mu_status install_run(int argc, char **argv, struct mu_error *err)
 {
-    MU_CLEANUP(install_free) struct install in = {.config = CONFIG_DEFAULT_PATH,
-                                                  .tries = TRIES_DEFAULT};
+    MU_CLEANUP(install_free)
+    struct install in = {.config = CONFIG_DEFAULT_PATH, .tries = TRIES_DEFAULT};
 
     MU_TRY(parse(argc, argv, &in, err));
     MU_TRY(update_machine_load(in.config, in.eventlog, &in.machine, err));

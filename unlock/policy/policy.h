@@ -41,8 +41,8 @@ struct policy_report {
 enum mu_status policy_load(const char *path, json_object **ret, struct mu_error *err) MU_MUST_CHECK;
 
 /* Whether the policy lets a machine with these PCRs decrypt while its fence is open: some Allow of
- * kms:Decrypt whose conditions on PCRs all hold, and no Deny whose do. What is compared besides PCRs
- * (who asks, the encryption context), and PCRs that are not in the values, is taken to hold.
+ * kms:Decrypt whose conditions on PCRs all hold, and no Deny whose do. What is compared besides
+ * PCRs (who asks, the encryption context), and PCRs that are not in the values, is taken to hold.
  * MU_REFUSE says which PCRs the nearest statement wants otherwise; MU_CONFIG: not a policy. */
 enum mu_status policy_admits(json_object *policy, const struct pcr_values *values,
                              unsigned fence_pcr, struct mu_error *err) MU_MUST_CHECK;
