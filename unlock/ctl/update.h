@@ -3,6 +3,7 @@
 #define MU_CTL_UPDATE_H
 
 #include "base/config.h"
+#include "base/signature.h"
 #include "build/bootentry.h"
 #include "build/secureboot.h"
 #include "ctl/ctl.h"
@@ -53,7 +54,7 @@ struct update_volume {
 /* What this machine boots with. */
 struct update_machine {
     struct config config;
-    EVP_PKEY *builder_key;
+    struct public_keys builder;
     struct eventlog log;     /* of the present boot, which the keys point into */
     struct secure_boot keys; /* the variables as firmware measured them */
     bool secure_boot;

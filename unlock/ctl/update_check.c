@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/signature.h"
 #include "build/pe.h"
 #include "build/predict.h"
 #include "ctl/update.h"
@@ -80,13 +79,13 @@ static enum mu_status load_record(const struct update_machine *machine,
     MU_TRY(volume_find_device(volume->config->device, deadline_in(0), &device, err));
     MU_TRY(luks_header_load(device, &volume->header, err));
     MU_TRY(luks_header_check(&volume->header, NULL, err));
-    return volume_admit(&machine->config, volume->config, machine->builder_key, &volume->header,
+    return volume_admit(&machine->config, volume->config, &machine->builder, &volume->header,
                         &volume->record, err);
 }
 
 enum mu_status update_machine_records(struct update_machine *machine, struct mu_error *err)
 {
-    MU_TRY(signature_load_key(machine->config.builder_key, NULL, &machine->builder_key, err));
+    MU_TRY(signature_load_keys(machine->config.builder_key, &machine->builder, err));
     for (size_t i = 0; i < machine->config.volumes; i++) {
         struct update_volume *volume = &machine->volume[i];
 
@@ -105,7 +104,7 @@ void update_machine_free(struct update_machine *machine)
         record_free(&machine->volume[i].record);
     }
     eventlog_free(&machine->log);
-    key_free(&machine->builder_key);
+    public_keys_free(&machine->builder);
     config_free(&machine->config);
 }
 

@@ -13,9 +13,8 @@
 #include "ctl/credentials.h"
 #include "ctl/update.h"
 #include "measure/baseline.h"
-#include "net/imds.h"
+#include "policy/fetch.h"
 #include "policy/policy.h"
-#include "release/kms.h"
 
 #define TRIES_DEFAULT 3
 #define TRIES_MAX 9
@@ -245,11 +244,7 @@ static enum mu_status read_credentials(const struct install *in, struct aws_cred
 {
     if (in->credentials != NULL)
         return ctl_read_credentials(in->credentials, ret, err);
-    if (aws_credentials_from_environment(ret, err) == MU_OK)
-        return MU_OK;
-    *err = (struct mu_error){0};
-    return aws_credentials_from_imds(in->machine.config.aws.imds, deadline_in(PATIENCE_S), ret,
-                                     err);
+    return ctl_find_credentials(in->machine.config.aws.imds, deadline_in(PATIENCE_S), ret, err);
 }
 
 static enum mu_status load_policy(const struct install *in, const struct record *record,
@@ -261,8 +256,8 @@ static enum mu_status load_policy(const struct install *in, const struct record 
     if (in->policy != NULL)
         return policy_load(in->policy, ret, err);
     MU_TRY(json_string(record->provider_data, "key_arn", 2048, MU_REFUSE, &arn, err));
-    if (kms_key_policy(&in->machine.config.aws, credentials, arn, deadline_in(PATIENCE_S), ret,
-                       err) == MU_OK)
+    if (policy_fetch(&in->machine.config.aws, credentials, arn, deadline_in(PATIENCE_S), ret,
+                     err) == MU_OK)
         return MU_OK;
     return mu_context(err,
                       "the key policy of %.160s (who administers the key may read it: "
