@@ -653,6 +653,22 @@ def test_image_enrolled_for_secure_boot(healthy):
     assert healthy.examine()[1]["volume-image"] == WARNING
 
 
+def test_image_behind_a_boot_loader(healthy):
+    """In EFI/Linux: what firmware starts first is measured, too. The twin: another loader there."""
+    boot = healthy.root / "boot/efi/EFI"
+    for folder in ("Linux", "BOOT"):
+        (boot / folder).mkdir(parents=True)
+    loader, image = boot / "BOOT/BOOTX64.EFI", w.Path(shutil.copy(healthy.image, boot / "Linux/linux-1.efi"))
+    loader.write_bytes(m.pe({".sdmagic": b"#### LoaderInfo: systemd-boot 257.9 ####", ".text": b"loader"}))
+    predicted = healthy.folder / "behind.json"
+    w.muctl("baseline", "predict", "--image", loader, "--image", image, "--pcr", "2,3,4,12,13,14", "-o", predicted)
+    healthy.world.enroll(healthy.world.volume, "--baseline", predicted)
+    assert healthy.examine(image=False)[1]["volume-image"] == OK
+    loader.write_bytes(m.pe({".sdmagic": b"#### LoaderInfo: systemd-boot 258 ####", ".text": b"loader"}))
+    assert healthy.examine(image=False)[1]["volume-image"] == WARNING
+    assert f"started by {loader}" in healthy.detail("volume-image", image=False)
+
+
 def test_real_images(healthy):
     """What dracut itself made for the VM tests: everything in it is found, and equal where it is of this tree."""
     cache = w.Path(os.environ.get("MU_CACHE", w.Path.home() / ".cache/measured-unlock"))

@@ -46,6 +46,58 @@ void esp_each(const char *folder, const char *below,
         (void)closedir(dir);
 }
 
+/* The first entry of that name. */
+struct wanted {
+    const char *name;
+    char *path;
+};
+
+static void take_wanted(void *context, const char *folder, const char *name)
+{
+    struct wanted *wanted = context;
+
+    if (wanted->path == NULL && strcasecmp(name, wanted->name) == 0 &&
+        asprintf(&wanted->path, "%s/%s", folder, name) < 0)
+        wanted->path = NULL;
+}
+
+char *esp_find(const char *root, const char *folder, const char *name)
+{
+    struct wanted wanted = {.name = name};
+
+    esp_each(root, folder, take_wanted, &wanted);
+    return wanted.path;
+}
+
+char *esp_loader(const char *root)
+{
+    static const char *const names[] = {ESP_BOOT_FILE, "BOOTX64.EFI", "BOOTAA64.EFI"};
+    char *path = NULL;
+
+    for (size_t i = 0; path == NULL && i < MU_COUNT(names); i++)
+        path = esp_find(root, "EFI/BOOT", names[i]);
+    return path;
+}
+
+char *esp_loader_of(const char *image)
+{
+    static const char *const folders[] = {"Linux", "EFI"};
+    char path[ESP_PATH_MAX];
+
+    if ((size_t)snprintf(path, sizeof(path), "%s%s", image[0] == '/' ? "" : "./", image) >=
+        sizeof(path))
+        return NULL;
+    *strrchr(path, '/') = '\0';
+    for (size_t i = 0; i < MU_COUNT(folders); i++) {
+        char *slash = strrchr(path, '/');
+
+        if (slash == NULL || strcasecmp(slash + 1, folders[i]) != 0)
+            return NULL;
+        *slash = '\0';
+    }
+    return esp_loader(path[0] != '\0' ? path : "/");
+}
+
 const char *esp_describe(enum esp_kind kind)
 {
     switch (kind) {

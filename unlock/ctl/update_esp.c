@@ -24,61 +24,19 @@
     "systemd-boot's file (Debian: /usr/lib/systemd/boot/efi of the package systemd-boot-efi) "     \
     "belongs there"
 
-static const struct machine {
-    uint16_t machine;
-    const char *name, *boot_file;
-} machines[] = {
-/* This program's own first. */
-#ifdef __aarch64__
-    {PE_MACHINE_AA64, "aarch64", "BOOTAA64.EFI"},
-    {PE_MACHINE_X64, "x86-64", "BOOTX64.EFI"},
-#else
-    {PE_MACHINE_X64, "x86-64", "BOOTX64.EFI"},
-    {PE_MACHINE_AA64, "aarch64", "BOOTAA64.EFI"},
-#endif
-};
-
 const char *update_machine_name(uint16_t machine)
 {
-    for (size_t i = 0; i < MU_COUNT(machines); i++)
-        if (machines[i].machine == machine)
-            return machines[i].name;
-    return "a machine that is not known here";
+    switch (machine) {
+    case PE_MACHINE_X64:
+        return "x86-64";
+    case PE_MACHINE_AA64:
+        return "aarch64";
+    default:
+        return "a machine that is not known here";
+    }
 }
 
 /* ---- where it is ---- */
-
-/* The first name in a folder, found in any case: the whole path, to be freed. */
-struct wanted {
-    const char *name;
-    char *path;
-};
-
-static void take_wanted(void *context, const char *folder, const char *name)
-{
-    struct wanted *wanted = context;
-
-    if (wanted->path == NULL && strcasecmp(name, wanted->name) == 0 &&
-        asprintf(&wanted->path, "%s/%s", folder, name) < 0)
-        wanted->path = NULL;
-}
-
-static char *find(const char *root, const char *folder, const char *name)
-{
-    struct wanted wanted = {.name = name};
-
-    esp_each(root, folder, take_wanted, &wanted);
-    return wanted.path;
-}
-
-static char *find_loader(const char *root)
-{
-    char *path = NULL;
-
-    for (size_t i = 0; path == NULL && i < MU_COUNT(machines); i++)
-        path = find(root, "EFI/BOOT", machines[i].boot_file);
-    return path;
-}
 
 /* Nobody else sees it, and it is gone with this program, whatever happens. */
 static enum mu_status mount_device(const char *device, struct update_esp *esp, struct mu_error *err)
@@ -108,7 +66,7 @@ static enum mu_status find_mounted(struct update_esp *esp, struct mu_error *err)
     static const char *const places[] = {"/boot", "/efi", "/boot/efi"};
 
     for (size_t i = 0; esp->path == NULL && i < MU_COUNT(places); i++) {
-        MU_CLEANUP(string_free) char *loader = find_loader(places[i]);
+        MU_CLEANUP(string_free) char *loader = esp_loader(places[i]);
 
         if (loader != NULL)
             MU_TRY(string_set(&esp->path, places[i], err));
@@ -147,10 +105,10 @@ static enum mu_status read_loader(struct update_esp *esp, struct mu_error *err)
     struct bytes magic;
     struct pe pe;
 
-    esp->loader_path = find_loader(esp->path);
+    esp->loader_path = esp_loader(esp->path);
     if (esp->loader_path == NULL)
         return mu_fail(err, MU_CONFIG, "%s/EFI/BOOT has no %s: " LOADER_FIX, esp->path,
-                       machines[0].boot_file);
+                       ESP_BOOT_FILE);
     MU_TRY(file_read(esp->loader_path, PE_MAX_BYTES, &esp->loader, err));
     if (pe_parse(buffer_view(&esp->loader), &pe, err) != MU_OK ||
         pe_section(buffer_view(&esp->loader), ".sdmagic", &spare, &magic, err) != MU_OK)
@@ -218,7 +176,7 @@ enum mu_status update_esp_open(const char *named, struct update_esp *ret, struct
     *ret = (struct update_esp){0};
     MU_TRY(locate(named, ret, err));
     MU_TRY(read_loader(ret, err));
-    ret->images = find(ret->path, "EFI", "Linux");
+    ret->images = esp_find(ret->path, "EFI", "Linux");
     esp_each(ret->path, "EFI/Linux", take_entry, &listing);
     qsort(ret->entry, ret->count, sizeof(ret->entry[0]), in_order);
     return listing.status;
@@ -265,7 +223,7 @@ static bool names_a_default(const char *text)
 enum mu_status update_esp_counts(const struct update_esp *esp, struct mu_error *err)
 {
     MU_CLEANUP(string_free) char *other = NULL;
-    MU_CLEANUP(string_free) char *conf = find(esp->path, "loader", "loader.conf");
+    MU_CLEANUP(string_free) char *conf = esp_find(esp->path, "loader", "loader.conf");
     MU_CLEANUP(buffer_free) struct buffer text = {0};
 
     esp_each(esp->path, "loader/entries", take_other, &other);

@@ -29,6 +29,7 @@ struct doctor_volume {
  * measured by itself. */
 struct doctor_uki {
     char path[DOCTOR_PATH_MAX];
+    char loader[DOCTOR_PATH_MAX]; /* the boot loader that starts it; "": firmware does */
     bool predicted;
     struct pcr_values pcr4, pcr4_secure_boot;
 };

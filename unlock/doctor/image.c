@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "build/esp.h"
+#include "build/pe.h"
 #include "build/predict.h"
 #include "doctor/doctor.h"
 #include "doctor/parts.h"
@@ -213,14 +215,17 @@ static void check_command_lines(const struct view *view)
     }
 }
 
-/* PCR 4 of a UKI that firmware starts itself, to be found in the records later. */
+/* PCR 4 of a UKI, to be found in the records later. One in EFI/Linux has a boot loader before it.
+ */
 static void remember(const struct view *view)
 {
+    MU_CLEANUP(string_free) char *loader = esp_loader_of(view->path);
+    MU_CLEANUP(buffer_free) struct buffer file = {0};
     struct doctor *doctor = view->doctor;
     static const struct secure_boot on = {0};
-    struct bytes image = buffer_view(&view->image.file);
+    struct bytes images[2] = {buffer_view(&view->image.file)};
     struct predict_request request = {
-        .bank = HASH_SHA384, .mask = PCR_BIT(4), .images = &image, .count = 1, .phases = ""};
+        .bank = HASH_SHA384, .mask = PCR_BIT(4), .images = images, .count = 1, .phases = ""};
     struct mu_error err = {0};
     struct doctor_uki *uki;
 
@@ -230,6 +235,12 @@ static void remember(const struct view *view)
     }
     uki = &doctor->uki[doctor->ukis++];
     (void)snprintf(uki->path, sizeof(uki->path), "%s", view->path);
+    if (loader != NULL && file_read(loader, PE_MAX_BYTES, &file, &err) == MU_OK) {
+        (void)snprintf(uki->loader, sizeof(uki->loader), "%s", loader);
+        images[1] = images[0];
+        images[0] = buffer_view(&file);
+        request.count = 2;
+    }
     uki->predicted = predict_values(&request, &uki->pcr4, &err) == MU_OK;
     request.keys = &on;
     uki->predicted =

@@ -135,7 +135,6 @@ static bool admits(const struct record *record, const struct doctor_uki *uki)
     return false;
 }
 
-/* What is measured before a UKI when a boot loader starts it is not known here. */
 void doctor_check_enrolled(struct doctor *doctor, struct doctor_volume *volume)
 {
     static const char fix[] = "muctl baseline predict --image FILE -o F (a boot loader's --image "
@@ -150,8 +149,8 @@ void doctor_check_enrolled(struct doctor *doctor, struct doctor_volume *volume)
         if (admits(&volume->record, uki))
             doctor_ok(doctor, "volume-image", "the record admits %s", uki->path);
         else
-            doctor_warn(doctor, "volume-image", fix,
-                        "no baseline has PCR 4 of %s, started by firmware", uki->path);
+            doctor_warn(doctor, "volume-image", fix, "no baseline has PCR 4 of %s, started by %s",
+                        uki->path, uki->loader[0] != '\0' ? uki->loader : "firmware");
     }
 }
 
