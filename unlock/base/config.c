@@ -31,7 +31,7 @@ static const struct ini_key keys[] = {
     {"tpm", "eventlog", KIND_PATH, IN_CONFIG(eventlog), .text = EVENTLOG_DEFAULT_PATH},
     {"aws", "imds", KIND_URL, IN_CONFIG(aws.imds), .text = IMDS_DEFAULT_URL},
     {"aws", "ca_file", KIND_PATH, IN_CONFIG(aws.ca_file), .text = CA_DEFAULT_PATH},
-    {"aws", "kms_endpoint", KIND_URL, .offset = IN_CONFIG(aws.kms_endpoint)},
+    {"aws", "kms_endpoint", KIND_URLS, .offset = IN_CONFIG(aws.kms_endpoint)},
     {"aws", "fips", KIND_FLAG, IN_CONFIG(aws.fips), .words = ini_flags},
     {"aws", "dual_stack", KIND_FLAG, IN_CONFIG(aws.dual_stack), .words = ini_flags},
     {"vault", "ca_file", KIND_PATH, IN_CONFIG(vault.ca_file), .text = CA_DEFAULT_PATH},
@@ -42,7 +42,7 @@ static const struct ini_key keys[] = {
     {"volume", "provider", KIND_NAME, IN_VOLUME(provider), .text = PROVIDER_DEFAULT},
     {"volume", "discard", KIND_FLAG, IN_VOLUME(discard), .words = ini_flags},
     {"volume", "create", KIND_WORD, IN_VOLUME(create), .words = creations},
-    {"volume", "key_arn", KIND_ARN, .offset = IN_VOLUME(key_arn)},
+    {"volume", "key_arn", KIND_ARNS, .offset = IN_VOLUME(key_arn)},
 };
 
 static const struct ini_section sections[] = {

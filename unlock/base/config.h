@@ -30,7 +30,7 @@ struct volume_config {
     char *mapping;  /* /dev/mapper/<mapping> */
     bool discard;
     enum volume_create create; /* a blank device becomes a volume (docs/guide/data-volumes.md)... */
-    char *key_arn; /* ...under this KMS key; set if and only if create is CREATE_BLANK */
+    char *key_arn; /* ...under these KMS keys, a list; set if and only if create is CREATE_BLANK */
 };
 
 struct config {

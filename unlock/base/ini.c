@@ -7,7 +7,7 @@
 #include "base/file.h"
 
 #define FILE_MAX 65536u
-#define VALUE_MAX 1024u
+#define VALUE_MAX 2048u
 
 const char *const ini_flags[] = {"no", "yes", NULL};
 
@@ -89,7 +89,6 @@ static bool is_device(const char *text)
     return false;
 }
 
-/* NULL if the value may stand there; else what it must be. */
 struct bytes ini_next_item(const char **at, const char *between)
 {
     const char *from = *at + strspn(*at, between);
@@ -109,15 +108,49 @@ bool ini_lists(const char *list, const char *between, const char *item)
     return false;
 }
 
+static bool is_url(const char *text)
+{
+    return starts_with(text, "http://") || starts_with(text, "https://");
+}
+
+/* eu-west-1=https://HOST is one, too. */
+static bool is_url_of_region(const char *text)
+{
+    size_t region = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+    return is_url(text) || (region > 0 && text[region] == '=' && is_url(text + region + 1));
+}
+
+static bool is_key_arn(const char *text)
+{
+    const char *key = strstr(text, ":key/");
+
+    return starts_with(text, "arn:") && key != NULL && key < text + strcspn(text, INI_LIST_BETWEEN);
+}
+
+/* True if there are items, and all of them are such. */
+static bool is_list_of(bool (*is)(const char *text), const char *list)
+{
+    struct bytes item = ini_next_item(&list, INI_LIST_BETWEEN);
+    bool ok = item.len > 0;
+
+    for (; ok && item.len > 0; item = ini_next_item(&list, INI_LIST_BETWEEN))
+        ok = is((const char *)item.data);
+    return ok;
+}
+
+/* NULL if the value may stand there; else what it must be. */
 static const char *text_rule(enum ini_kind kind, const char *value)
 {
     switch (kind) {
     case KIND_PATH:
         return value[0] == '/' ? NULL : "must be an absolute path";
     case KIND_URL:
-        return starts_with(value, "http://") || starts_with(value, "https://")
+        return is_url(value) ? NULL : "must be a URL with http:// or https://";
+    case KIND_URLS:
+        return is_list_of(is_url_of_region, value)
                    ? NULL
-                   : "must be a URL with http:// or https://";
+                   : "must be a URL with http:// or https://, or several as REGION=URL";
     case KIND_TCTI:
         return starts_with(value, "device:/") || starts_with(value, "swtpm:")
                    ? NULL
@@ -129,10 +162,10 @@ static const char *text_rule(enum ini_kind kind, const char *value)
     case KIND_NAME:
         return ini_is_name(value) ? NULL
                                   : "must be 1 to 64 of A-Z a-z 0-9 _ . -, and not \"control\"";
-    case KIND_ARN:
-        return starts_with(value, "arn:") && strstr(value, ":key/") != NULL
+    case KIND_ARNS:
+        return is_list_of(is_key_arn, value)
                    ? NULL
-                   : "must be the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID";
+                   : "must be the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID, or several";
     default:
         return NULL;
     }

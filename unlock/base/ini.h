@@ -15,10 +15,11 @@
 enum ini_kind {
     KIND_PATH, /* these are strings, char * */
     KIND_URL,
+    KIND_URLS, /* a list of URL and REGION=URL */
     KIND_TCTI,
     KIND_DEVICE,
     KIND_NAME,
-    KIND_ARN,
+    KIND_ARNS, /* a list */
     KIND_TEXT,
     KIND_NUMBER,  /* unsigned */
     KIND_VERSION, /* int64_t */
@@ -62,6 +63,7 @@ extern const char *const ini_flags[]; /* for KIND_FLAG */
 /* True if the text is valid as a KIND_NAME value or as the name of a section. */
 bool ini_is_name(const char *text) MU_NONNULL;
 
+#define INI_LIST_BETWEEN ", \t" /* in KIND_URLS and KIND_ARNS */
 /* For a value that is a list: the next item from *at on; *at then points behind the item. Empty at
  * the end of the list. */
 struct bytes ini_next_item(const char **at, const char *between) MU_NONNULL;

@@ -10,7 +10,8 @@
 struct aws_options {
     const char *imds;         /* base URL */
     const char *ca_file;      /* PEM; NULL: none, MU_CONFIG */
-    const char *kms_endpoint; /* URL; NULL: derived from the key ARN's region and partition */
+    const char *kms_endpoint; /* a list of URL and REGION=URL; what it has none for, and NULL:
+                                 derived from the key ARN's region and partition */
     bool fips, dual_stack;    /* flavour of the derived endpoint */
 };
 

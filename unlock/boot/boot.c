@@ -108,7 +108,8 @@ static void write_report(const struct boot *boot, const struct mu_error *failure
     for (size_t i = 0; i < count; i++)
         volumes[i] = (struct report_volume){boot->config.volume[i].name,
                                             boot->config.volume[i].mapping, &boot->volume[i].header,
-                                            &boot->volume[i].record, boot->volume[i].provisioned};
+                                            &boot->volume[i].record, boot->volume[i].released_by,
+                                            boot->volume[i].provisioned};
     if (report_write(path, failure, boot->config.open, volumes, count, &err) != MU_OK)
         log_line("no report: %s", err.text);
 }
@@ -130,6 +131,7 @@ static void wipe(struct boot *boot)
         secret_free(&boot->volume[i].volume_key);
         luks_header_free(&boot->volume[i].header);
         record_free(&boot->volume[i].record);
+        string_free(&boot->volume[i].released_by);
     }
     tpm_close(&boot->tpm);
     public_keys_free(&boot->builder);

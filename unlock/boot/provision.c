@@ -8,20 +8,20 @@
 #include "boot/state.h"
 
 /* Asks now for what the next boot will ask for: a key that cannot be released again is not used. */
-static enum mu_status check_release(const struct session *session, struct tpm *tpm,
+static enum mu_status check_release(struct volume *volume, struct tpm *tpm,
                                     const struct record *record, const struct secret *key,
                                     struct mu_error *err)
 {
+    const struct session *session = volume->session;
     MU_CLEANUP(secret_free) struct secret again = {0};
-    struct provider_volume *volume;
 
-    if (session->provider->volume(session->state, record, &volume, err) != MU_OK ||
-        session->provider->release(volume, tpm, &again, err) != MU_OK)
+    if (session->provider->volume(session->state, record, &volume->at_provider, err) != MU_OK ||
+        session->provider->release(volume->at_provider, tpm, &again, err) != MU_OK)
         return mu_context(err, "the new key would not be released at the next boot");
     if (!bytes_equal(secret_view(&again), secret_view(key)))
         return mu_fail(err, MU_REFUSE, "%s made one key and released another",
                        session->provider->name);
-    return MU_OK;
+    return volume_note_release(volume, err);
 }
 
 /* As for any volume that existed before. */
@@ -47,9 +47,11 @@ enum mu_status boot_provision(const struct volume_config *config, struct volume 
              blank->state == BLANK_CLAIMED ? " except for an interrupted attempt" : "");
     MU_TRY(provision_record(config->name, blank, &record, &volume_key, err));
     MU_TRY(provider->provision(volume->session->state, config->key_arn, &record, &key, err));
-    MU_TRY(check_release(volume->session, tpm, &record, &key, err));
+    MU_TRY(check_release(volume, tpm, &record, &key, err));
     MU_TRY(MU_STEP("create", provision_volume(blank, &record, &volume_key, &key, err)));
-    log_line("volume '%s' made, its key by %s", config->name, provider->name);
+    log_line("volume '%s' made, its key by %s%s%s", config->name, provider->name,
+             volume->released_by != NULL ? ", " : "",
+             volume->released_by != NULL ? volume->released_by : "");
     volume->record = MU_TAKE(record);
     volume->provisioned = true;
     MU_TRY(load_header(volume, err));

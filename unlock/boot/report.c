@@ -26,6 +26,8 @@ static json_object *volume_json(const struct report_volume *volume)
         ok = ok && json_add(object, "keyslot", json_object_new_int(volume->record->keyslot)) &&
              json_add_text(object, "provider", volume->record->provider) &&
              json_add(object, "record_version", json_object_new_int64(volume->record->version));
+    if (volume->released_by != NULL)
+        ok = ok && json_add_text(object, "released_by", volume->released_by);
     if (volume->provisioned)
         ok = ok && json_add(object, "created", json_object_new_boolean(true));
     if (!ok)

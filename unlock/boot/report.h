@@ -10,7 +10,8 @@ struct report_volume {
     const char *mapping;
     const struct luks_header *header;
     const struct record *record;
-    bool provisioned; /* in this boot */
+    const char *released_by; /* the ARN of a KMS key; NULL: the provider's name says enough */
+    bool provisioned;        /* in this boot */
 };
 
 /* The folder of `path`, made if it is missing. */

@@ -26,6 +26,7 @@ struct volume {
     struct luks_header header;
     struct record record;
     struct provider_volume *at_provider;
+    char *released_by; /* more about that than the provider's name; NULL: nothing */
     struct secret volume_key;
     uint8_t identity[VOLUME_IDENTITY_SIZE];
 };
@@ -62,6 +63,9 @@ enum mu_status baselines_check_signed(const struct boot *boot, struct mu_error *
 enum mu_status volumes_start_loader(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
 enum mu_status volumes_open(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
 enum mu_status volumes_activate(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+
+/* Of a volume whose key was released. */
+enum mu_status volume_note_release(struct volume *volume, struct mu_error *err) MU_MUST_CHECK;
 
 /* provision.c: docs/guide/data-volumes.md. Has the provider make a key, proves that the provider
  * releases it again, and only then makes the volume on the blank device. */

@@ -56,13 +56,25 @@ enum mu_status volumes_start_loader(struct boot *boot, struct mu_error *err)
 
 /* ---- opening ---- */
 
+enum mu_status volume_note_release(struct volume *volume, struct mu_error *err)
+{
+    const struct provider *provider = volume->session->provider;
+    const char *by =
+        provider->released_by != NULL ? provider->released_by(volume->at_provider) : NULL;
+
+    return by != NULL ? string_set(&volume->released_by, by, err) : MU_OK;
+}
+
 static enum mu_status get_key(const struct volume_config *config, struct volume *volume,
                               struct tpm *tpm, struct secret *ret_key, struct mu_error *err)
 {
     if (blank_is_open(&volume->blank))
         return boot_provision(config, volume, tpm, ret_key, err);
     MU_TRY(volume->session->provider->release(volume->at_provider, tpm, ret_key, err));
-    log_line("key of volume '%s' released by %s", config->name, config->provider);
+    MU_TRY(volume_note_release(volume, err));
+    log_line("key of volume '%s' released by %s%s%s", config->name, config->provider,
+             volume->released_by != NULL ? ", " : "",
+             volume->released_by != NULL ? volume->released_by : "");
     return volume->record.by_instance ? record_check_mac(&volume->record, ret_key, err) : MU_OK;
 }
 

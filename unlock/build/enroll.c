@@ -466,7 +466,7 @@ enum mu_status enroll_resign(const struct enroll_request *request, struct record
     enum mu_status status;
 
     MU_TRY(take_old(&e, err));
-    MU_TRY(set_baselines(&e, err));
+    MU_TRY(request->baselines > 0 ? set_baselines(&e, err) : record_date(&e.record, err));
     MU_TRY(request->seal((struct bytes){0}, &e.old, &e.record, request->seal_context, err));
     MU_TRY(signer_record_token(request->signer, &e.record, &e.token, err));
     status = write_record(&e, err);

@@ -38,9 +38,9 @@ struct enroll_request {
 enum mu_status enroll_volume(const struct enroll_request *request, struct record *ret,
                              struct mu_error *err) MU_MUST_CHECK;
 
-/* The present record with the request's baselines, the next version and a new signature; its key
- * slot and sealed key stay. It must have been signed with the present key. `seal` gets no key, and
- * adjusts what the provider keeps for the baselines. */
+/* The present record with the request's baselines (none: its own), the next version and a new
+ * signature; its key slot and sealed key stay. It must have been signed with the present key.
+ * `seal` gets no key, and adjusts what the provider keeps for the baselines and of the key. */
 enum mu_status enroll_resign(const struct enroll_request *request, struct record *ret,
                              struct mu_error *err) MU_MUST_CHECK;
 

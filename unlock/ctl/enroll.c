@@ -31,7 +31,9 @@ static const char help[] =
     "present\n"
     "                          ones, and an open fence. vault: HashiCorp Vault or OpenBao, by a\n"
     "                          token of 'mu-verifier serve'\n"
-    "  --key-arn ARN           the KMS key (aws-kms)\n"
+    "  --key-arn ARN           a KMS key (aws-kms); up to 16 times: the boot asks that of its own\n"
+    "                          region first, then the others in this order. Replicas of one\n"
+    "                          multi-Region key share what is encrypted\n"
     "  --credentials F         what 'aws configure export-credentials' printed; - is standard "
     "input\n"
     "                          (aws-kms)\n"
@@ -71,7 +73,9 @@ static const char help[] =
     "  --resign                other baselines for the present record, and nothing else changes: "
     "no\n"
     "                          passphrase, no provider; with tpm2 if it was enrolled with "
-    "--authorize\n"
+    "--authorize.\n"
+    "                          With --key-arn another list of keys: those of the record and their\n"
+    "                          replicas, in any order; the baselines may then stay as they are\n"
     "  --record-version N      default: one more than the present record has, if this key signed "
     "it,\n"
     "                          and at least the configuration's minimum_record_version\n"
@@ -80,7 +84,8 @@ static const char help[] =
     "                          only one of the configuration; without a configuration: root\n"
     "  --device-size BYTES     of the device, if DEVICE is a copy of its header without a record\n"
     "  --config F              default: /etc/measured-unlock/measured-unlock.conf if it is there\n"
-    "  --endpoint URL          KMS endpoint instead of the configured one\n"
+    "  --endpoint URL          KMS endpoint instead of the configured one, or several as the\n"
+    "                          configuration has them: REGION=URL,REGION=URL\n"
     "  --ca-file F             trusted TLS roots of KMS or Vault instead of the configured ones\n"
     "  --json                  report the new record's key data\n"
     "\n"
@@ -93,7 +98,8 @@ static const char help[] =
 
 struct arguments {
     const char *device;
-    const char *key_arn;
+    const char *key_arn[KMS_KEYS_MAX];
+    size_t key_arns;
     const char *baseline[RECORD_BASELINES_MAX];
     size_t baselines;
     const char *sign_key, *builder_key, *present_key;
@@ -114,6 +120,23 @@ struct arguments {
     bool json;
 };
 
+static enum mu_status check_kms(const struct arguments *a, bool kms, struct mu_error *err)
+{
+    bool keys_alone = a->resign && a->key_arns > 0;
+
+    if ((a->baselines == 0 && !keys_alone) || a->sign_key == NULL ||
+        (kms && !a->resign && a->key_arns == 0))
+        return mu_fail(err, MU_USAGE,
+                       "%s--baseline and --sign-key are needed; see 'muctl enroll --help'",
+                       kms && !a->resign ? "--key-arn, " : "");
+    if (a->key_arns > 0 && !kms)
+        return mu_fail(err, MU_USAGE, "--key-arn has no meaning for this provider");
+    if (a->credentials != NULL && !signer_is_kms(a->sign_key) && (!kms || a->resign))
+        return mu_fail(err, MU_USAGE, "--credentials has no meaning %s",
+                       a->resign ? "with --resign" : "for this provider");
+    return MU_OK;
+}
+
 /* MU_USAGE if an option is missing, or has no meaning with this provider. */
 static enum mu_status check_provider(const struct arguments *a, struct mu_error *err)
 {
@@ -126,15 +149,7 @@ static enum mu_status check_provider(const struct arguments *a, struct mu_error 
                        "provider '%s' is not known; " PROVIDER_AWS_KMS ", " TPM2 " and " VAULT
                        " are",
                        a->provider);
-    if (a->baselines == 0 || a->sign_key == NULL || (kms && !a->resign && a->key_arn == NULL))
-        return mu_fail(err, MU_USAGE,
-                       "%s--baseline and --sign-key are needed; see 'muctl enroll --help'",
-                       kms && !a->resign ? "--key-arn, " : "");
-    if ((a->key_arn != NULL || (a->credentials != NULL && !signer_is_kms(a->sign_key))) &&
-        (!kms || a->resign))
-        return mu_fail(err, MU_USAGE, "%s has no meaning %s",
-                       a->key_arn != NULL ? "--key-arn" : "--credentials",
-                       a->resign ? "with --resign" : "for this provider");
+    MU_TRY(check_kms(a, kms, err));
     MU_TRY(enroll_vault_check(&a->vault, vault, a->resign, err));
     if (a->authorize != NULL && !tpm2 && !a->resign)
         return mu_fail(err, MU_USAGE, "--authorize is for the provider " TPM2);
@@ -158,7 +173,7 @@ static enum mu_status parse_arguments(int argc, char **argv, struct arguments *r
     struct arguments a = {.provider = PROVIDER_AWS_KMS, .tcti = getenv("MU_TCTI")};
     const struct cli_option options[] = {
         {"provider", 0, .text = &a.provider},
-        {"key-arn", 0, .text = &a.key_arn},
+        {"key-arn", 0, .text = a.key_arn, .count = &a.key_arns, .max = KMS_KEYS_MAX},
         {"credentials", 0, .text = &a.credentials},
         {"authorize", 0, .text = &a.authorize},
         {"counter", 0, .text = &a.counter},
@@ -350,13 +365,13 @@ static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
     struct pcr_values baselines[RECORD_BASELINES_MAX] = {0};
     struct provider_options options;
     struct arguments a = {0};
-    char region[64];
-    char partition[32];
+    struct enroll_context context = {.options = &options, .vault = &a.vault};
 
     MU_TRY(parse_arguments(argc, argv, &a, err));
     MU_TRY(load_config(&a, &config, err));
-    if (a.key_arn != NULL)
-        MU_TRY(kms_parse_key_arn(a.key_arn, region, partition, err));
+    context.key_arn = a.key_arn;
+    context.key_arns = a.key_arns;
+    MU_TRY(enroll_check_keys(&context, err));
     options = choose_options(&a, &config);
     MU_TRY(load_baselines(&a, options.fence_pcr, baselines, err));
     MU_TRY(ctl_open_signer(
@@ -372,13 +387,11 @@ static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
     if (!a.resign)
         MU_TRY(get_secret(&a, &secret, err));
 
-    struct enroll_context context = {.options = &options,
-                                     .key_arn = a.key_arn,
-                                     .credentials = a.credentials != NULL ? &credentials : NULL,
-                                     .tcti = a.tcti != NULL ? a.tcti : config.tcti,
-                                     .authority = authority,
-                                     .counter = a.counter,
-                                     .vault = &a.vault};
+    context.credentials = a.credentials != NULL ? &credentials : NULL;
+    context.tcti = a.tcti != NULL ? a.tcti : config.tcti;
+    context.authority = authority;
+    context.counter = a.counter;
+
     struct enroll_request request = {
         .device = device,
         .volume = a.volume,

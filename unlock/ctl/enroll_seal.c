@@ -21,23 +21,105 @@
 
 /* ---- aws-kms ---- */
 
+/* The keys of one volume, each with its ciphertext. */
+struct encryption {
+    struct kms_keys keys;
+    char *ciphertext[KMS_KEYS_MAX]; /* what the keys borrow */
+};
+
+static void encryption_free(struct encryption *e)
+{
+    for (size_t i = 0; i < KMS_KEYS_MAX; i++)
+        string_free(&e->ciphertext[i]);
+    json_free(&e->keys.encryption_context);
+}
+
+static enum mu_status name_keys(const struct enroll_context *aws, struct kms_keys *ret,
+                                struct mu_error *err)
+{
+    for (size_t i = 0; i < aws->key_arns; i++)
+        MU_TRY(kms_keys_add(ret, aws->key_arn[i], err));
+    return MU_OK;
+}
+
+enum mu_status enroll_check_keys(const struct enroll_context *aws, struct mu_error *err)
+{
+    struct kms_keys keys = {0};
+
+    return name_keys(aws, &keys, err);
+}
+
+static enum mu_status encrypt_for(const struct enroll_context *aws,
+                                  const struct aws_credentials *credentials, struct bytes key,
+                                  size_t i, struct encryption *e, struct mu_error *err)
+{
+    struct kms_key *to = &e->keys.key[i];
+    size_t first = kms_keys_first(&e->keys, i);
+    MU_CLEANUP(buffer_free) struct buffer ciphertext = {0};
+
+    if (first < i) {
+        to->ciphertext = e->keys.key[first].ciphertext;
+        return MU_OK;
+    }
+    MU_TRY(kms_encrypt(&aws->options->aws, credentials, to->arn, e->keys.encryption_context, key,
+                       deadline_in(NETWORK_SECONDS), &ciphertext, err));
+    MU_TRY(base64_encode(buffer_view(&ciphertext), &e->ciphertext[i], err));
+    to->ciphertext = e->ciphertext[i];
+    return MU_OK;
+}
+
 enum mu_status enroll_with_aws_kms(struct bytes key, const struct record *old,
                                    struct record *record, void *context, struct mu_error *err)
 {
     const struct enroll_context *aws = context;
-    struct deadline deadline = deadline_in(NETWORK_SECONDS);
     MU_CLEANUP(aws_credentials_free) struct aws_credentials found = {0};
-    MU_CLEANUP(json_free) json_object *encryption_context = NULL;
-    MU_CLEANUP(buffer_free) struct buffer ciphertext = {0};
+    MU_CLEANUP(encryption_free) struct encryption e = {0};
 
     (void)old;
-    MU_TRY(aws_kms_context(record, &encryption_context, err));
+    MU_TRY(name_keys(aws, &e.keys, err));
+    MU_TRY(aws_kms_context(record, &e.keys.encryption_context, err));
     if (aws->credentials == NULL)
-        MU_TRY(ctl_find_credentials(aws->options->aws.imds, deadline, &found, err));
-    MU_TRY(kms_encrypt(&aws->options->aws, aws->credentials != NULL ? aws->credentials : &found,
-                       aws->key_arn, encryption_context, key, deadline, &ciphertext, err));
-    return aws_kms_describe(aws->key_arn, buffer_view(&ciphertext), encryption_context, record,
-                            err);
+        MU_TRY(ctl_find_credentials(aws->options->aws.imds, deadline_in(NETWORK_SECONDS), &found,
+                                    err));
+    for (size_t i = 0; i < e.keys.count; i++)
+        if (encrypt_for(aws, aws->credentials != NULL ? aws->credentials : &found, key, i, &e,
+                        err) != MU_OK)
+            return aws->key_arns > 1 ? mu_context(err, "%s", e.keys.key[i].arn) : err->status;
+    return kms_keys_describe(&e.keys, record, err);
+}
+
+/* Which of the old keys has the same material. */
+static const struct kms_key *same_material(const struct kms_keys *keys, const char *arn)
+{
+    for (size_t i = 0; i < keys->count; i++)
+        if (strcmp(keys->key[i].arn, arn) == 0 || kms_is_replica(keys->key[i].arn, arn))
+            return &keys->key[i];
+    return NULL;
+}
+
+/* Another order, other replicas, fewer keys: what needs no key of the volume. */
+static enum mu_status resign_aws_kms(struct record *record, const struct enroll_context *aws,
+                                     struct mu_error *err)
+{
+    struct kms_keys old = {0}, new = {0};
+
+    MU_TRY(name_keys(aws, &new, err));
+    if (new.count == 0)
+        return MU_OK;
+    MU_TRY(kms_keys_parse(record, &old, err));
+    for (size_t i = 0; i < new.count; i++) {
+        const struct kms_key *same = same_material(&old, new.key[i].arn);
+
+        if (same == NULL)
+            return mu_fail(err, MU_REFUSE,
+                           "--key-arn %.200s is neither a key of the present record nor a replica "
+                           "of one, and --resign has no key of the volume that could be encrypted "
+                           "under it: enroll with a passphrase, without --resign",
+                           new.key[i].arn);
+        new.key[i].ciphertext = same->ciphertext;
+    }
+    new.encryption_context = old.encryption_context;
+    return kms_keys_describe(&new, record, err);
 }
 
 /* ---- tpm2 ---- */
@@ -145,5 +227,10 @@ enum mu_status enroll_resigned(struct bytes key, const struct record *old, struc
 
     (void)key;
     (void)old;
+    if (c->key_arns > 0 && strcmp(record->provider, PROVIDER_AWS_KMS) != 0)
+        return mu_fail(err, MU_USAGE, "--key-arn has no meaning: the record's provider is %s",
+                       record->provider);
+    if (strcmp(record->provider, PROVIDER_AWS_KMS) == 0)
+        return resign_aws_kms(record, c, err);
     return strcmp(record->provider, TPM2) == 0 ? resign_tpm2(record, c->authority, err) : MU_OK;
 }

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "doctor/doctor.h"
-#include "release/kms.h"
+#include "release/kms_keys.h"
 #include "volume/blank.h"
 
 #define PATIENCE_S 60
@@ -56,11 +56,13 @@ static void check_device(struct doctor *doctor, const struct volume_config *conf
 
 static void check_key(struct doctor *doctor, const struct volume_config *config)
 {
-    char region[64], partition[32];
+    MU_CLEANUP(string_free) char *text = NULL;
+    struct kms_keys keys = {0};
     struct mu_error err = {0};
 
-    if (kms_parse_key_arn(config->key_arn, region, partition, &err) != MU_OK)
-        doctor_fail(doctor, MU_CONFIG, finding, "give the key's own ARN, not an alias", "%s",
+    if (kms_keys_of_list(config->key_arn, &text, &keys, &err) != MU_OK)
+        doctor_fail(doctor, MU_CONFIG, finding,
+                    "give each key's own ARN once, not an alias, all in one partition", "%s",
                     err.text);
     if (found_by_content(config->device))
         doctor_warn(doctor, finding, "a path, a link below /dev/disk/by-id, or PARTLABEL=",

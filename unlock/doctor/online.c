@@ -82,19 +82,12 @@ void doctor_check_credentials(struct doctor *doctor)
                     "%s", err.text);
 }
 
-static enum mu_status key_arn(const struct record *record, const char **ret, struct mu_error *err)
-{
-    if (strcmp(record->provider, PROVIDER_AWS_KMS) != 0)
-        return mu_fail(err, MU_CONFIG, "its provider is '%s', not aws-kms", record->provider);
-    return json_string(record->provider_data, "key_arn", 2048, MU_REFUSE, ret, err);
-}
-
 /* Any answer will do: KMS answers GET /ping without credentials. */
-static enum mu_status ping(struct doctor *doctor, const struct record *record,
+static enum mu_status ping(struct doctor *doctor, const struct kms_key *key,
                            char url[static KMS_URL_MAX + 8], time_t *ret_date, struct mu_error *err)
 {
     MU_CLEANUP(http_close) struct http *http = NULL;
-    char base[KMS_URL_MAX], region[64], partition[32];
+    char base[KMS_URL_MAX], region[KMS_REGION_MAX], partition[KMS_PARTITION_MAX];
     struct reachable r;
     const struct provider_options *options = reachable(doctor, &r);
     struct http_response response = {0};
@@ -103,10 +96,8 @@ static enum mu_status ping(struct doctor *doctor, const struct record *record,
                                    .connect_ms = CONNECT_MS,
                                    .total_ms = TOTAL_MS,
                                    .deadline = deadline_in(PATIENCE_S)};
-    const char *arn = NULL;
 
-    MU_TRY(key_arn(record, &arn, err));
-    MU_TRY(kms_parse_key_arn(arn, region, partition, err));
+    MU_TRY(kms_parse_key_arn(key->arn, region, partition, err));
     MU_TRY(kms_endpoint(&options->aws, region, partition, base, err));
     (void)snprintf(url, KMS_URL_MAX + 8, "%sping", base);
     MU_TRY(http_open(r.ca, &http, err));
@@ -133,14 +124,53 @@ static void check_clock(struct doctor *doctor, time_t server)
         doctor_ok(doctor, "clock", "within %lld s of KMS's", llabs(ahead) + 1);
 }
 
-void doctor_check_connection(struct doctor *doctor, struct doctor_volume *volume)
+/* The first key of that region. */
+static bool region_is_new(const struct kms_keys *keys, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(keys->key[k].region, keys->key[i].region) == 0)
+            return false;
+    return true;
+}
+
+/* One region that does not answer is no reason for a boot to fail as long as others do. */
+static void ping_regions(struct doctor *doctor, const struct kms_keys *keys)
 {
     static const char fix[] = "security groups, routes and DNS must let HTTPS through to KMS; or a "
                               "VPC endpoint (kms_endpoint in [aws])";
-    char url[KMS_URL_MAX + 8] = "";
-    struct mu_error err = {0};
+    struct mu_error failure[KMS_KEYS_MAX] = {0};
+    unsigned answers = 0;
     time_t date = 0;
-    enum mu_status status;
+
+    for (size_t i = 0; i < keys->count; i++) {
+        char url[KMS_URL_MAX + 8] = "";
+
+        if (!region_is_new(keys, i) ||
+            ping(doctor, &keys->key[i], url, &date, &failure[i]) != MU_OK)
+            continue;
+        answers++;
+        doctor_ok(doctor, "kms", "%s answers, its certificate is valid", url);
+    }
+    for (size_t i = 0; i < keys->count; i++) {
+        if (failure[i].status == MU_OK)
+            continue;
+        if (answers > 0)
+            doctor_warn(doctor, "kms", fix, "%s (the boot takes another key, %u region%s answer%s)",
+                        failure[i].text, answers, answers == 1 ? "" : "s",
+                        answers == 1 ? "s" : "");
+        else
+            doctor_fail(doctor, failure[i].status, "kms", fix, "%s", failure[i].text);
+    }
+    if (answers > 0) {
+        doctor->volume_now = NULL; /* it is the machine's clock */
+        check_clock(doctor, date);
+    }
+}
+
+void doctor_check_connection(struct doctor *doctor, struct doctor_volume *volume)
+{
+    struct kms_keys keys = {0};
+    struct mu_error err = {0};
 
     if (!volume->verified)
         return;
@@ -152,14 +182,11 @@ void doctor_check_connection(struct doctor *doctor, struct doctor_volume *volume
         doctor_ok(doctor, "kms", "not asked: its provider is %s", volume->record.provider);
         return;
     }
-    status = ping(doctor, &volume->record, url, &date, &err);
-    if (status == MU_OK) {
-        doctor_ok(doctor, "kms", "%s answers, its certificate is valid", url);
-        doctor->volume_now = NULL; /* it is the machine's clock */
-        check_clock(doctor, date);
-    } else {
-        doctor_fail(doctor, status, "kms", fix, "%s", err.text);
-    }
+    if (kms_keys_parse(&volume->record, &keys, &err) != MU_OK)
+        doctor_fail(doctor, err.status, "kms", "muctl enroll DEVICE writes another record", "%s",
+                    err.text);
+    else
+        ping_regions(doctor, &keys);
 }
 
 void doctor_check_kms(struct doctor *doctor)
@@ -207,23 +234,33 @@ static enum mu_status release(struct doctor *doctor, const struct record *record
     return status;
 }
 
-static void check_open(struct doctor *doctor, const struct doctor_volume *volume)
+static enum mu_status try_open(struct doctor *doctor, const struct doctor_volume *volume,
+                               const struct record *record, const char **ret_fix,
+                               struct mu_error *err)
 {
     MU_CLEANUP(secret_free) struct secret key = {0};
-    struct mu_error err = {0};
 
-    if (release(doctor, &volume->record, &key, &err) != MU_OK)
-        doctor_fail(doctor, err.status, "key",
-                    "muctl policy lint; the policy must admit this role, these PCRs, this context",
-                    "the fence is open, but the key was not released: %s", err.text);
-    else if ((volume->record.by_instance &&
-              record_check_mac(&volume->record, &key, &err) != MU_OK) ||
-             open_with(volume, &key, &err) != MU_OK)
-        doctor_fail(doctor, err.status, "key", "muctl enroll DEVICE adds the key slot again",
-                    "the key was released, but %s", err.text);
+    *ret_fix = "muctl policy lint; the policy must admit this role, these PCRs, this context";
+    if (release(doctor, record, &key, err) != MU_OK)
+        return mu_context(err, "the fence is open, but the key was not released");
+    *ret_fix = "muctl enroll DEVICE adds the key slot again";
+    if ((record->by_instance && record_check_mac(&volume->record, &key, err) != MU_OK) ||
+        open_with(volume, &key, err) != MU_OK)
+        return mu_context(err, "the key was released, but");
+    return MU_OK;
+}
+
+static void check_open(struct doctor *doctor, const struct doctor_volume *volume,
+                       const struct record *record, const char *of)
+{
+    struct mu_error err = {0};
+    const char *fix;
+
+    if (try_open(doctor, volume, record, &fix, &err) != MU_OK)
+        doctor_fail(doctor, err.status, "key", fix, "%s%s", of, err.text);
     else
-        doctor_ok(doctor, "key", "released, and opens key slot %d; the fence is open",
-                  volume->record.keyslot);
+        doctor_ok(doctor, "key", "%sreleased, and opens key slot %d; the fence is open", of,
+                  record->keyslot);
 }
 
 /* The words of KMS, the TPM, a verifier and Vault. */
@@ -236,26 +273,77 @@ static bool denied(const struct mu_error *err)
 }
 
 /* The fence at work: what is now refused would have been granted before. */
-static void check_closed(struct doctor *doctor, const struct doctor_volume *volume)
+static void check_closed(struct doctor *doctor, const struct record *record, const char *of)
 {
     MU_CLEANUP(secret_free) struct secret key = {0};
     struct mu_error err = {0};
     unsigned pcr = doctor->config.fence_pcr;
 
-    if (release(doctor, &volume->record, &key, &err) == MU_OK)
+    if (release(doctor, record, &key, &err) == MU_OK)
         doctor_fail(doctor, MU_REFUSE, "key",
                     "muctl policy kms: the policy must demand the fence PCR's initial value",
-                    "the fence (PCR %u) is closed and the key was released anyway: "
+                    "%sthe fence (PCR %u) is closed and the key was released anyway: "
                     "root on this machine can get it",
-                    pcr);
+                    of, pcr);
     else if (denied(&err))
         doctor_ok(doctor, "key",
-                  "denied, as it must be on a running instance: the fence (PCR %u) is "
+                  "%sdenied, as it must be on a running instance: the fence (PCR %u) is "
                   "closed. Only a boot can show that the key slot opens",
-                  pcr);
+                  of, pcr);
     else
         doctor_fail(doctor, err.status, "key",
-                    "the fence is closed, so a denial was expected, but not this", "%s", err.text);
+                    "the fence is closed, so a denial was expected, but not this", "%s%s", of,
+                    err.text);
+}
+
+/* The record with one of its keys alone: a boot would not tell about the others. */
+static enum mu_status with_one_key(const struct record *record, const struct kms_keys *keys,
+                                   size_t i, struct record *ret, struct mu_error *err)
+{
+    struct kms_keys one = {.count = 1, .encryption_context = keys->encryption_context};
+
+    one.key[0] = keys->key[i];
+    *ret = *record;
+    ret->provider_data = NULL;
+    return kms_keys_describe(&one, ret, err);
+}
+
+static void check_record(struct doctor *doctor, const struct doctor_volume *volume, bool open,
+                         const struct record *record, const char *of)
+{
+    if (open)
+        check_open(doctor, volume, record, of);
+    else
+        check_closed(doctor, record, of);
+}
+
+static void check_each_key(struct doctor *doctor, const struct doctor_volume *volume, bool open,
+                           const struct kms_keys *keys)
+{
+    for (size_t i = 0; i < keys->count; i++) {
+        struct mu_error err = {0};
+        struct record record;
+        char of[KMS_ARN_MAX + 3];
+
+        (void)snprintf(of, sizeof(of), "%s: ", keys->key[i].arn);
+        if (with_one_key(&volume->record, keys, i, &record, &err) == MU_OK)
+            check_record(doctor, volume, open, &record, of);
+        else
+            doctor_fail(doctor, err.status, "key", "free some memory", "%s%s", of, err.text);
+        json_free(&record.provider_data);
+    }
+}
+
+static void check_keys(struct doctor *doctor, const struct doctor_volume *volume, bool open)
+{
+    struct kms_keys keys = {0};
+    struct mu_error unsaid;
+
+    if (strcmp(volume->record.provider, PROVIDER_AWS_KMS) == 0 &&
+        kms_keys_parse(&volume->record, &keys, &unsaid) == MU_OK && keys.count > 1)
+        check_each_key(doctor, volume, open, &keys);
+    else
+        check_record(doctor, volume, open, &volume->record, "");
 }
 
 void doctor_check_key(struct doctor *doctor, struct doctor_volume *volume)
@@ -268,10 +356,8 @@ void doctor_check_key(struct doctor *doctor, struct doctor_volume *volume)
     if (!volume->verified || !doctor->credentials)
         doctor_warn(doctor, "key", "fix what the lines above say", "not done: there %s",
                     volume->verified ? "are no credentials" : "is no valid record");
-    else if (fence == MU_OK)
-        check_open(doctor, volume);
-    else if (fence == MU_REFUSE)
-        check_closed(doctor, volume);
+    else if (fence == MU_OK || fence == MU_REFUSE)
+        check_keys(doctor, volume, fence == MU_OK);
     else
         doctor_fail(doctor, fence, "key", "see the line 'tpm'", "%s", err.text);
 }

@@ -127,13 +127,13 @@ static bool names_key(const char *name, const char *key)
     return strcmp(name, key) == 0 || (id != NULL && strcmp(name, id + 1) == 0);
 }
 
-static bool is_about(json_object *record, const char *key)
+static bool is_about_key(json_object *record, const char *key)
 {
     json_object *resources = json_object_object_get(record, "resources");
     const char *asked = json_text_of(json_object_object_get(record, "requestParameters"), "keyId");
     size_t named = 0;
 
-    if (key == NULL || names_key(asked, key))
+    if (names_key(asked, key))
         return true;
     for (size_t i = 0;
          json_object_is_type(resources, json_type_array) && i < json_object_array_length(resources);
@@ -145,6 +145,14 @@ static bool is_about(json_object *record, const char *key)
         named += strstr(arn, ":key/") != NULL;
     }
     return named == 0 && (asked[0] == '\0' || strstr(asked, "alias/") != NULL);
+}
+
+static bool is_about(json_object *record, const struct kms_filter *filter)
+{
+    for (size_t i = 0; i < filter->count; i++)
+        if (is_about_key(record, filter->key[i]))
+            return true;
+    return filter->count == 0;
 }
 
 /* The documentation does not say how CloudTrail writes a PCR: in hex, or in base64 as KMS's API has
@@ -195,8 +203,8 @@ static const char *principal_of(json_object *identity)
     return text;
 }
 
-enum mu_status cloudtrail_kms_call(json_object *record, const char *key, bool *ret_is_kms,
-                                   struct kms_call *ret, struct mu_error *err)
+enum mu_status cloudtrail_kms_call(json_object *record, const struct kms_filter *filter,
+                                   bool *ret_is_kms, struct kms_call *ret, struct mu_error *err)
 {
     json_object *recipient;
     const char *source;
@@ -206,7 +214,7 @@ enum mu_status cloudtrail_kms_call(json_object *record, const char *key, bool *r
     if (!json_object_is_type(record, json_type_object))
         return mu_fail(err, MU_CONFIG, "not an object");
     MU_TRY(json_string(record, "eventSource", TEXT_MAX, MU_CONFIG, &source, err));
-    if (strcmp(source, "kms.amazonaws.com") != 0 || !is_about(record, key))
+    if (strcmp(source, "kms.amazonaws.com") != 0 || !is_about(record, filter))
         return MU_OK;
     ret->name = shown_text(record, "eventName");
     ret->time = shown_text(record, "eventTime");

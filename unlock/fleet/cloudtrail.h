@@ -5,6 +5,8 @@
 #include "base/json.h"
 #include "tpm/tpm.h"
 
+#define KMS_FILTER_MAX 64
+
 /* What CloudTrail recorded about a call to KMS. Source: AWS KMS Developer Guide, "Monitoring
  * requests for NitroTPM" and "Logging AWS KMS API calls"; CloudTrail User Guide, "CloudTrail record
  * contents". Texts are borrowed from the record; "" if the record lacks them. */
@@ -28,10 +30,17 @@ enum mu_status cloudtrail_read(struct bytes text, const char *what,
                                                       struct mu_error *err),
                                void *context, struct mu_error *err) MU_MUST_CHECK;
 
+/* The keys that are of interest, by ARN; none: any. */
+struct kms_filter {
+    const char *key[KMS_FILTER_MAX];
+    size_t count;
+};
+
 /* *ret_is_kms is false for another service's call, and for one that names only other keys than
- * `key` (an ARN; NULL: any). One that names no key, or an alias, may be about it. MU_CONFIG: a
- * member of the record is not what it should be. */
-enum mu_status cloudtrail_kms_call(json_object *record, const char *key, bool *ret_is_kms,
-                                   struct kms_call *ret, struct mu_error *err) MU_MUST_CHECK;
+ * those of the filter. One that names no key, or an alias, may be about them. MU_CONFIG: a member
+ * of the record is not what it should be. */
+enum mu_status cloudtrail_kms_call(json_object *record, const struct kms_filter *filter,
+                                   bool *ret_is_kms, struct kms_call *ret,
+                                   struct mu_error *err) MU_MUST_CHECK;
 
 #endif

@@ -19,8 +19,11 @@
 #define FORBIDDEN_MAX 5
 #define URL_MAX 512
 
-static const struct retry_policy policy = {
+static const struct retry_policy patient = {
     .first_ms = 20, .longest_ms = 1000, .unanswered_ms = RETRY_UNANSWERED_MS};
+/* For what a boot can do without. */
+static const struct retry_policy brief = {
+    .first_ms = 20, .longest_ms = 200, .unanswered_ms = RETRY_UNANSWERED_MS, .attempts = 3};
 
 struct imds {
     struct http *http;
@@ -181,13 +184,27 @@ static enum mu_status fetch_identity(struct imds *imds, void *ret, struct mu_err
     return buffer_copy(ret, body, err);
 }
 
-static enum mu_status retried(const char *base, struct deadline deadline,
+static enum mu_status fetch_region(struct imds *imds, void *ret, struct mu_error *err)
+{
+    static const char path[] = "/latest/meta-data/placement/region";
+    struct bytes body;
+
+    MU_TRY(get(imds, path, &body, err));
+    if (body.len >= IMDS_REGION_MAX ||
+        !bytes_all_of(body, "abcdefghijklmnopqrstuvwxyz0123456789-"))
+        return mu_fail(err, MU_RETRY, "IMDS %s: the answer is not the name of a region", path);
+    (void)snprintf(ret, IMDS_REGION_MAX, "%.*s", (int)body.len, (const char *)body.data);
+    return MU_OK;
+}
+
+static enum mu_status retried(const char *base, const struct retry_policy *policy,
+                              struct deadline deadline,
                               enum mu_status (*fetch)(struct imds *, void *, struct mu_error *),
                               void *ret, struct mu_error *err)
 {
     MU_CLEANUP(imds_wipe)
     struct imds imds = {.base = base,
-                        .retry = {.policy = &policy, .deadline = deadline, .tell = err},
+                        .retry = {.policy = policy, .deadline = deadline, .tell = err},
                         .start = clock_now_us()};
     enum mu_status status;
 
@@ -205,11 +222,17 @@ static enum mu_status retried(const char *base, struct deadline deadline,
 enum mu_status aws_credentials_from_imds(const char *base, struct deadline deadline,
                                          struct aws_credentials *ret, struct mu_error *err)
 {
-    return retried(base, deadline, fetch_credentials, ret, err);
+    return retried(base, &patient, deadline, fetch_credentials, ret, err);
 }
 
 enum mu_status imds_identity(const char *base, struct deadline deadline, struct buffer *ret,
                              struct mu_error *err)
 {
-    return retried(base, deadline, fetch_identity, ret, err);
+    return retried(base, &patient, deadline, fetch_identity, ret, err);
+}
+
+enum mu_status imds_region(const char *base, struct deadline deadline,
+                           char ret[static IMDS_REGION_MAX], struct mu_error *err)
+{
+    return retried(base, &brief, deadline, fetch_region, ret, err);
 }

@@ -20,33 +20,23 @@
 #include "tpm/fence.h"
 
 #define RSA_BITS 2048
-/* In the encryption context of a key that an instance had made, and of no other: the right to
- * Encrypt for enrolment does not allow such a ciphertext (docs/guide/key-policy.md). */
-#define MADE_BY "made-by"
-#define INSTANCE "instance"
-#define CONTEXT_VALUE_MAX 256
-#define LINKS_MAX 8
+#define LINKS_MAX 16
 #define SPKI_SIZE 294 /* an RSA-2048 SubjectPublicKeyInfo, what KMS wants as recipient */
+#define REGION_SECONDS 3
 
 /* The connection to one region's KMS. */
 struct link {
-    char region[64];
+    char region[KMS_REGION_MAX];
     struct kms *kms;
+    const struct kms_patience *patience; /* of `connect`; NULL: not begun */
     struct task connect;
-};
-
-/* The members of "aws-kms" in a record. */
-struct record_data {
-    const char *key_arn;
-    const char *ciphertext;
-    json_object *encryption_context;
 };
 
 struct provider_volume {
     struct provider_session *session;
-    json_object *json; /* what `data` borrows from */
-    struct record_data data;
-    struct link *link;
+    json_object *json; /* what `keys` borrow from */
+    struct kms_keys keys;
+    const char *released_by; /* ARN; NULL: not yet */
 };
 
 struct provider_session {
@@ -57,6 +47,9 @@ struct provider_session {
     EVP_PKEY *key;
     struct task get_credentials;
     struct aws_credentials credentials;
+    bool expired; /* the credentials, as KMS said */
+    bool asked_region;
+    char region[IMDS_REGION_MAX]; /* this machine's; "": not known */
     struct link link[LINKS_MAX];
     size_t links;
     struct provider_volume volume[CONFIG_VOLUMES_MAX];
@@ -96,7 +89,7 @@ static void *connect_kms(void *argument)
     struct link *link = argument;
     struct mu_error ignored;
 
-    (void)MU_STEP("kms-connect", kms_connect(link->kms, &ignored));
+    (void)MU_STEP("kms-connect", kms_connect(link->kms, link->patience, &ignored));
     return NULL;
 }
 
@@ -140,70 +133,6 @@ static enum mu_status session_start(const struct provider_options *options,
     return MU_OK;
 }
 
-static bool add_instance_context(json_object *context, const struct record *record)
-{
-    const struct volume_geometry *geometry = &record->geometry;
-    char text[80];
-
-    (void)snprintf(text, sizeof(text), "offset=%llu,sector=%llu,size=%llu",
-                   (unsigned long long)geometry->data_offset,
-                   (unsigned long long)geometry->sector_size,
-                   (unsigned long long)geometry->device_size);
-    return json_add_text(context, "volume-name", record->volume_name) &&
-           json_add_text(context, "volume-geometry", text) &&
-           json_add_text(context, MADE_BY, INSTANCE);
-}
-
-enum mu_status aws_kms_context(const struct record *record, json_object **ret, struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *context = json_object_new_object();
-    char identity[2 * VOLUME_IDENTITY_SIZE + 1];
-
-    hex_encode((struct bytes){record->volume_identity, VOLUME_IDENTITY_SIZE}, identity);
-    if (!json_add_text(context, "volume-uuid", record->volume_uuid) ||
-        !json_add_text(context, "volume-identity", identity) ||
-        (record->by_instance && !add_instance_context(context, record)))
-        return mu_oom(err);
-    *ret = MU_TAKE(context);
-    return MU_OK;
-}
-
-/* Compared whole: missing members, different members and additional ones are refused. */
-static enum mu_status check_context(const struct record *record, json_object *found,
-                                    struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *expected = NULL;
-
-    MU_TRY(aws_kms_context(record, &expected, err));
-    json_object_object_foreach(expected, name, value)
-    {
-        const char *text;
-
-        MU_TRY(json_string(found, name, CONTEXT_VALUE_MAX, MU_REFUSE, &text, err));
-        if (strcmp(text, json_object_get_string(value)) != 0)
-            return mu_fail(err, MU_REFUSE, "encryption context: %s is not this volume's", name);
-    }
-    if (json_object_object_length(found) != json_object_object_length(expected))
-        return mu_fail(err, MU_REFUSE, "record: encryption_context has %d members, not %d",
-                       json_object_object_length(found), json_object_object_length(expected));
-    return MU_OK;
-}
-
-static enum mu_status parse_data(const struct record *record, struct record_data *ret,
-                                 struct mu_error *err)
-{
-    static const char *const members[] = {"key_arn", "ciphertext", "encryption_context", NULL};
-    json_object *data = record->provider_data;
-
-    MU_TRY(json_only(data, "record: aws-kms", members, MU_REFUSE, err));
-    MU_TRY(json_string(data, "key_arn", 2048, MU_REFUSE, &ret->key_arn, err));
-    MU_TRY(json_string(data, "ciphertext", (size_t)4 * (KMS_CIPHERTEXT_MAX / 3), MU_REFUSE,
-                       &ret->ciphertext, err));
-    MU_TRY(json_member(data, "encryption_context", json_type_object, MU_REFUSE,
-                       &ret->encryption_context, err));
-    return check_context(record, ret->encryption_context, err);
-}
-
 static struct link *find_link(struct provider_session *session, const char *region)
 {
     for (size_t i = 0; i < session->links; i++) {
@@ -213,23 +142,39 @@ static struct link *find_link(struct provider_session *session, const char *regi
     return NULL;
 }
 
-static enum mu_status link_to(struct provider_session *session, const char *key_arn,
+static enum mu_status link_to(struct provider_session *session, const struct kms_key *key,
                               struct link **ret, struct mu_error *err)
 {
-    char region[64], partition[32];
+    struct link *link = find_link(session, key->region);
+
+    if (link == NULL) {
+        if (session->links == LINKS_MAX)
+            return mu_fail(err, MU_CONFIG, "more than %d regions", LINKS_MAX);
+        link = &session->link[session->links];
+        (void)snprintf(link->region, sizeof(link->region), "%s", key->region);
+        MU_TRY(kms_open(&session->options.aws, key->arn, session->deadline, &link->kms, err));
+        session->links++;
+    }
+    *ret = link;
+    return MU_OK;
+}
+
+static const struct kms_patience *patience_with(const struct kms_keys *keys)
+{
+    return keys->count > 1 ? &kms_brief : &kms_patient;
+}
+
+/* The first key is that of the region where the image was made, which is where most of its
+ * instances are. */
+static enum mu_status connect_early(struct provider_session *session, const struct kms_keys *keys,
+                                    struct mu_error *err)
+{
     struct link *link;
 
-    MU_TRY(kms_parse_key_arn(key_arn, region, partition, err));
-    *ret = find_link(session, region);
-    if (*ret != NULL)
+    MU_TRY(link_to(session, &keys->key[0], &link, err));
+    if (link->patience != NULL)
         return MU_OK;
-    if (session->links == LINKS_MAX)
-        return mu_fail(err, MU_CONFIG, "more than %d regions", LINKS_MAX);
-    link = &session->link[session->links];
-    (void)snprintf(link->region, sizeof(link->region), "%s", region);
-    MU_TRY(kms_open(&session->options.aws, key_arn, session->deadline, &link->kms, err));
-    session->links++;
-    *ret = link;
+    link->patience = patience_with(keys);
     return task_start(&link->connect, connect_kms, link, err);
 }
 
@@ -243,8 +188,8 @@ static enum mu_status session_volume(struct provider_session *session, const str
     volume = &session->volume[session->volumes++];
     volume->session = session;
     volume->json = json_object_get(record->provider_data);
-    MU_TRY(parse_data(record, &volume->data, err));
-    MU_TRY(link_to(session, volume->data.key_arn, &volume->link, err));
+    MU_TRY(kms_keys_parse(record, &volume->keys, err));
+    MU_TRY(connect_early(session, &volume->keys, err));
     *ret = volume;
     return MU_OK;
 }
@@ -280,84 +225,213 @@ static enum mu_status session_attest(struct provider_session *session, struct tp
     return MU_OK;
 }
 
-/* Expired credentials are fetched again: IMDS may go on handing them out for a while. */
-static enum mu_status ask_kms(struct provider_session *session, struct kms *kms,
-                              const struct kms_decrypt_request *request,
-                              struct buffer *ret_ciphertext, struct buffer *ret_wrapped,
-                              struct mu_error *err)
+/* ---- which key is asked when ---- */
+
+/* Nothing but the order of the keys depends on it. */
+static const char *own_region(struct provider_session *session)
 {
-    struct retry retry = {.policy = &retry_service, .deadline = session->deadline};
+    struct deadline soon = session->deadline, seconds = deadline_in(REGION_SECONDS);
+    struct mu_error why = {0};
 
-    for (;;) {
-        enum mu_status status =
-            kms_decrypt(kms, &session->credentials, request, ret_ciphertext, ret_wrapped, err);
-
-        if (!kms_credentials_expired(kms) || !retry_pause(&retry))
-            return status;
-        aws_credentials_free(&session->credentials);
-        MU_TRY(aws_credentials_from_imds(session->options.aws.imds, session->deadline,
-                                         &session->credentials, err));
-    }
+    if (session->asked_region)
+        return session->region;
+    session->asked_region = true;
+    soon.at_us = seconds.at_us < soon.at_us ? seconds.at_us : soon.at_us;
+    if (MU_STEP("instance-region", imds_region(session->options.aws.imds, soon, session->region,
+                                               &why)) != MU_OK)
+        log_line("the keys are asked in the record's order: %s", why.text);
+    return session->region;
 }
 
-/* A key for the request's key and context: decrypted, or generated if the request has no
- * ciphertext. */
-static enum mu_status get_key(struct provider_session *session, struct link *link,
-                              struct kms_decrypt_request *request, struct buffer *ret_ciphertext,
-                              struct secret *ret_key, struct mu_error *err)
+static bool in_one_region(const struct kms_keys *keys)
 {
+    for (size_t i = 1; i < keys->count; i++)
+        if (strcmp(keys->key[i].region, keys->key[0].region) != 0)
+            return false;
+    return true;
+}
+
+/* Those of the machine's own region come first. */
+static void order_keys(struct provider_session *session, const struct kms_keys *keys,
+                       const struct kms_key *ret[static KMS_KEYS_MAX])
+{
+    const char *own = in_one_region(keys) ? "" : own_region(session);
+    size_t count = 0;
+
+    for (size_t i = 0; i < keys->count; i++)
+        if (strcmp(keys->key[i].region, own) == 0)
+            ret[count++] = &keys->key[i];
+    for (size_t i = 0; i < keys->count; i++)
+        if (strcmp(keys->key[i].region, own) != 0)
+            ret[count++] = &keys->key[i];
+}
+
+/* ---- asking ---- */
+
+struct asking {
+    struct provider_session *session;
+    size_t count;
+    const struct kms_key *key[KMS_KEYS_MAX];
+    enum mu_status said[KMS_KEYS_MAX]; /* in its last answer; MU_OK: not yet asked */
+    struct kms_decrypt_request request;
+    struct buffer ciphertext;          /* of a key that was generated */
+    const struct kms_key *released_by;
+};
+
+/* IMDS may go on handing out expired ones for a while. */
+static enum mu_status renew_credentials(struct provider_session *session, struct mu_error *err)
+{
+    if (!session->expired)
+        return MU_OK;
+    aws_credentials_free(&session->credentials);
+    MU_TRY(aws_credentials_from_imds(session->options.aws.imds, session->deadline,
+                                     &session->credentials, err));
+    session->expired = false;
+    return MU_OK;
+}
+
+static enum mu_status ask_key(struct asking *a, const struct kms_key *key, struct secret *ret_key,
+                              struct mu_error *err)
+{
+    struct provider_session *session = a->session;
     MU_CLEANUP(buffer_free) struct buffer wrapped = {0};
+    struct link *link;
+    enum mu_status status;
+
+    MU_TRY(renew_credentials(session, err));
+    MU_TRY(link_to(session, key, &link, err));
+    MU_TRY(task_wait(&link->connect, err));
+    buffer_free(&a->ciphertext);
+    a->request.key_arn = key->arn;
+    a->request.ciphertext = key->ciphertext;
+    status = kms_decrypt(link->kms, &session->credentials, &a->request, &a->ciphertext, &wrapped,
+                         err);
+    session->expired = kms_credentials_expired(link->kms);
+    MU_TRY(status);
+    return cms_decrypt(buffer_view(&wrapped), session->key, RELEASE_KEY_SIZE, ret_key, err);
+}
+
+/* Which key it is that failed; each says so once. */
+static void name_key(struct asking *a, size_t i, enum mu_status status, struct mu_error *err)
+{
+    if (a->count == 1)
+        return;
+    (void)mu_context(err, "%s", a->key[i]->arn);
+    if (a->said[i] != status)
+        log_line("%s", err->text);
+}
+
+/* Asks those that have not refused. A refusal is not the end as long as another key may answer. */
+static enum mu_status ask_round(struct asking *a, struct secret *ret_key, struct mu_error *err)
+{
+    size_t waiting = 0;
+
+    for (size_t i = 0; i < a->count; i++) {
+        struct mu_error failure = {0};
+        enum mu_status status;
+
+        if (a->said[i] == MU_REFUSE)
+            continue;
+        status = ask_key(a, a->key[i], ret_key, &failure);
+        a->released_by = a->key[i];
+        if (status == MU_OK)
+            return MU_OK;
+        name_key(a, i, status, &failure);
+        a->said[i] = status;
+        if (status != MU_REFUSE || waiting == 0)
+            *err = failure;
+        if (status != MU_REFUSE && status != MU_RETRY)
+            return status;
+        waiting += status == MU_RETRY;
+    }
+    return err->status;
+}
+
+static enum mu_status ask_keys(struct asking *a, struct secret *ret_key, struct mu_error *err)
+{
+    struct retry retry = {.policy = &retry_service, .deadline = a->session->deadline};
+    enum mu_status status;
+
+    do
+        status = ask_round(a, ret_key, err);
+    while (retry_after(&retry, status));
+    if (status == MU_OK || a->count == 1)
+        return status;
+    return mu_context(err, "none of %zu keys was released", a->count);
+}
+
+static void asking_free(struct asking *a)
+{
+    buffer_free(&a->ciphertext);
+}
+
+/* The first key that answers decrypts its ciphertext, or generates a key if the keys have none. */
+static enum mu_status get_key(struct asking *a, const struct kms_keys *keys,
+                              json_object *encryption_context, struct secret *ret_key,
+                              struct mu_error *err)
+{
+    struct provider_session *session = a->session;
 
     if (session->document.len == 0)
         return mu_fail(err, MU_INTERNAL, "no attestation document was made");
-    request->document = buffer_view(&session->document);
     MU_TRY(task_wait(&session->get_credentials, err));
-    MU_TRY(task_wait(&link->connect, err));
-    MU_TRY(MU_STEP(request->ciphertext != NULL ? "kms-decrypt" : "kms-generate",
-                   ask_kms(session, link->kms, request, ret_ciphertext, &wrapped, err)));
-    return cms_decrypt(buffer_view(&wrapped), session->key, RELEASE_KEY_SIZE, ret_key, err);
+    a->count = keys->count;
+    a->request = (struct kms_decrypt_request){.encryption_context = encryption_context,
+                                              .document = buffer_view(&session->document),
+                                              .patience = patience_with(keys)};
+    order_keys(session, keys, a->key);
+    return MU_STEP(keys->key[0].ciphertext != NULL ? "kms-decrypt" : "kms-generate",
+                   ask_keys(a, ret_key, err));
 }
 
 static enum mu_status volume_release(struct provider_volume *volume, struct tpm *tpm,
                                      struct secret *ret_key, struct mu_error *err)
 {
-    struct kms_decrypt_request request = {.key_arn = volume->data.key_arn,
-                                          .ciphertext = volume->data.ciphertext,
-                                          .encryption_context = volume->data.encryption_context};
+    MU_CLEANUP(asking_free) struct asking asking = {.session = volume->session};
 
     (void)tpm;
-    return get_key(volume->session, volume->link, &request, NULL, ret_key, err);
-}
-
-enum mu_status aws_kms_describe(const char *key_arn, struct bytes ciphertext, json_object *context,
-                                struct record *record, struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *data = json_object_new_object();
-    MU_CLEANUP(string_free) char *base64 = NULL;
-
-    MU_TRY(base64_encode(ciphertext, &base64, err));
-    if (!json_add_text(data, "key_arn", key_arn) || !json_add_text(data, "ciphertext", base64) ||
-        !json_add(data, "encryption_context", json_object_get(context)))
-        return mu_oom(err);
-    (void)snprintf(record->provider, sizeof(record->provider), "%s", provider_aws_kms.name);
-    record->provider_data = MU_TAKE(data);
+    MU_TRY(get_key(&asking, &volume->keys, volume->keys.encryption_context, ret_key, err));
+    volume->released_by = asking.released_by->arn;
     return MU_OK;
 }
 
-static enum mu_status session_provision(struct provider_session *session, const char *key_arn,
+static const char *volume_released_by(const struct provider_volume *volume)
+{
+    return volume->released_by;
+}
+
+/* The key that made the ciphertext, and those of the list that have the same material. No other
+ * can have one: to encrypt under it, this machine would need the plain right to Encrypt. */
+static enum mu_status describe(const struct asking *asking, const struct kms_keys *list,
+                               json_object *encryption_context, struct record *record,
+                               struct mu_error *err)
+{
+    const struct kms_key *maker = asking->released_by;
+    struct kms_keys keys = {.encryption_context = encryption_context};
+    MU_CLEANUP(string_free) char *base64 = NULL;
+
+    MU_TRY(base64_encode(buffer_view(&asking->ciphertext), &base64, err));
+    MU_TRY(kms_keys_add(&keys, maker->arn, err));
+    for (size_t i = 0; i < list->count; i++)
+        if (kms_is_replica(list->key[i].arn, maker->arn))
+            MU_TRY(kms_keys_add(&keys, list->key[i].arn, err));
+    keys.key[0].ciphertext = base64;
+    return kms_keys_describe(&keys, record, err);
+}
+
+static enum mu_status session_provision(struct provider_session *session, const char *key_arns,
                                         struct record *record, struct secret *ret_key,
                                         struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *context = NULL;
-    MU_CLEANUP(buffer_free) struct buffer ciphertext = {0};
-    struct kms_decrypt_request request = {.key_arn = key_arn};
-    struct link *link;
+    MU_CLEANUP(string_free) char *text = NULL;
+    MU_CLEANUP(asking_free) struct asking asking = {.session = session};
+    struct kms_keys keys = {0};
 
-    MU_TRY(link_to(session, key_arn, &link, err));
+    MU_TRY(kms_keys_of_list(key_arns, &text, &keys, err));
     MU_TRY(aws_kms_context(record, &context, err));
-    request.encryption_context = context;
-    MU_TRY(get_key(session, link, &request, &ciphertext, ret_key, err));
-    return aws_kms_describe(key_arn, buffer_view(&ciphertext), context, record, err);
+    MU_TRY(get_key(&asking, &keys, context, ret_key, err));
+    return describe(&asking, &keys, context, record, err);
 }
 
 const struct provider provider_aws_kms = {
@@ -366,6 +440,7 @@ const struct provider provider_aws_kms = {
     .volume = session_volume,
     .attest = session_attest,
     .release = volume_release,
+    .released_by = volume_released_by,
     .provision = session_provision,
     .finish = session_finish,
 };

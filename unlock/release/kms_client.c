@@ -9,12 +9,13 @@
 #include "release/kms_client.h"
 
 #define CONTENT_TYPE "application/x-amz-json-1.1"
-#define CONNECT_MS 5000
-#define TOTAL_MS 15000
 #define WRAPPED_MAX 6144
 /* AWS accepts five minutes; a smaller difference is not why a request was refused. */
 #define CLOCK_OFFSET_MIN 60
 #define PLAINTEXT_MAX 4096 /* AWS KMS API, Encrypt */
+
+const struct kms_patience kms_patient = {.connect_ms = 5000, .total_ms = 15000, .again = true};
+const struct kms_patience kms_brief = {.connect_ms = 2000, .total_ms = 5000};
 
 struct kms {
     struct http *http;
@@ -58,14 +59,15 @@ bool kms_credentials_expired(const struct kms *kms)
     return kms->credentials_expired;
 }
 
-enum mu_status kms_connect(struct kms *kms, struct mu_error *err)
+enum mu_status kms_connect(struct kms *kms, const struct kms_patience *patience,
+                           struct mu_error *err)
 {
     char url[KMS_URL_MAX + 8];
     struct http_request request = {
         .method = "GET",
         .url = url,
-        .connect_ms = CONNECT_MS,
-        .total_ms = TOTAL_MS,
+        .connect_ms = patience->connect_ms,
+        .total_ms = patience->total_ms,
         .deadline = kms->deadline,
     };
     struct http_response response;
@@ -75,7 +77,7 @@ enum mu_status kms_connect(struct kms *kms, struct mu_error *err)
     (void)snprintf(url, sizeof(url), "%sping", kms->url);
     do
         status = http_perform(kms->http, &request, &response, err);
-    while (retry_after(&retry, status));
+    while (patience->again && retry_after(&retry, status));
     return status;
 }
 
@@ -99,24 +101,31 @@ static bool content_type_ok(const char *type)
     return len == sizeof(CONTENT_TYPE) - 1 && strncmp(type, CONTENT_TYPE, len) == 0;
 }
 
-static enum mu_status send_once(struct kms *kms, const char *target,
-                                const struct aws_credentials *credentials, struct bytes body,
-                                struct http_response *ret, struct mu_error *err)
+/* What is asked, and how. */
+struct call {
+    const char *target;
+    const struct aws_credentials *credentials;
+    struct bytes body;
+    const struct kms_patience *patience;
+};
+
+static enum mu_status send_once(struct kms *kms, const struct call *call, struct http_response *ret,
+                                struct mu_error *err)
 {
     char date[17];
     struct http_request request = {
         .method = "POST",
         .url = kms->url,
         .header = {{"Content-Type", text_view(CONTENT_TYPE)},
-                   {"X-Amz-Target", text_view(target)},
+                   {"X-Amz-Target", text_view(call->target)},
                    {"X-Amz-Date", amz_date(kms->clock_offset, date)},
-                   {"X-Amz-Security-Token", secret_view(&credentials->session_token)}},
-        .body = body,
+                   {"X-Amz-Security-Token", secret_view(&call->credentials->session_token)}},
+        .body = call->body,
         .sigv4 = kms->scope,
-        .access_key_id = secret_view(&credentials->access_key_id),
-        .secret_access_key = secret_view(&credentials->secret_access_key),
-        .connect_ms = CONNECT_MS,
-        .total_ms = TOTAL_MS,
+        .access_key_id = secret_view(&call->credentials->access_key_id),
+        .secret_access_key = secret_view(&call->credentials->secret_access_key),
+        .connect_ms = call->patience->connect_ms,
+        .total_ms = call->patience->total_ms,
         .deadline = kms->deadline,
     };
 
@@ -134,16 +143,15 @@ static bool correct_clock(struct kms *kms, time_t server)
     return true;
 }
 
-static enum mu_status call_once(struct kms *kms, const char *target,
-                                const struct aws_credentials *credentials, struct bytes body,
-                                json_object **ret, struct mu_error *err)
+static enum mu_status call_once(struct kms *kms, const struct call *call, json_object **ret,
+                                struct mu_error *err)
 {
     struct http_response response;
     struct kms_failure failure;
     enum mu_status status;
 
     kms->credentials_expired = false;
-    MU_TRY(send_once(kms, target, credentials, body, &response, err));
+    MU_TRY(send_once(kms, call, &response, err));
     if (response.status == 200) {
         status = json_parse(response.body, "KMS's answer", MU_REFUSE, ret, err);
         if (status == MU_REFUSE && !content_type_ok(response.content_type))
@@ -154,7 +162,19 @@ static enum mu_status call_once(struct kms *kms, const char *target,
     status = kms_explain(response.status, response.body, &failure, err);
     kms->credentials_expired = failure.credentials_expired;
     if (failure.clock_wrong && correct_clock(kms, response.date))
-        return call_once(kms, target, credentials, body, ret, err);
+        return call_once(kms, call, ret, err);
+    return status;
+}
+
+static enum mu_status perform(struct kms *kms, const struct call *call, json_object **ret,
+                              struct mu_error *err)
+{
+    struct retry retry = {.policy = &retry_service, .deadline = kms->deadline, .tell = err};
+    enum mu_status status;
+
+    do
+        status = call_once(kms, call, ret, err);
+    while (call->patience->again && !kms->credentials_expired && retry_after(&retry, status));
     return status;
 }
 
@@ -162,13 +182,9 @@ enum mu_status kms_call(struct kms *kms, const char *target,
                         const struct aws_credentials *credentials, struct bytes body,
                         json_object **ret, struct mu_error *err)
 {
-    struct retry retry = {.policy = &retry_service, .deadline = kms->deadline, .tell = err};
-    enum mu_status status;
+    struct call call = {target, credentials, body, &kms_patient};
 
-    do
-        status = call_once(kms, target, credentials, body, ret, err);
-    while (!kms->credentials_expired && retry_after(&retry, status));
-    return status;
+    return perform(kms, &call, ret, err);
 }
 
 enum mu_status kms_decrypt_body(const struct kms_decrypt_request *request, char **ret,
@@ -223,10 +239,13 @@ enum mu_status kms_decrypt(struct kms *kms, const struct aws_credentials *creden
     const bool make = request->ciphertext == NULL;
     MU_CLEANUP(string_free) char *body = NULL;
     MU_CLEANUP(json_free) json_object *answer = NULL;
+    struct call call = {.target = make ? "TrentService.GenerateDataKey" : "TrentService.Decrypt",
+                        .credentials = credentials,
+                        .patience = request->patience};
 
     MU_TRY(kms_decrypt_body(request, &body, err));
-    MU_TRY(kms_call(kms, make ? "TrentService.GenerateDataKey" : "TrentService.Decrypt",
-                    credentials, text_view(body), &answer, err));
+    call.body = text_view(body);
+    MU_TRY(perform(kms, &call, &answer, err));
     MU_TRY(kms_decrypt_answer(answer, request->key_arn, ret_wrapped, err));
     return make ? json_base64(answer, "CiphertextBlob", KMS_CIPHERTEXT_MAX, MU_REFUSE,
                               ret_ciphertext, err)

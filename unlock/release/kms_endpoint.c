@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ini.h"
 #include "net/http.h"
 #include "release/kms_client.h"
 
@@ -21,70 +22,81 @@ static const struct partition {
     {"aws-iso-f", "csp.hci.ic.gov", "api.aws.hci.ic.gov"},
 };
 
-enum kms_arn_field { ARN, PARTITION, SERVICE, REGION, ACCOUNT, RESOURCE, ARN_FIELDS };
+#define SCHEME "https://"
+#define LOWER "abcdefghijklmnopqrstuvwxyz0123456789-"
 
-static bool equals(struct bytes text, const char *value)
+/* One of the configured: URL, or REGION=URL. */
+struct endpoint {
+    struct bytes region; /* empty: of every region that has none of its own */
+    char url[KMS_URL_MAX];
+};
+
+static enum mu_status parse_url(struct bytes url, char ret_url[static KMS_URL_MAX],
+                                struct mu_error *err)
 {
-    return text.len == strlen(value) && memcmp(text.data, value, text.len) == 0;
-}
+    static const size_t host = sizeof(SCHEME) - 1;
+    char text[KMS_URL_MAX] = "";
+    size_t len = url.len;
 
-static size_t split(const char *arn, struct bytes field[static ARN_FIELDS])
-{
-    size_t count = 0;
-
-    for (const char *p = arn; p != NULL && count < ARN_FIELDS; count++) {
-        const char *colon = count < RESOURCE ? strchr(p, ':') : NULL;
-
-        field[count] = (struct bytes){(const uint8_t *)p, colon ? (size_t)(colon - p) : strlen(p)};
-        p = colon ? colon + 1 : NULL;
-    }
-    return count;
-}
-
-enum mu_status kms_parse_key_arn(const char *arn, char ret_region[static 64],
-                                 char ret_partition[static 32], struct mu_error *err)
-{
-    static const char key[] = "key/", name[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
-    struct bytes field[ARN_FIELDS] = {0};
-    struct bytes id;
-
-    if (split(arn, field) != ARN_FIELDS || !equals(field[ARN], "arn") ||
-        !equals(field[SERVICE], "kms") || !bytes_all_of(field[PARTITION], name) ||
-        field[PARTITION].len >= 32 || !bytes_all_of(field[REGION], name) ||
-        field[REGION].len >= 64 || field[ACCOUNT].len != 12 ||
-        !bytes_all_of(field[ACCOUNT], "0123456789"))
-        return mu_fail(err, MU_REFUSE,
-                       "'%.200s' is not arn:<partition>:kms:<region>:<account>:key/<id>", arn);
-    id = field[RESOURCE];
-    if (id.len <= sizeof(key) - 1 || memcmp(id.data, key, sizeof(key) - 1) != 0)
-        return mu_fail(err, MU_REFUSE,
-                       "'%.200s' does not name a key; an alias can be moved: use the key's ARN",
-                       arn);
-    id = (struct bytes){id.data + sizeof(key) - 1, id.len - (sizeof(key) - 1)};
-    if (id.len != 36 || !bytes_all_of(id, name))
-        return mu_fail(err, MU_REFUSE, "'%.200s' does not end in the ID of a key", arn);
-    memcpy(ret_region, field[REGION].data, field[REGION].len);
-    ret_region[field[REGION].len] = '\0';
-    memcpy(ret_partition, field[PARTITION].data, field[PARTITION].len);
-    ret_partition[field[PARTITION].len] = '\0';
+    if (len < sizeof(text))
+        memcpy(text, url.data, len);
+    while (len > 0 && url.data[len - 1] == '/')
+        len--;
+    if (strncmp(text, SCHEME, host) != 0 || len <= host || len + 2 > KMS_URL_MAX ||
+        strcspn(text + host, "/?#@") < len - host ||
+        !http_token_ok((struct bytes){url.data, len}, 1, KMS_URL_MAX))
+        return mu_fail(err, MU_CONFIG,
+                       "kms_endpoint: '%.*s' is not https://HOST or https://HOST:PORT",
+                       (int)(url.len < 200 ? url.len : 200), (const char *)url.data);
+    (void)snprintf(ret_url, KMS_URL_MAX, "%.*s/", (int)len, text);
     return MU_OK;
 }
 
-static enum mu_status configured(const char *url, char ret_url[static KMS_URL_MAX],
-                                 struct mu_error *err)
+static enum mu_status parse_endpoint(struct bytes item, struct endpoint *ret, struct mu_error *err)
 {
-    static const char scheme[] = "https://";
-    size_t len = strlen(url);
-    size_t host = sizeof(scheme) - 1;
+    const uint8_t *equals = memchr(item.data, '=', item.len);
+    struct bytes region = {item.data, equals != NULL ? (size_t)(equals - item.data) : 0};
+    size_t skip = 0;
 
-    while (len > 0 && url[len - 1] == '/')
-        len--;
-    if (strncmp(url, scheme, host) != 0 || len <= host || len + 2 > KMS_URL_MAX ||
-        strcspn(url + host, "/?#@") < len - host ||
-        !http_token_ok((struct bytes){(const uint8_t *)url, len}, 1, KMS_URL_MAX))
+    if (bytes_all_of(region, LOWER))
+        skip = region.len + 1;
+    ret->region = (struct bytes){item.data, skip > 0 ? region.len : 0};
+    return parse_url((struct bytes){item.data + skip, item.len - skip}, ret->url, err);
+}
+
+/* Keeps an endpoint that fits the region better than what was found before. */
+static enum mu_status prefer(const struct endpoint *endpoint, struct bytes region,
+                             struct endpoint *best, bool *found, struct mu_error *err)
+{
+    if (endpoint->region.len > 0 && !bytes_equal(endpoint->region, region))
+        return MU_OK;
+    if (*found && bytes_equal(best->region, endpoint->region))
         return mu_fail(err, MU_CONFIG,
-                       "kms_endpoint: '%.200s' is not https://HOST or https://HOST:PORT", url);
-    (void)snprintf(ret_url, KMS_URL_MAX, "%.*s/", (int)len, url);
+                       "kms_endpoint: two URLs for %s: one a region, as eu-west-1=https://HOST",
+                       endpoint->region.len > 0 ? "one region" : "all regions");
+    if (!*found || endpoint->region.len > 0)
+        *best = *endpoint;
+    *found = true;
+    return MU_OK;
+}
+
+/* Every URL is looked at, whichever it is. */
+static enum mu_status configured(const char *list, const char *region, bool *ret_found,
+                                 char ret_url[static KMS_URL_MAX], struct mu_error *err)
+{
+    struct endpoint endpoint = {0}, best = {0};
+    const char *at = list;
+    struct bytes item = ini_next_item(&at, INI_LIST_BETWEEN);
+    bool found = false;
+
+    do {
+        MU_TRY(parse_endpoint(item, &endpoint, err));
+        MU_TRY(prefer(&endpoint, text_view(region), &best, &found, err));
+        item = ini_next_item(&at, INI_LIST_BETWEEN);
+    } while (item.len > 0);
+    if (found)
+        (void)snprintf(ret_url, KMS_URL_MAX, "%s", best.url);
+    *ret_found = found;
     return MU_OK;
 }
 
@@ -93,9 +105,12 @@ enum mu_status kms_endpoint(const struct aws_options *options, const char *regio
                             struct mu_error *err)
 {
     const char *suffix = NULL;
+    bool found = false;
 
     if (options->kms_endpoint != NULL)
-        return configured(options->kms_endpoint, ret_url, err);
+        MU_TRY(configured(options->kms_endpoint, region, &found, ret_url, err));
+    if (found)
+        return MU_OK;
     for (size_t i = 0; i < MU_COUNT(partitions); i++)
         if (strcmp(partition, partitions[i].name) == 0)
             suffix = options->dual_stack ? partitions[i].dual_stack_suffix : partitions[i].suffix;

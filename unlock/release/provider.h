@@ -37,10 +37,13 @@ struct provider {
      * bytes. After attest. */
     enum mu_status (*release)(struct provider_volume *volume, struct tpm *tpm,
                               struct secret *ret_key, struct mu_error *err);
-    /* The same for a volume that is being provisioned: has a key made and kept under key_arn for
-     * the volume that the record describes, and fills in its provider and provider_data. NULL: this
-     * provider cannot. */
-    enum mu_status (*provision)(struct provider_session *session, const char *key_arn,
+    /* What released it, as the ARN of a KMS key; borrowed from the session. NULL, also as a result:
+     * there is nothing more to say than the provider's name. */
+    const char *(*released_by)(const struct provider_volume *volume);
+    /* Release for a volume that is being provisioned: has a key made and kept under one of
+     * key_arns, a list, for the volume that the record describes, and fills in its provider and
+     * provider_data. NULL: this provider cannot. */
+    enum mu_status (*provision)(struct provider_session *session, const char *key_arns,
                                 struct record *record, struct secret *ret_key,
                                 struct mu_error *err);
     /* Stops everything, waits for its threads, wipes. NULL is fine. */

@@ -37,7 +37,7 @@ static const char *const use[] = {
 };
 
 struct audit {
-    const char *key;
+    struct kms_filter keys;
     struct pcr_values baseline[BASELINES_MAX];
     size_t baselines;
     json_object *findings;
@@ -105,7 +105,7 @@ static enum mu_status audit_record(json_object *record, void *context, struct mu
     struct kms_call call;
     bool is_kms;
 
-    MU_TRY(cloudtrail_kms_call(record, audit->key, &is_kms, &call, err));
+    MU_TRY(cloudtrail_kms_call(record, &audit->keys, &is_kms, &call, err));
     if (!is_kms)
         return MU_OK;
     audit->calls++;
@@ -241,7 +241,7 @@ static enum mu_status run_audit(int argc, char **argv, struct mu_error *err)
     const char *baselines[BASELINES_MAX], *policy = NULL, *in_force = NULL;
     struct audit audit = {.findings = findings};
     const struct cli_option options[] = {
-        {"key", 'k', .text = &audit.key},
+        {"key", 'k', .text = audit.keys.key, .count = &audit.keys.count, .max = KMS_FILTER_MAX},
         {"baseline", 'b', .text = baselines, .count = &audit.baselines, .max = BASELINES_MAX},
         {"policy", 0, .text = &policy},
         {"in-force", 0, .text = &in_force},
@@ -267,10 +267,10 @@ static enum mu_status run_audit(int argc, char **argv, struct mu_error *err)
 
 const struct verb verb_audit = {
     .name = "audit",
-    .synopsis = "[--key ARN] [--baseline FILE]... [OPTION...] FILE...",
+    .synopsis = "[--key ARN]... [--baseline FILE]... [OPTION...] FILE...",
     .summary = "who had the key according to CloudTrail, and was it a measured boot",
     .help =
-        "  -k, --key ARN        only this key\n"
+        "  -k, --key ARN        only this key; again for each that a volume has\n"
         "  -b, --baseline FILE  what an image that may boot measures; again for each\n"
         "      --policy FILE    the key policy as it was written, and\n"
         "      --in-force FILE  as 'aws kms get-key-policy' prints it: a finding if they differ\n"

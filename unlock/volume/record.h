@@ -14,7 +14,7 @@
 #define RECORD_SIGNATURE_CONTEXT "measured-unlock record 1"
 #define RECORD_MADE_CONTEXT "measured-unlock record made by the instance 1"
 #define RECORD_MAC_SIZE 48
-#define RECORD_FORMAT 2
+#define RECORD_FORMAT 3
 #define RECORD_BASELINES_MAX 8
 #define VOLUME_IDENTITY_SIZE 48
 #define UUID_TEXT_SIZE 37
@@ -28,7 +28,7 @@ struct volume_geometry {
 /* The enrolment record. On disk: a LUKS2 token
  *   {"type":"measured-unlock","keyslots":["N"],"record":"<base64 of payload>",
  *    "signature":"<base64>"}
- * whose payload is JSON with the members below and "format": 2, and whose signature is the image
+ * whose payload is JSON with the members below and "format": 3, and whose signature is the image
  * builder's over "measured-unlock record 1" || 00 || payload. Signing the exact bytes needs no
  * canonical form.
  * The record of a volume that an instance made at its first boot (docs/guide/data-volumes.md) has
@@ -50,8 +50,7 @@ struct record {
     struct buffer payload;
     uint8_t mac[RECORD_MAC_SIZE];
 };
-/* aws-kms data: {"key_arn", "ciphertext" (base64), "encryption_context"}, the last as
- * aws_kms_context() has it; tpm2 data: release/tpm2.h; vault data: release/vault.h. */
+/* aws-kms data: release/kms_keys.h; tpm2 data: release/tpm2.h; vault data: release/vault.h. */
 
 void record_free(struct record *record);
 

@@ -3,17 +3,31 @@
 
 #include <string.h>
 
-static enum mu_status parse_instance_record(const struct volume_config *volume, json_object *token,
-                                            struct record *ret, struct mu_error *err)
+#define ARN_MAX 2048
+
+/* What else is in there the provider says. */
+static enum mu_status check_key(const struct volume_config *volume, json_object *key,
+                                struct mu_error *err)
 {
     const char *key_arn = NULL;
 
-    MU_TRY(record_parse_instance_token(token, ret, err));
-    MU_TRY(json_string(ret->provider_data, "key_arn", 2048, MU_REFUSE, &key_arn, err));
-    if (strcmp(key_arn, volume->key_arn) != 0)
+    MU_TRY(json_string(key, "key_arn", ARN_MAX, MU_REFUSE, &key_arn, err));
+    if (!ini_lists(volume->key_arn, INI_LIST_BETWEEN, key_arn))
         return mu_fail(err, MU_REFUSE,
                        "record made by an instance: its key is %.200s, this image's is %.200s",
                        key_arn, volume->key_arn);
+    return MU_OK;
+}
+
+static enum mu_status parse_instance_record(const struct volume_config *volume, json_object *token,
+                                            struct record *ret, struct mu_error *err)
+{
+    json_object *keys = NULL;
+
+    MU_TRY(record_parse_instance_token(token, ret, err));
+    MU_TRY(json_member(ret->provider_data, "keys", json_type_array, MU_REFUSE, &keys, err));
+    for (size_t i = 0; i < json_object_array_length(keys); i++)
+        MU_TRY(check_key(volume, json_object_array_get_idx(keys, i), err));
     return MU_OK;
 }
 

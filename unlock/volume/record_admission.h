@@ -7,7 +7,7 @@
 
 /* What the boot, and doctor for it, demand of the record in a header before the key is asked for.
  * The record is the builder's, or, if `create = blank` allows that, an instance's under the image's
- * own KMS key; its version is accepted; it was made for a volume of this name, UUID and geometry,
+ * own KMS keys; its version is accepted; it was made for a volume of this name, UUID and geometry,
  * and for the configured provider. `header` has passed luks_header_check(). MU_REFUSE names what
  * differs. An instance's record is authentic only after record_check_mac(). */
 enum mu_status volume_admit(const struct config *config, const struct volume_config *volume,
