@@ -21,7 +21,7 @@ def released_key(machine, volume):
 
     class Key:
         material = (machine.aws.directory / f"key-{aws.KEY_ID}").read_bytes()
-    return kms.unseal(Key, base64.b64decode(record["ciphertext"]), record["encryption_context"])
+    return kms.unseal(Key, base64.b64decode(record["keys"][0]["ciphertext"]), record["encryption_context"])
 
 
 @pytest.mark.long

@@ -20,7 +20,7 @@ class Refused(Exception):
 def status(account, _request):
     return {'faults': [vars(f) for f in account.faults],
             'access_key': account.role_credentials.access_key,
-            'keys': {k.arn: k.policy for k in account.keys.values()}}
+            'keys': {k.arn: k.policy for k in account.all_keys()}}
 
 
 def add_fault(account, request):
@@ -41,7 +41,7 @@ def rotate(account, request):
 
 
 def change_key(account, request):
-    key = account.keys[request['key']]
+    key = account.regions[request.get('region') or account.region].keys[request['key']]
     if 'policy' in request:
         policy.check(request['policy'])
         key.policy = request['policy']

@@ -66,17 +66,22 @@ def canonical(context):
 
 
 def seal(key, plaintext, context):
-    header = BLOB_VERSION + uuid.UUID(key.id).bytes + os.urandom(BLOB_FILL)
+    header = BLOB_VERSION + id_bytes(key.id) + os.urandom(BLOB_FILL)
     nonce = os.urandom(12)
     return header + nonce + AESGCM(key.material).encrypt(nonce, plaintext,
                                                          header + canonical(context))
 
 
-def blob_key_id(ciphertext):
+def id_bytes(key_id):
+    return uuid.UUID(key_id.removeprefix('mrk-')).bytes
+
+
+def blob_key(ciphertext):
+    """-> what id_bytes() gives for the key that made it"""
     start = len(BLOB_VERSION)
     if len(ciphertext) < 152 or not ciphertext.startswith(BLOB_VERSION):
         raise KmsError('InvalidCiphertextException', None)
-    return str(uuid.UUID(bytes=ciphertext[start:start + 16]))
+    return ciphertext[start:start + 16]
 
 
 def unseal(key, ciphertext, context):
@@ -93,7 +98,7 @@ def signs(key):
 
 
 def material(key):
-    return {'KeyMaterialId': key.id.replace('-', '') * 2}
+    return {'KeyMaterialId': id_bytes(key.id).hex() * 2}
 
 
 # KMS API Reference, GenerateDataKeyPair: those that are quickly made.
@@ -120,6 +125,14 @@ class Call:
                 return key
         arn = key_id if str(key_id).startswith('arn:') else f'{prefix}key/{key_id}'
         raise KmsError('NotFoundException', f"Key '{arn}' does not exist")
+
+    def find_maker(self, ciphertext):
+        """The key that made it, or its replica in this region."""
+        wanted = blob_key(ciphertext)
+        for key in self.account.keys.values():
+            if id_bytes(key.id) == wanted:
+                return key
+        raise KmsError('NotFoundException', None)
 
     def named_key(self):
         if not isinstance(self.request.get('KeyId'), str):
@@ -152,7 +165,7 @@ class Call:
             'kms:CallerAccount': self.account.account, 'kms:KeyOrigin': 'AWS_KMS',
             'kms:KeySpec': key.spec if key else 'SYMMETRIC_DEFAULT',
             'kms:KeyUsage': 'SIGN_VERIFY' if key and signs(key) else 'ENCRYPT_DECRYPT',
-            'kms:MultiRegion': 'false', **caller.context, **self.attested}
+            'kms:MultiRegion': 'true' if key and key.multi_region else 'false', **caller.context, **self.attested}
         if key is not None and key.aliases:
             context['kms:ResourceAliases'] = list(key.aliases)
         if str(request.get('KeyId', '')).startswith('alias/'):
@@ -173,8 +186,8 @@ class Call:
         grant_account = {'Version': '2012-10-17', 'Statement': [{
             'Effect': 'Allow', 'Principal': {'AWS': self.account.iam('root')},
             'Action': 'kms:*', 'Resource': '*'}]}
-        decision = policy.evaluate(key.policy if key else grant_account, request,
-                                   self.caller.identity_policy)
+        decision = policy.evaluate(key.policy if key else grant_account, request, self.caller.identity_policy,
+                                   abroad=key is not None and key.account != self.account.account)
         self.entry.update(decision='allow' if decision.allowed else 'deny',
                           reason=decision.reason, statement=decision.sid,
                           failed=list(decision.failed))
@@ -240,7 +253,7 @@ class Call:
         ciphertext = blob(self.request, 'CiphertextBlob')
         named = self.named_key() if self.request.get('KeyId') is not None else None
         try:
-            key = self.find_key(blob_key_id(ciphertext))
+            key = self.find_maker(ciphertext)
         except KmsError:
             if named is not None:
                 self.usable(named)
@@ -313,11 +326,11 @@ class Call:
         self.entry['key'] = key.arn
         self.authorise(key)
         return {'KeyMetadata': {
-            'AWSAccountId': self.account.account, 'KeyId': key.id, 'Arn': key.arn,
+            'AWSAccountId': key.account, 'KeyId': key.id, 'Arn': key.arn,
             'CreationDate': 1700000000.0, 'Enabled': key.enabled, 'Description': '',
             'KeyUsage': 'ENCRYPT_DECRYPT', 'KeyState': 'Enabled' if key.enabled else 'Disabled',
             'Origin': 'AWS_KMS', 'KeyManager': 'CUSTOMER', 'KeySpec': 'SYMMETRIC_DEFAULT',
-            'CustomerMasterKeySpec': 'SYMMETRIC_DEFAULT', 'MultiRegion': False,
+            'CustomerMasterKeySpec': 'SYMMETRIC_DEFAULT', 'MultiRegion': key.multi_region,
             'EncryptionAlgorithms': ['SYMMETRIC_DEFAULT']}}
 
     def get_key_policy(self):

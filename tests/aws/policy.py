@@ -249,8 +249,9 @@ def scan(policy, request, key_policy):
     return None, granted, missed
 
 
-def evaluate(key_policy, request, identity_policy=None):
-    """The decision for a caller of the key's own account."""
+def evaluate(key_policy, request, identity_policy=None, abroad=False):
+    """The decision; abroad: the caller is not of the key's account, and needs both policies (KMS Developer Guide, "Allowing
+    users in other accounts to use a KMS key")."""
     denied, granted, missed = scan(key_policy, request, True)
     if denied is not None:
         return Decision(False, 'explicit deny in the key policy', denied)
@@ -260,6 +261,8 @@ def evaluate(key_policy, request, identity_policy=None):
         missed += more if 'account' in granted else []
         if denied is not None:
             return Decision(False, 'explicit deny in the identity policy', denied)
+    if abroad and not identity:
+        return Decision(False, 'no identity policy allows the key of another account', failed=tuple(missed))
     if 'direct' in granted:
         return Decision(True, 'allowed by the key policy', granted['direct'])
     if 'account' in granted and identity:

@@ -82,6 +82,14 @@ class Key:
     enabled: bool = True
     spec: str = 'SYMMETRIC_DEFAULT'  # or ECC_NIST_P384: material is the private key (SEC1 or PKCS #8, DER)
 
+    @property
+    def account(self):
+        return self.arn.split(':')[4]
+
+    @property
+    def multi_region(self):
+        return self.id.startswith('mrk-')
+
 
 @dataclass
 class Fault:
@@ -91,6 +99,7 @@ class Fault:
     value: str = None
     count: int = None                # None: until cleared
     skip: int = 0
+    region: str = None               # None: of any region
 
     def __post_init__(self):
         if self.name not in FAULTS.get(self.service, {}):
@@ -101,10 +110,10 @@ class Fault:
         elif self.name in NEED_VALUE and not self.value:
             raise ValueError(f'fault {self.name!r} needs a value')
 
-    def take(self, service, operation):
+    def take(self, service, operation, region):
         # Opening a connection is no operation of the service.
         fits = self.operation in (operation, '*' if operation != 'ping' else operation)
-        if self.service != service or not fits or self.count == 0:
+        if self.service != service or not fits or self.count == 0 or self.region not in (None, region):
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -119,6 +128,31 @@ def partition(region):
             'aws-us-gov' if region.startswith('us-gov-') else 'aws')
 
 
+class Region:
+    """KMS in one region: its keys. What is the same everywhere is the account's: credentials, faults, the log."""
+
+    def __init__(self, home, region, keys):
+        self.home, self.region, self.partition = home, region, home.partition
+        self.account, self.config, self.credentials, self.iam = home.account, home.config, home.credentials, home.iam
+        self.keys = {}
+        for entry in keys:
+            self.add_key(entry)
+
+    def add_key(self, entry):
+        """A key is the account's own, or of another "account". Replicas have one id, and so one material."""
+        policy.check(entry['policy'])
+        arn = f'arn:{self.partition}:kms:{self.region}:{entry.get("account", self.account)}:key/{entry["id"]}'
+        self.keys[entry['id']] = Key(
+            entry['id'], arn, entry['policy'], self.home.material(entry['id'], entry.get('private_key')),
+            tuple(entry.get('aliases', ())), entry.get('enabled', True), entry.get('spec', 'SYMMETRIC_DEFAULT'))
+
+    def take_fault(self, service, operation):
+        return self.home.take_fault(service, operation, self.region)
+
+    def log(self, **entry):
+        self.home.log(region=self.region, **entry)
+
+
 class Account:
     def __init__(self, folder, config):
         self.folder, self.config, self.lock = folder, config, threading.Lock()
@@ -127,9 +161,8 @@ class Account:
         self.instance_id = config.get('instance_id', 'i-0123456789abcdef0')
         self.role, self.user_data = config['role'], config.get('user_data')
         self.faults, self.credentials, self.tokens = [], {}, {}
-        self.keys = {}
-        for entry in config['keys']:
-            self.add_key(entry)
+        self.regions = {region: Region(self, region, keys) for region, keys in
+                        {self.region: config['keys'], **config.get('regions', {})}.items()}
         self.role_credentials = self.new_role_credentials()
         builder = config.get('builder')
         for entry in config.get('principals', []) + ([builder] if builder else []):
@@ -138,12 +171,8 @@ class Account:
     def iam(self, what):
         return f'arn:{self.partition}:iam::{self.account}:{what}'
 
-    def add_key(self, entry):
-        policy.check(entry['policy'])
-        self.keys[entry['id']] = Key(
-            entry['id'], f'arn:{self.partition}:kms:{self.region}:{self.account}:key/{entry["id"]}',
-            entry['policy'], self.material(entry['id'], entry.get('private_key')), tuple(entry.get('aliases', ())),
-            entry.get('enabled', True), entry.get('spec', 'SYMMETRIC_DEFAULT'))
+    def all_keys(self):
+        return [key for region in self.regions.values() for key in region.keys.values()]
 
     def material(self, key_id, private_key):
         """Kept in DIR, so that ciphertexts outlive a restart. private_key: base64 of an imported one."""
@@ -199,11 +228,11 @@ class Account:
                 self.role_credentials = self.new_role_credentials()
             return self.role_credentials
 
-    def take_fault(self, service, operation):
+    def take_fault(self, service, operation, region=None):
         """-> name, value of the first armed fault that fits, each request consumes at most one"""
         with self.lock:
             for fault in self.faults:
-                if fault.take(service, operation):
+                if fault.take(service, operation, region):
                     return fault.name, fault.value
         return None, None
 

@@ -59,10 +59,11 @@ def server(path, ca_name, ca_key, names, days):
     return context
 
 
-def make(folder, region):
+def make(folder, regions):
     """Writes DIR/ca.pem; returns contexts by the name of the fault that selects them."""
-    names = [f'kms.{region}.amazonaws.com', f'kms-fips.{region}.amazonaws.com',
-             f'kms.{region}.api.aws', 'localhost', '127.0.0.1', '169.254.169.254']
+    names = [name for region in regions for name in (
+        f'kms.{region}.amazonaws.com', f'kms-fips.{region}.amazonaws.com', f'kms.{region}.api.aws')]
+    names += ['localhost', '127.0.0.1', '169.254.169.254']
     title, stranger = 'measured-unlock test authority', 'measured-unlock unknown authority'
     key_path = os.path.join(folder, 'ca.key')
     if os.path.exists(key_path):

@@ -12,11 +12,13 @@
 enum asked { DECRYPT, ENCRYPT, CONNECT, ASKED };
 
 static enum mu_status decrypt(struct kms *kms, const struct aws_credentials *credentials,
-                              const char *arn, struct mu_error *err)
+                              const char *arn, const struct kms_patience *patience,
+                              struct mu_error *err)
 {
     MU_CLEANUP(buffer_free) struct buffer wrapped = {0};
     MU_CLEANUP(json_free) json_object *context = json_object_new_object();
-    struct kms_decrypt_request request = {arn, "AAAA", context, {(const uint8_t *)"document", 8}};
+    struct kms_decrypt_request request = {
+        arn, "AAAA", context, {(const uint8_t *)"document", 8}, patience};
     enum mu_status status = kms_decrypt(kms, credentials, &request, NULL, &wrapped, err);
 
     fuzz_require(status == MU_OK ? wrapped.data != NULL : wrapped.data == NULL, "wrapped or not");
@@ -33,12 +35,14 @@ static enum mu_status ask(unsigned which, const struct aws_options *options, con
     MU_CLEANUP(json_free) json_object *context = json_object_new_object();
     MU_CLEANUP(kms_close) struct kms *kms = NULL;
     const struct bytes plaintext = {(const uint8_t *)"key", 3};
+    const struct kms_patience *patience = options->fips ? &kms_brief : &kms_patient;
 
     if (which % ASKED == ENCRYPT)
         return kms_encrypt(options, &credentials, arn, context, plaintext, deadline_in(60),
                            &ciphertext, err);
     MU_TRY(kms_open(options, arn, deadline_in(60), &kms, err));
-    return which % ASKED == CONNECT ? kms_connect(kms, err) : decrypt(kms, &credentials, arn, err);
+    return which % ASKED == CONNECT ? kms_connect(kms, patience, err)
+                                    : decrypt(kms, &credentials, arn, patience, err);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -75,14 +75,16 @@ static json_object *make_context(void)
 
 static void make_record(struct record *record)
 {
+    json_object *keys = json_object_new_array(), *key = json_object_new_object();
+
     *record = (struct record){.version = 1, .provider = "aws-kms"};
     (void)snprintf(record->volume_uuid, sizeof(record->volume_uuid), "%s",
                    argument("record_uuid", argument("uuid", "u")));
+    json_object_object_add(key, "key_arn", json_object_new_string(argument("arn", "")));
+    json_object_object_add(key, "ciphertext", json_object_new_string(argument("ciphertext", "")));
+    json_object_array_add(keys, key);
     record->provider_data = json_object_new_object();
-    json_object_object_add(record->provider_data, "key_arn",
-                           json_object_new_string(argument("arn", "")));
-    json_object_object_add(record->provider_data, "ciphertext",
-                           json_object_new_string(argument("ciphertext", "")));
+    json_object_object_add(record->provider_data, "keys", keys);
     json_object_object_add(record->provider_data, "encryption_context", make_context());
 }
 

@@ -63,7 +63,7 @@ def as_role(world):
 
 
 def decrypt(world, document):
-    record = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)[w.PROVIDER]
+    record = w.aws_kms(world.volume)
     return as_role(world).decrypt(
         CiphertextBlob=base64.b64decode(record["ciphertext"]), KeyId=record["key_arn"],
         EncryptionContext=record["encryption_context"],
@@ -357,7 +357,7 @@ def test_recorded_document_without_a_nonce(world, tmp_path):
 
 def test_second_allow(world, policy):
     """An Allow without conditions beside the good one: the Deny holds against it, and lint names it."""
-    record = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)[w.PROVIDER]
+    record = w.aws_kms(world.volume)
 
     def without_document():
         return as_role(world).decrypt(CiphertextBlob=base64.b64decode(record["ciphertext"]), KeyId=record["key_arn"],

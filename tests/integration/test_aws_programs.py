@@ -105,7 +105,7 @@ def test_nitro_tpm_kms_decrypt(attest, world):
     class Key:
         id, arn, material = w.KEY_ID, w.KEY_ARN, (world.aws.folder / f"key-{w.KEY_ID}").read_bytes()
     key = base64.b64encode(world.released_key())
-    record = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)[w.PROVIDER]
+    record = w.aws_kms(world.volume)
 
     def decrypt(ciphertext):
         return programs.Device(world.tpm).run(
@@ -317,7 +317,7 @@ print(json.dumps(found["Plaintext"].hex()))
 def moto(boto3, tmp_path):
     """Its client's options. After a request of curl and three of MAKE_KEY, which make a user, it checks signatures with
     botocore's signer, and what the user may do."""
-    tls.make(tmp_path, w.REGION)
+    tls.make(tmp_path, [w.REGION])
     certificate = tmp_path / "server.pem"
     environment = {**boto3.environment, "INITIAL_NO_AUTH_ACTION_COUNT": "4"}
     with programs.moto_server(tmp_path, environment, "-s", "-c", certificate, "-k", certificate) as url:
@@ -340,6 +340,6 @@ def test_enrolment_with_moto(world, boto3, moto, tmp_path):
     assert done.returncode == REFUSE and "HTTP 403" in done.stderr, done.stderr
     done = enroll(secret)
     assert done.returncode == OK, done.stderr
-    record = json.loads(w.muctl("record", "show", volume, "--json").stdout)[w.PROVIDER]
+    record = w.aws_kms(volume)
     key = bytes.fromhex(boto3(DECRYPT, [client, record["ciphertext"], record["encryption_context"]]))
     w.run("cryptsetup", "open", "--test-passphrase", "--key-slot", "1", "--key-file", "-", volume, input=key)

@@ -99,7 +99,7 @@ def metadata(volume):
 
 def released_key(world, volume):
     import kms
-    record = json.loads(w.muctl("record", "show", volume, "--json").stdout)[w.PROVIDER]
+    record = w.aws_kms(volume)
 
     class Key:
         material = (world.aws.folder / f"key-{w.KEY_ID}").read_bytes()
@@ -526,7 +526,8 @@ def test_other_key(data):
     make(data)
     token = token_of(data.data)
     aws = payload(token)[w.PROVIDER]
-    put_token(data.data, with_payload(token, **{w.PROVIDER: {**aws, "key_arn": w.KEY_ARN.replace(w.KEY_ID, w.OTHER_KEY_ID)}}))
+    keys = [{**aws["keys"][0], "key_arn": w.KEY_ARN.replace(w.KEY_ID, w.OTHER_KEY_ID)}]
+    put_token(data.data, with_payload(token, **{w.PROVIDER: {**aws, "keys": keys}}))
     refused(data, "this image's is")
     assert operations(data) == []
 
@@ -546,7 +547,7 @@ def forge(world):
     builder = emulator.Emulator.kms(world.aws, (w.BUILDER["access_key"], w.BUILDER["secret"], None))
     sealed = builder.encrypt(KeyId=w.KEY_ARN, Plaintext=evil,
                              EncryptionContext=record[w.PROVIDER]["encryption_context"])["CiphertextBlob"]
-    record[w.PROVIDER]["ciphertext"] = base64.b64encode(sealed).decode()
+    record[w.PROVIDER]["keys"][0]["ciphertext"] = base64.b64encode(sealed).decode()
     slots = [k for k in metadata(world.data)["keyslots"]]
     record["keyslot"] = int(slots[0])
     text = json.dumps(record).encode()

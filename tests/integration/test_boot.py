@@ -59,7 +59,7 @@ def ask_kms_as_root(world, folder):
     key, spki = emulator.rsa_key()
     (folder / "spki").write_bytes(spki)
     w.muctl("attest", "--public-key", folder / "spki", "--tcti", world.tpm.tcti, "-o", folder / "document")
-    record = json.loads(w.muctl("record", "show", world.volume, "--json").stdout)[w.PROVIDER]
+    record = w.aws_kms(world.volume)
     client = emulator.Emulator.kms(world.aws, emulator.Emulator.role_keys(world.aws))
     return client.decrypt(
         CiphertextBlob=base64.b64decode(record["ciphertext"]), KeyId=record["key_arn"],

@@ -147,7 +147,7 @@ class Machine:
     def released_key(self):
         """As KMS would decrypt it, past its policy."""
         import kms
-        record = json.loads(w.muctl("record", "show", self.world.volume, "--json").stdout)[w.PROVIDER]
+        record = w.aws_kms(self.world.volume)
         material = (self.folder / f"aws/key-{w.KEY_ID}").read_bytes()
         return kms.unseal(SimpleNamespace(material=material), base64.b64decode(record["ciphertext"]),
                           record["encryption_context"])

@@ -26,7 +26,7 @@ class VaultWorld(w.World):
         self.aws = w.Aws(self.folder / "aws", self.tpm.root, self.tpm.pcr(4))
         folder = self.folder / "tls"
         folder.mkdir()
-        tls.make(folder, w.REGION)
+        tls.make(folder, [w.REGION])
         self.ca, certificate = folder / "ca.pem", folder / "server.pem"
         self.vault = real.Vault(self.folder / "vault", self.ca, certificate)
         self.relay = stand_ins.Relay(certificate, self.vault.address, self.ca)

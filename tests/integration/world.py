@@ -210,6 +210,12 @@ def import_token(volume, token):
     run("cryptsetup", "token", "import", "--token-id", "0", volume, input=json.dumps(token).encode())
 
 
+def aws_kms(volume):
+    """Of the volume's record: the first key, and what it encrypted."""
+    data = json.loads(muctl("record", "show", volume, "--json").stdout)[PROVIDER]
+    return {**data["keys"][0], **data}
+
+
 def make_builder_key(folder):
     private, public = folder / "builder.key", folder / "builder.pem"
     run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", private)
@@ -221,6 +227,7 @@ class World:
     """One machine and its image builder. `boot()` is a power cycle and `measured-unlock unlock --no-activate`."""
 
     provider, aws = PROVIDER, None
+    keys = (KEY_ARN,)
 
     def __init__(self, folder, *tpm_options):
         self.folder = Path(folder)
@@ -246,9 +253,9 @@ class World:
         self.aws = Aws(self.folder / "aws", self.tpm.root, self.tpm.pcr(4))
 
     def enroll(self, volume, *options, check=True, baseline=None, key=None):
-        return muctl("enroll", volume, "--volume", "root", "--key-arn", KEY_ARN,
+        return muctl("enroll", volume, "--volume", "root", *(word for arn in self.keys for word in ("--key-arn", arn)),
                      "--baseline", baseline or self.complete, "--sign-key", key or self.signing_key, "--key-file", "-",
-                     "--endpoint", self.aws.info["kms_endpoint"], "--ca-file", self.aws.info["ca_file"], *options,
+                     "--endpoint", self.endpoints(), "--ca-file", self.aws.info["ca_file"], *options,
                      input=PASSPHRASE.decode(), env={**os.environ, **BUILDER_ENVIRONMENT}, check=check)
 
     def configure(self, volumes=None, **boot):
@@ -264,7 +271,11 @@ class World:
 
     def provider_lines(self):
         return ["[aws]", f"imds = {self.aws.info['imds_endpoint']}", f"ca_file = {self.aws.info['ca_file']}",
-                f"kms_endpoint = {self.aws.info['kms_endpoint']}"]
+                f"kms_endpoint = {self.endpoints()}"]
+
+    def endpoints(self):
+        """As `kms_endpoint` has them."""
+        return self.aws.info["kms_endpoint"]
 
     def fresh(self):
         """As after a good installation: pristine volume, rebooted machine, no faults."""
@@ -283,7 +294,7 @@ class World:
     def released_key(self):
         """What KMS releases for the volume, out of the emulator's own key material."""
         import kms
-        record = json.loads(muctl("record", "show", self.volume, "--json").stdout)[PROVIDER]
+        record = aws_kms(self.volume)
 
         class Key:
             material = (self.aws.folder / f"key-{KEY_ID}").read_bytes()

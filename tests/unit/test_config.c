@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "test.h"
 
+#define ARN "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 #define VOLUME "[volume root]\ndevice=/dev/vda\n"
 
 static enum mu_status load_bytes(const char *content, size_t len, struct config *ret)
@@ -87,7 +88,7 @@ TEST(test_everything)
                           "[aws]\n"
                           "imds = http://[fd00:ec2::254]\n"
                           "ca_file = /c\n"
-                          "kms_endpoint = https://vpce.example/a=b\n"
+                          "kms_endpoint = https://vpce.example/a=b, eu-west-1=https://x\n"
                           "fips = yes\n"
                           "dual_stack = yes\n"
                           "[volume root]\n"
@@ -96,6 +97,8 @@ TEST(test_everything)
                           "discard = yes\n"
                           "[volume data_1.x-y]\n"
                           "device = PARTLABEL=data\n"
+                          "create = blank\n"
+                          "key_arn = " ARN ", " ARN "\n"
                           "discard = no",
                           &c),
                      MU_OK);
@@ -108,7 +111,7 @@ TEST(test_everything)
     assert_int_equal(c.fallback, FALLBACK_SHELL);
     assert_string_equal(c.tcti, "swtpm:host=127.0.0.1,port=1");
     assert_string_equal(c.aws.imds, "http://[fd00:ec2::254]");
-    assert_string_equal(c.aws.kms_endpoint, "https://vpce.example/a=b");
+    assert_string_equal(c.aws.kms_endpoint, "https://vpce.example/a=b, eu-west-1=https://x");
     assert_true(c.aws.fips && c.aws.dual_stack && c.volume[0].discard && !c.volume[1].discard);
     assert_int_equal(c.volumes, 2);
     assert_string_equal(c.volume[0].mapping, "luks-root");
@@ -173,6 +176,13 @@ TEST(test_bad)
         {VOLUME "[tpm]\ntcti = tabrmd\n", ":4: tcti must be"},
         {VOLUME "[aws]\nimds = 169.254.169.254\n", ":4: imds must be a URL"},
         {VOLUME "[aws]\nkms_endpoint = file:///x\n", ":4: kms_endpoint must be a URL"},
+        {VOLUME "[aws]\nkms_endpoint = ,\n", ":4: kms_endpoint must be a URL"},
+        {VOLUME "[aws]\nkms_endpoint = https://a, b\n", ":4: kms_endpoint must be a URL"},
+        {VOLUME "[aws]\nkms_endpoint = =https://a\n", ":4: kms_endpoint must be a URL"},
+        {VOLUME "[aws]\nkms_endpoint = eu-west-1=x\n", ":4: kms_endpoint must be a URL"},
+        {VOLUME "create = blank\nkey_arn = " ARN " x\n", ":4: key_arn must be the ARN"},
+        {VOLUME "create = blank\nkey_arn = arn: " ARN "\n", ":4: key_arn must be the ARN"},
+        {VOLUME "create = blank\nkey_arn = ,\n", ":4: key_arn must be the ARN"},
         {VOLUME "\x1b[31m\n", ":3: control character"},
         {VOLUME "[boot]\r\n", ":3: control character"},
         {"[volume 1]\ndevice=/dev/a\n[volume 2]\ndevice=/dev/a\n[volume 3]\ndevice=/dev/a\n"
@@ -207,7 +217,7 @@ TEST(test_odd_files)
     memset(large, 'x', sizeof(large));
     memcpy(large, VOLUME "[boot]\nreport=/", strlen(VOLUME "[boot]\nreport=/"));
     assert_int_equal(load_bytes(large, 60000, &c), MU_CONFIG);
-    assert_non_null(strstr(err.text, ":4: report must have 1 to 1024 characters"));
+    assert_non_null(strstr(err.text, ":4: report must have 1 to 2048 characters"));
     assert_int_equal(load_bytes(VOLUME "\0", strlen(VOLUME) + 1, &c), MU_CONFIG);
     assert_non_null(strstr(err.text, "zero byte"));
     assert_int_equal(config_load("/nonexistent/x.conf", &c, &err), MU_CONFIG);

@@ -111,6 +111,19 @@ TEST(test_endpoints)
         {"eu-west-1", "aws", false, false, "https://host?x", NULL},
         {"eu-west-1", "aws", false, false, "https://ho st", NULL},
         {"eu-west-1", "aws", false, false, "", NULL},
+        {"eu-west-1", "aws", false, false, "eu-west-1=https://a, us-east-1=https://b",
+         "https://a/"},
+        {"us-east-1", "aws", false, false, "eu-west-1=https://a,us-east-1=https://b", "https://b/"},
+        {"us-east-1", "aws", false, false, "eu-west-1=https://a",
+         "https://kms.us-east-1.amazonaws.com/"},
+        {"us-east-1", "aws", false, false, "https://a eu-west-1=https://b", "https://a/"},
+        {"eu-west-1", "aws", false, false, "https://a eu-west-1=https://b", "https://b/"},
+        {"eu-west-1", "aws", false, false, "eu-west-1=https://b https://a", "https://b/"},
+        {"eu-west-1", "aws", false, false, "https://a https://b", NULL},
+        {"eu-west-1", "aws", false, false, "eu-west-1=https://a eu-west-1=https://b", NULL},
+        {"eu-west-1", "aws", false, false, "eu-west-1=https://a us-east-1=http://b", NULL},
+        {"eu-west-1", "aws", false, false, "EU-WEST-1=https://a", NULL},
+        {"eu-west-1", "aws", false, false, "=https://a", NULL},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -204,7 +217,12 @@ TEST(test_decrypt_body)
         "{\"KeyEncryptionAlgorithm\":\"RSAES_OAEP_SHA_256\",\"AttestationDocument\":\"hEQ=\"}}");
     MU_CLEANUP(json_free) json_object *found = NULL;
     MU_CLEANUP(string_free) char *body = NULL;
-    struct kms_decrypt_request request = {KEY_ARN, "AQID", context, TEXT("\x84\x44")};
+    struct kms_decrypt_request request = {
+        .key_arn = KEY_ARN,
+        .ciphertext = "AQID",
+        .encryption_context = context,
+        .document = TEXT("\x84\x44"),
+    };
 
     assert_int_equal(kms_decrypt_body(&request, &body, &err), MU_OK);
     found = parse(body);

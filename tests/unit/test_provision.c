@@ -31,7 +31,7 @@ void before_each(void)
     assert_int_equal(provision_record("data", &s.blank, &s.record, &s.volume_key, &err), MU_OK);
     assert_int_equal(secret_random(&s.key, 32, &err), MU_OK);
     strcpy(s.record.provider, "aws-kms");
-    s.record.provider_data = json_tokener_parse("{\"key_arn\":\"arn\"}");
+    s.record.provider_data = json_tokener_parse("{\"keys\":[]}");
 }
 
 void after_each(void)

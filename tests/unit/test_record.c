@@ -12,18 +12,19 @@
     "{\"Measurements\":{\"HashAlgorithm\":\"SHA384\",\"PCR4\":\"" HEX_48 "\",\"PCR12\":\"" HEX_48  \
     "\"}}"
 #define MEMBERS                                                                                    \
-    "{\"format\":2,\"created\":\"2026-01-02T03:04:05Z\",\"record_version\":7,"                     \
+    "{\"format\":3,\"created\":\"2026-01-02T03:04:05Z\",\"record_version\":7,"                     \
     "\"volume_name\":\"root\",\"volume_uuid\":\"" UUID "\",\"volume_identity\":\"" HEX_48 "\","    \
     "\"data_offset\":16777216,\"sector_size\":4096,\"device_size\":1073741824,\"keyslot\":1,"      \
-    "\"provider\":\"aws-kms\",\"aws-kms\":{\"key_arn\":\"arn\"}"
+    "\"provider\":\"aws-kms\",\"aws-kms\":{\"keys\":[{\"key_arn\":\"arn\","                       \
+    "\"ciphertext\":\"AQID\"}]}"
 #define PAYLOAD MEMBERS ",\"baselines\":[" BASELINE "]}"
 #define INSTANCE_PAYLOAD MEMBERS "}"
 
 /* docs/develop/formats.md. The key is the first of RFC 8032, 7.1; signature and MAC by Python. */
 #define VECTOR_PUBLIC "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 #define VECTOR_SIGNATURE                                                                           \
-    "RF3VJremala2cxmB3a+KlvHROyiR3kM/wQ3aKnlea8mZbeLvbioavmjm51TbX8167/HI3IFORp91t2dpJiusBg=="
-#define VECTOR_MAC "PO6rAKIzI/ygnqG+O+h99+56F10UusmYoY86Iz2I/cMBhCCnB3zJjfHrs4PFciOP"
+    "g0neXerhwJxjGIN8u1P+z6Q5/5iVOJLuI52YZ/owvJoue+nuaesrs7bcp1ePePe4usDdeWzVQ0z9wv7SE36MAQ=="
+#define VECTOR_MAC "dY2GPqz6D1f4P0lNS7n8KrZ/u/f3uZ6OlF7qA3JPyJNZNI6vWRmv23m0GZivm7dk"
 
 static EVP_PKEY *builder, *stranger;
 
@@ -134,7 +135,7 @@ TEST(test_geometry)
 TEST(test_old_format)
 {
     static const char old[] =
-        "{\"format\":1,\"created\":\"2026-01-02T03:04:05Z\",\"record_version\":7,"
+        "{\"format\":2,\"created\":\"2026-01-02T03:04:05Z\",\"record_version\":7,"
         "\"volume_uuid\":\"" UUID "\",\"volume_identity\":\"" HEX_48 "\",\"keyslot\":1,"
         "\"provider\":\"aws-kms\",\"aws-kms\":{\"key_arn\":\"arn\"},\"baselines\":[" BASELINE "]}";
     MU_CLEANUP(string_free) char *token = make_token(old, "[\"1\"]", builder);
@@ -243,12 +244,12 @@ TEST(test_payloads)
     static const struct {
         const char *from, *to;
     } cases[] = {
-        {"\"format\":2", "\"format\":1"},
-        {"\"format\":2", "\"format\":3"},
-        {"\"format\":2,", ""},
-        {"\"format\":2", "\"format\":2,\"format\":2"},
-        {"\"format\":2", "\"format\":2,\"x\":1"},
-        {"\"format\":2", "\"format\":2.0"},
+        {"\"format\":3", "\"format\":3"},
+        {"\"format\":3", "\"format\":4"},
+        {"\"format\":3,", ""},
+        {"\"format\":3", "\"format\":3,\"format\":3"},
+        {"\"format\":3", "\"format\":3,\"x\":1"},
+        {"\"format\":3", "\"format\":3.0"},
         {"\"volume_name\":\"root\",", ""},
         {"\"volume_name\":\"root\"", "\"volume_name\":\"\""},
         {"\"volume_name\":\"root\"", "\"volume_name\":\"ro/ot\""},
@@ -279,7 +280,7 @@ TEST(test_payloads)
         {"\"provider\":\"aws-kms\"", "\"provider\":\"format\""},
         {"\"provider\":\"aws-kms\"", "\"provider\":\"volume_uuid\""},
         {"\"provider\":\"aws-kms\"", "\"provider\":\"\""},
-        {"\"aws-kms\":{\"key_arn\":\"arn\"}", "\"aws-kms\":\"arn\""},
+        {"\"aws-kms\":{", "\"aws-kms\":\"arn\",\"x\":{"},
         {"\"baselines\":[" BASELINE "]", "\"baselines\":[]"},
         {"\"baselines\":[" BASELINE "]", "\"baselines\":" BASELINE},
         {"\"baselines\":[" BASELINE "]", "\"baselines\":[1]"},
