@@ -244,7 +244,7 @@ TEST(test_payloads)
     static const struct {
         const char *from, *to;
     } cases[] = {
-        {"\"format\":3", "\"format\":3"},
+        {"\"format\":3", "\"format\":2"},
         {"\"format\":3", "\"format\":4"},
         {"\"format\":3,", ""},
         {"\"format\":3", "\"format\":3,\"format\":3"},

@@ -205,7 +205,7 @@ static enum mu_status retried(const char *base, const struct retry_policy *polic
     MU_CLEANUP(imds_wipe)
     struct imds imds = {.base = base,
                         .retry = {.policy = policy, .deadline = deadline, .tell = err},
-                        .start = clock_now_us()};
+                        .start = policy == &patient ? clock_now_us() : 0};
     enum mu_status status;
 
     if (strncmp(base, "http://", 7) != 0)
