@@ -36,6 +36,8 @@ static const char help[] =
     "  --context NAME=VALUE   the same for volume-uuid or volume-identity ('muctl record show')\n"
     "  --data-volumes         the instances may also make volumes of their own on blank devices\n"
     "                         ('create = blank'): GenerateDataKey, on the same conditions\n"
+    "  --replication          the administrators may replicate a multi-Region key, giving the replica\n"
+    "                         a policy of its own: put this one only while they do so\n"
     "  --fence-pcr N          the fence PCR of the image's configuration (default 15)\n"
     "  --format FORMAT        json (the policy, default); a KMS key that has it, for "
     "cloudformation\n"
@@ -46,7 +48,7 @@ static const char help[] =
     "arn:aws:iam::111122223333:role/web\n"
     "         --admin arn:aws:iam::111122223333:role/key-admin -o policy.json\n";
 
-/* No CreateGrant, ReplicateKey, ImportKeyMaterial: each is another way to the key's use. */
+/* No CreateGrant, ImportKeyMaterial: each is another way to the key's use. */
 static const char *const administration[] = {
     "kms:DescribeKey",          "kms:GetKeyPolicy",      "kms:ListKeyPolicies",
     "kms:PutKeyPolicy",         "kms:EnableKey",         "kms:DisableKey",
@@ -55,9 +57,11 @@ static const char *const administration[] = {
     "kms:TagResource",          "kms:UntagResource",     "kms:UpdateKeyDescription",
     "kms:CreateAlias",          "kms:UpdateAlias",       "kms:DeleteAlias",
     "kms:ScheduleKeyDeletion",  "kms:CancelKeyDeletion",
+    "kms:ReplicateKey", /* last: with --replication alone */
 };
 
-/* CreateGrant, ReEncrypt and ReplicateKey never come with a document: this is all of them. */
+/* CreateGrant, ReEncrypt and ReplicateKey never come with a document: this is all of them. The last
+ * is not denied with --replication. */
 static const char *const use[] = {
     "kms:Decrypt",     "kms:ReEncrypt*",   "kms:GenerateDataKey*", "kms:DeriveSharedSecret",
     "kms:CreateGrant", "kms:ReplicateKey",
@@ -73,7 +77,7 @@ struct request {
     struct names principals, admins, builders, uuids, identities;
     struct pcr_values baseline[NAMES_MAX];
     size_t baselines;
-    bool data_volumes;
+    bool data_volumes, replication;
     unsigned fence_pcr;
     const char *format, *output;
 };
@@ -223,7 +227,8 @@ static bool add_deny(json_object *list, const struct request *q)
 {
     unsigned pcr = q->baselines == 0 || (q->baseline[0].mask & PCR_BIT(4)) != 0 ? 4 : 7;
     json_object *statement =
-        add_statement(list, "RefuseWithoutDocument", "Deny", NULL, use, MU_COUNT(use));
+        add_statement(list, "RefuseWithoutDocument", "Deny", NULL, use,
+                      MU_COUNT(use) - (q->replication ? 1 : 0));
     json_object *condition = statement != NULL ? put_object(statement, "Condition") : NULL;
     json_object *null = condition != NULL ? put_object(condition, "Null") : NULL;
     char key[64];
@@ -293,7 +298,7 @@ static enum mu_status make_policy(const struct request *q, json_object **ret, st
     }
     if (!json_add(policy, "Statement", list) ||
         add_statement(list, "AdministerWithoutUse", "Allow", &q->admins, administration,
-                      MU_COUNT(administration)) == NULL ||
+                      MU_COUNT(administration) - (q->replication ? 0 : 1)) == NULL ||
         !add_builder(list, q) || !add_releases(list, q, false, "ReleaseToMeasuredBoot") ||
         !add_data_volumes(list, q) || !add_deny(list, q))
         return mu_oom(err);
@@ -466,6 +471,7 @@ static enum mu_status policy_kms_parse(int argc, char **argv, struct request *q,
         {"volume-uuid", 'u', NAMES(q->uuids)},
         {"context", 'c', NAMES(contexts)},
         {"data-volumes", 'd', .flag = &q->data_volumes},
+        {"replication", 'r', .flag = &q->replication},
         {"fence-pcr", 'f', .text = &fence},
         {"format", 'F', .text = &q->format},
         {"output", 'o', .text = &q->output},
