@@ -16,6 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MU_CLEANUP(aws_credentials_free) struct aws_credentials got = {0};
     MU_CLEANUP(aws_credentials_free) struct aws_credentials parsed = {0};
     MU_CLEANUP(buffer_free) struct buffer identity = {0};
+    char region[IMDS_REGION_MAX] = "";
     struct mu_error err = {0};
     enum mu_status status;
 
@@ -30,6 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     answers_begin(&r);
     status = imds_identity("http://169.254.169.254", deadline_in(60), &identity, &err);
     fuzz_outcome(status, &err, 1u << MU_RETRY | 1u << MU_CONFIG | 1u << MU_REFUSE);
+    r = reader_of((struct bytes){data, size});
+    answers_begin(&r);
+    status = imds_region("http://169.254.169.254", deadline_in(60), region, &err);
+    fuzz_outcome(status, &err, 1u << MU_RETRY | 1u << MU_CONFIG | 1u << MU_REFUSE);
+    fuzz_require((status == MU_OK) == (region[0] != '\0'), "a region or none");
     status = imds_parse_credentials((struct bytes){data, size}, &parsed, &err);
     fuzz_outcome(status, &err, 1u << MU_RETRY);
     return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The enrolment record. The input is a payload, which the target signs, as the builder and as an
  * instance, so that the fuzzer is behind signature and MAC; the same bytes are also read as a whole
- * token. */
+ * token, and as a list of keys. */
 #include "volume/record.h"
 
 #include <stdio.h>
@@ -9,6 +9,7 @@
 
 #include "build/signer.h"
 #include "fuzz.h"
+#include "release/kms_keys.h"
 
 static EVP_PKEY *builder_key(void)
 {
@@ -100,6 +101,42 @@ static void round_trip(const struct record *record)
                  "and says the same");
 }
 
+/* The data of aws-kms, whatever the record's provider is: what was read is written as it was. */
+static void check_keys(const struct record *record)
+{
+    MU_CLEANUP(record_free) struct record again = *record;
+    struct kms_keys keys = {0}, second = {0};
+    struct mu_error err = {0};
+    enum mu_status status = kms_keys_parse(record, &keys, &err);
+
+    again.payload = (struct buffer){0};
+    again.provider_data = NULL;
+    fuzz_outcome(status, &err, 1u << MU_REFUSE);
+    if (status != MU_OK)
+        return;
+    fuzz_require(keys.count >= 1 && keys.count <= KMS_KEYS_MAX, "1 to 16 keys");
+    for (size_t i = 0; i < keys.count; i++)
+        fuzz_require(keys.key[i].ciphertext != NULL && kms_keys_first(&keys, i) <= i,
+                     "each has a ciphertext");
+    fuzz_require(kms_keys_describe(&keys, &again, &err) == MU_OK &&
+                     json_object_equal(record->provider_data, again.provider_data),
+                 "they are written as they were");
+    fuzz_require(kms_keys_parse(&again, &second, &err) == MU_OK && second.count == keys.count,
+                 "and read again");
+}
+
+/* As in a configuration. */
+static void check_list(struct bytes input)
+{
+    MU_CLEANUP(string_free) char *list = strndup((const char *)input.data, input.len);
+    MU_CLEANUP(string_free) char *text = NULL;
+    struct kms_keys keys = {0};
+    struct mu_error err = {0};
+
+    fuzz_require(list != NULL, "memory");
+    fuzz_outcome(kms_keys_of_list(list, &text, &keys, &err), &err, 1u << MU_REFUSE);
+}
+
 /* Its MAC holds with the released key, and with no other. */
 static void made_by_instance(json_object *token)
 {
@@ -133,6 +170,7 @@ static void made_by_instance(json_object *token)
                      strcmp(again.volume_name, record.volume_name) == 0 &&
                      memcmp(&again.geometry, &record.geometry, sizeof(again.geometry)) == 0,
                  "and says the same");
+    check_keys(&record);
 }
 
 static void parse(json_object *token, bool is_signed)
@@ -158,6 +196,7 @@ static void parse(json_object *token, bool is_signed)
                      record_check_geometry(&record, &record.geometry, &err) == MU_OK,
                  "it fits its own volume");
     round_trip(&record);
+    check_keys(&record);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -170,6 +209,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MU_CLEANUP(json_free) json_object *token = NULL;
     struct mu_error err = {0};
 
+    check_list(input);
     parse(made, true);
     made_by_instance(by_instance);
     if (json_parse(input, "token", MU_REFUSE, &token, &err) == MU_OK)

@@ -93,6 +93,16 @@ def test_other_keys_and_services_are_not_asked_for(audit):
     assert audit(by_id)[1] == ["unproven"]
 
 
+def test_several_keys(audit):
+    """Replicas have one id, and are told apart by their regions."""
+    mrk = "arn:aws:kms:%s:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+    keys = [mrk % region for region in ("eu-west-1", "us-east-1", "eu-central-1")]
+    calls = [record("Decrypt", attested=None, key=key) for key in keys]
+    for wanted in range(1, 4):
+        assert audit(*calls, key=[w for key in keys[:wanted] for w in ("--key", key)])[2]["calls"] == wanted
+    assert audit(*calls, key=("--key", KEY))[2]["calls"] == 0
+
+
 def test_forms_of_a_log(audit, tmp_path):
     bad = record("Decrypt", attested=None)
     whole = json.dumps({"Records": [bad]})

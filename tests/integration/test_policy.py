@@ -167,6 +167,16 @@ def test_each_action(good, bound, who, may):
         assert {a for a in ACTIONS if admits(found, request(a, who, attested=False))} == may - {"Decrypt"}
 
 
+def test_replication(tmp_path):
+    """What differs while replicas are made; lint does not take it for the policy that stays."""
+    found = generate(tmp_path, IMAGE, options=["--replication"])
+    for who, may in ((ROLE, {"Decrypt"}), (BUILDER, {"Encrypt"}), (ADMIN, ADMINISTRATION | {"ReplicateKey"}), (OTHER, set()), (ROOT, set())):
+        assert {a for a in ACTIONS if admits(found, request(a, who))} == may
+    code, findings, _, report = lint(found)
+    assert (code, findings) == (2, {"unconditioned-allow"})
+    assert {f["statement"] for f in report["findings"]} == {"AdministerWithoutUse"}
+
+
 def test_each_pcr_of_a_document(good):
     """Exactly those of the baseline and the fence matter."""
     for n in range(24):

@@ -104,8 +104,7 @@ TEST(test_how_many)
     for (unsigned i = 0; i <= KMS_KEYS_MAX; i++) {
         memcpy(arn[i], SINGLE, sizeof(SINGLE));
         arn[i][sizeof(SINGLE) - 2] = "0123456789abcdefg"[i];
-        assert_int_equal(kms_keys_add(&keys, arn[i], &err),
-                         i < KMS_KEYS_MAX ? MU_OK : MU_REFUSE);
+        assert_int_equal(kms_keys_add(&keys, arn[i], &err), i < KMS_KEYS_MAX ? MU_OK : MU_REFUSE);
     }
     assert_int_equal(keys.count, KMS_KEYS_MAX);
     assert_non_null(strstr(err.text, "1 to 16"));
@@ -123,8 +122,8 @@ TEST(test_parse)
 {
     struct kms_keys keys = {0};
 
-    assert_int_equal(
-        parse(DATA(WITH(IRELAND) "," WITH(SINGLE) "," WITHOUT(VIRGINIA)), &keys), MU_OK);
+    assert_int_equal(parse(DATA(WITH(IRELAND) "," WITH(SINGLE) "," WITHOUT(VIRGINIA)), &keys),
+                     MU_OK);
     assert_int_equal(keys.count, 3);
     for (size_t i = 0; i < 3; i++)
         assert_string_equal(keys.key[i].ciphertext, "AQID");
@@ -172,10 +171,10 @@ TEST(test_bad_data)
         {DATA(WITH(IRELAND) "," WITH(FRANKFURT)), "unknown member \"ciphertext\""},
         {DATA(WITH(SINGLE) "," WITH(CHINA)), "aws-cn"},
         {"{\"keys\":[" WITH(SINGLE) "],\"encryption_context\":{\"volume-uuid\":\"x\","
-         "\"volume-identity\":\"" IDENTITY "\"}}",
+                                    "\"volume-identity\":\"" IDENTITY "\"}}",
          "volume-uuid is not this volume's"},
         {"{\"keys\":[" WITH(SINGLE) "],\"encryption_context\":{\"volume-uuid\":\"" UUID "\","
-         "\"volume-identity\":\"" IDENTITY "\",\"x\":\"y\"}}",
+                                    "\"volume-identity\":\"" IDENTITY "\",\"x\":\"y\"}}",
          "3 members"},
         {"{\"keys\":[" WITH(SINGLE) "],\"encryption_context\":{\"volume-uuid\":\"" UUID "\"}}",
          "volume-identity"},

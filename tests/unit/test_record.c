@@ -15,7 +15,7 @@
     "{\"format\":3,\"created\":\"2026-01-02T03:04:05Z\",\"record_version\":7,"                     \
     "\"volume_name\":\"root\",\"volume_uuid\":\"" UUID "\",\"volume_identity\":\"" HEX_48 "\","    \
     "\"data_offset\":16777216,\"sector_size\":4096,\"device_size\":1073741824,\"keyslot\":1,"      \
-    "\"provider\":\"aws-kms\",\"aws-kms\":{\"keys\":[{\"key_arn\":\"arn\","                       \
+    "\"provider\":\"aws-kms\",\"aws-kms\":{\"keys\":[{\"key_arn\":\"arn\","                        \
     "\"ciphertext\":\"AQID\"}]}"
 #define PAYLOAD MEMBERS ",\"baselines\":[" BASELINE "]}"
 #define INSTANCE_PAYLOAD MEMBERS "}"

@@ -106,10 +106,10 @@ static void write_report(const struct boot *boot, const struct mu_error *failure
     struct mu_error err = {0};
 
     for (size_t i = 0; i < count; i++)
-        volumes[i] = (struct report_volume){boot->config.volume[i].name,
-                                            boot->config.volume[i].mapping, &boot->volume[i].header,
-                                            &boot->volume[i].record, boot->volume[i].released_by,
-                                            boot->volume[i].provisioned};
+        volumes[i] =
+            (struct report_volume){boot->config.volume[i].name, boot->config.volume[i].mapping,
+                                   &boot->volume[i].header,     &boot->volume[i].record,
+                                   boot->volume[i].released_by, boot->volume[i].provisioned};
     if (report_write(path, failure, boot->config.open, volumes, count, &err) != MU_OK)
         log_line("no report: %s", err.text);
 }

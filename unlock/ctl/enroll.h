@@ -21,7 +21,7 @@ enum mu_status enroll_vault_check(const struct enroll_vault *v, bool wanted, boo
 /* What seals a volume's key, by provider; all are of type enroll_seal, with this as context. */
 struct enroll_context {
     const struct provider_options *options;
-    const char *const *key_arn;                /* aws-kms, in order */
+    const char *const *key_arn; /* aws-kms, in order */
     size_t key_arns;
     const struct aws_credentials *credentials; /* aws-kms; NULL: of the environment or the role */
     const char *tcti;                          /* tpm2; NULL: the machine's */

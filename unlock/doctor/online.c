@@ -156,8 +156,7 @@ static void ping_regions(struct doctor *doctor, const struct kms_keys *keys)
             continue;
         if (answers > 0)
             doctor_warn(doctor, "kms", fix, "%s (the boot takes another key, %u region%s answer%s)",
-                        failure[i].text, answers, answers == 1 ? "" : "s",
-                        answers == 1 ? "s" : "");
+                        failure[i].text, answers, answers == 1 ? "" : "s", answers == 1 ? "s" : "");
         else
             doctor_fail(doctor, failure[i].status, "kms", fix, "%s", failure[i].text);
     }

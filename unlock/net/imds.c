@@ -190,8 +190,7 @@ static enum mu_status fetch_region(struct imds *imds, void *ret, struct mu_error
     struct bytes body;
 
     MU_TRY(get(imds, path, &body, err));
-    if (body.len >= IMDS_REGION_MAX ||
-        !bytes_all_of(body, "abcdefghijklmnopqrstuvwxyz0123456789-"))
+    if (body.len >= IMDS_REGION_MAX || !bytes_all_of(body, "abcdefghijklmnopqrstuvwxyz0123456789-"))
         return mu_fail(err, MU_RETRY, "IMDS %s: the answer is not the name of a region", path);
     (void)snprintf(ret, IMDS_REGION_MAX, "%.*s", (int)body.len, (const char *)body.data);
     return MU_OK;

@@ -36,8 +36,8 @@ static const char help[] =
     "  --context NAME=VALUE   the same for volume-uuid or volume-identity ('muctl record show')\n"
     "  --data-volumes         the instances may also make volumes of their own on blank devices\n"
     "                         ('create = blank'): GenerateDataKey, on the same conditions\n"
-    "  --replication          the administrators may replicate a multi-Region key, giving the replica\n"
-    "                         a policy of its own: put this one only while they do so\n"
+    "  --replication          the administrators may replicate a multi-Region key, and give the\n"
+    "                         replica its policy: put this one only while they do so\n"
     "  --fence-pcr N          the fence PCR of the image's configuration (default 15)\n"
     "  --format FORMAT        json (the policy, default); a KMS key that has it, for "
     "cloudformation\n"
@@ -48,7 +48,8 @@ static const char help[] =
     "arn:aws:iam::111122223333:role/web\n"
     "         --admin arn:aws:iam::111122223333:role/key-admin -o policy.json\n";
 
-/* No CreateGrant, ImportKeyMaterial: each is another way to the key's use. */
+/* No CreateGrant, ImportKeyMaterial: each is another way to the key's use. The last one with
+ * --replication alone. */
 static const char *const administration[] = {
     "kms:DescribeKey",          "kms:GetKeyPolicy",      "kms:ListKeyPolicies",
     "kms:PutKeyPolicy",         "kms:EnableKey",         "kms:DisableKey",
@@ -56,8 +57,7 @@ static const char *const administration[] = {
     "kms:ListGrants",           "kms:RevokeGrant",       "kms:ListResourceTags",
     "kms:TagResource",          "kms:UntagResource",     "kms:UpdateKeyDescription",
     "kms:CreateAlias",          "kms:UpdateAlias",       "kms:DeleteAlias",
-    "kms:ScheduleKeyDeletion",  "kms:CancelKeyDeletion",
-    "kms:ReplicateKey", /* last: with --replication alone */
+    "kms:ScheduleKeyDeletion",  "kms:CancelKeyDeletion", "kms:ReplicateKey",
 };
 
 /* CreateGrant, ReEncrypt and ReplicateKey never come with a document: this is all of them. The last
@@ -226,9 +226,8 @@ static bool add_builder(json_object *list, const struct request *q)
 static bool add_deny(json_object *list, const struct request *q)
 {
     unsigned pcr = q->baselines == 0 || (q->baseline[0].mask & PCR_BIT(4)) != 0 ? 4 : 7;
-    json_object *statement =
-        add_statement(list, "RefuseWithoutDocument", "Deny", NULL, use,
-                      MU_COUNT(use) - (q->replication ? 1 : 0));
+    json_object *statement = add_statement(list, "RefuseWithoutDocument", "Deny", NULL, use,
+                                           MU_COUNT(use) - (q->replication ? 1 : 0));
     json_object *condition = statement != NULL ? put_object(statement, "Condition") : NULL;
     json_object *null = condition != NULL ? put_object(condition, "Null") : NULL;
     char key[64];

@@ -237,8 +237,8 @@ static const char *own_region(struct provider_session *session)
         return session->region;
     session->asked_region = true;
     soon.at_us = seconds.at_us < soon.at_us ? seconds.at_us : soon.at_us;
-    if (MU_STEP("instance-region", imds_region(session->options.aws.imds, soon, session->region,
-                                               &why)) != MU_OK)
+    if (MU_STEP("instance-region",
+                imds_region(session->options.aws.imds, soon, session->region, &why)) != MU_OK)
         log_line("the keys are asked in the record's order: %s", why.text);
     return session->region;
 }
@@ -274,7 +274,7 @@ struct asking {
     const struct kms_key *key[KMS_KEYS_MAX];
     enum mu_status said[KMS_KEYS_MAX]; /* in its last answer; MU_OK: not yet asked */
     struct kms_decrypt_request request;
-    struct buffer ciphertext;          /* of a key that was generated */
+    struct buffer ciphertext; /* of a key that was generated */
     const struct kms_key *released_by;
 };
 
@@ -304,8 +304,8 @@ static enum mu_status ask_key(struct asking *a, const struct kms_key *key, struc
     buffer_free(&a->ciphertext);
     a->request.key_arn = key->arn;
     a->request.ciphertext = key->ciphertext;
-    status = kms_decrypt(link->kms, &session->credentials, &a->request, &a->ciphertext, &wrapped,
-                         err);
+    status =
+        kms_decrypt(link->kms, &session->credentials, &a->request, &a->ciphertext, &wrapped, err);
     session->expired = kms_credentials_expired(link->kms);
     MU_TRY(status);
     return cms_decrypt(buffer_view(&wrapped), session->key, RELEASE_KEY_SIZE, ret_key, err);

@@ -39,8 +39,7 @@ static size_t split(const char *arn, struct bytes field[static ARN_FIELDS])
 }
 
 enum mu_status kms_parse_key_arn(const char *arn, char ret_region[static KMS_REGION_MAX],
-                                 char ret_partition[static KMS_PARTITION_MAX],
-                                 struct mu_error *err)
+                                 char ret_partition[static KMS_PARTITION_MAX], struct mu_error *err)
 {
     static const char key[] = "key/", name[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
     struct bytes field[ARN_FIELDS] = {0};
