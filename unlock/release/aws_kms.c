@@ -28,7 +28,7 @@
 struct link {
     char region[KMS_REGION_MAX];
     struct kms *kms;
-    const struct kms_patience *patience; /* of `connect`; NULL: not begun */
+    const struct kms_patience *patience; /* of `connect` */
     struct task connect;
 };
 
@@ -171,9 +171,9 @@ static enum mu_status connect_early(struct provider_session *session, const stru
 {
     struct link *link;
 
-    MU_TRY(link_to(session, &keys->key[0], &link, err));
-    if (link->patience != NULL)
+    if (find_link(session, keys->key[0].region) != NULL)
         return MU_OK;
+    MU_TRY(link_to(session, &keys->key[0], &link, err));
     link->patience = patience_with(keys);
     return task_start(&link->connect, connect_kms, link, err);
 }
