@@ -106,7 +106,7 @@ enum mu_status signature_load_keys(const char *path, struct public_keys *ret, st
     size_t blocks;
 
     MU_TRY(file_read(path, KEY_FILE_MAX, &text, err));
-    blocks = count_of(buffer_view(&text), "-----BEGIN ");
+    blocks = count_of(buffer_view(&text), "-----BEGIN PUBLIC KEY-----");
     if (blocks > PUBLIC_KEYS_MAX)
         return mu_fail(err, MU_CONFIG,
                        "%s: %zu keys; an image trusts one, or two while a new one "
