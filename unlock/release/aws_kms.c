@@ -253,29 +253,29 @@ static bool in_one_region(const struct kms_keys *keys)
 
 /* Those of the machine's own region come first. */
 static void order_keys(struct provider_session *session, const struct kms_keys *keys,
-                       const struct kms_key *ret[static KMS_KEYS_MAX])
+                       size_t ret[static KMS_KEYS_MAX])
 {
     const char *own = in_one_region(keys) ? "" : own_region(session);
     size_t count = 0;
 
     for (size_t i = 0; i < keys->count; i++)
         if (strcmp(keys->key[i].region, own) == 0)
-            ret[count++] = &keys->key[i];
+            ret[count++] = i;
     for (size_t i = 0; i < keys->count; i++)
         if (strcmp(keys->key[i].region, own) != 0)
-            ret[count++] = &keys->key[i];
+            ret[count++] = i;
 }
 
 /* ---- asking ---- */
 
 struct asking {
     struct provider_session *session;
-    size_t count;
-    const struct kms_key *key[KMS_KEYS_MAX];
-    enum mu_status said[KMS_KEYS_MAX]; /* in its last answer; MU_OK: not yet asked */
+    const struct kms_keys *keys;
+    size_t order[KMS_KEYS_MAX];
+    enum mu_status said[KMS_KEYS_MAX]; /* by each key in its last answer; MU_OK: not yet asked */
     struct kms_decrypt_request request;
     struct buffer ciphertext; /* of a key that was generated */
-    const struct kms_key *released_by;
+    size_t released_by;
 };
 
 /* IMDS may go on handing out expired ones for a while. */
@@ -314,9 +314,9 @@ static enum mu_status ask_key(struct asking *a, const struct kms_key *key, struc
 /* Which key it is that failed; each says so once. */
 static void name_key(struct asking *a, size_t i, enum mu_status status, struct mu_error *err)
 {
-    if (a->count == 1)
+    if (a->keys->count == 1)
         return;
-    (void)mu_context(err, "%s", a->key[i]->arn);
+    (void)mu_context(err, "%s", a->keys->key[i].arn);
     if (a->said[i] != status)
         log_line("%s", err->text);
 }
@@ -326,14 +326,15 @@ static enum mu_status ask_round(struct asking *a, struct secret *ret_key, struct
 {
     size_t waiting = 0;
 
-    for (size_t i = 0; i < a->count; i++) {
+    for (size_t n = 0; n < a->keys->count; n++) {
+        size_t i = a->order[n];
         struct mu_error failure = {0};
         enum mu_status status;
 
         if (a->said[i] == MU_REFUSE)
             continue;
-        status = ask_key(a, a->key[i], ret_key, &failure);
-        a->released_by = a->key[i];
+        a->released_by = i;
+        status = ask_key(a, &a->keys->key[i], ret_key, &failure);
         if (status == MU_OK)
             return MU_OK;
         name_key(a, i, status, &failure);
@@ -355,9 +356,9 @@ static enum mu_status ask_keys(struct asking *a, struct secret *ret_key, struct 
     do
         status = ask_round(a, ret_key, err);
     while (retry_after(&retry, status));
-    if (status == MU_OK || a->count == 1)
+    if (status == MU_OK || a->keys->count == 1)
         return status;
-    return mu_context(err, "none of %zu keys was released", a->count);
+    return mu_context(err, "none of %zu keys was released", a->keys->count);
 }
 
 static void asking_free(struct asking *a)
@@ -366,20 +367,19 @@ static void asking_free(struct asking *a)
 }
 
 /* The first key that answers decrypts its ciphertext, or generates a key if the keys have none. */
-static enum mu_status get_key(struct asking *a, const struct kms_keys *keys,
-                              json_object *encryption_context, struct secret *ret_key,
-                              struct mu_error *err)
+static enum mu_status get_key(struct asking *a, json_object *encryption_context,
+                              struct secret *ret_key, struct mu_error *err)
 {
     struct provider_session *session = a->session;
+    const struct kms_keys *keys = a->keys;
 
     if (session->document.len == 0)
         return mu_fail(err, MU_INTERNAL, "no attestation document was made");
     MU_TRY(task_wait(&session->get_credentials, err));
-    a->count = keys->count;
     a->request = (struct kms_decrypt_request){.encryption_context = encryption_context,
                                               .document = buffer_view(&session->document),
                                               .patience = patience_with(keys)};
-    order_keys(session, keys, a->key);
+    order_keys(session, keys, a->order);
     return MU_STEP(keys->key[0].ciphertext != NULL ? "kms-decrypt" : "kms-generate",
                    ask_keys(a, ret_key, err));
 }
@@ -387,11 +387,13 @@ static enum mu_status get_key(struct asking *a, const struct kms_keys *keys,
 static enum mu_status volume_release(struct provider_volume *volume, struct tpm *tpm,
                                      struct secret *ret_key, struct mu_error *err)
 {
-    MU_CLEANUP(asking_free) struct asking asking = {.session = volume->session};
+    const struct kms_keys *keys = &volume->keys;
+    MU_CLEANUP(asking_free)
+    struct asking asking = {.session = volume->session, .keys = keys};
 
     (void)tpm;
-    MU_TRY(get_key(&asking, &volume->keys, volume->keys.encryption_context, ret_key, err));
-    volume->released_by = asking.released_by->arn;
+    MU_TRY(get_key(&asking, keys->encryption_context, ret_key, err));
+    volume->released_by = keys->key[asking.released_by].arn;
     return MU_OK;
 }
 
@@ -402,11 +404,11 @@ static const char *volume_released_by(const struct provider_volume *volume)
 
 /* The key that made the ciphertext, and those of the list that have the same material. No other
  * can have one: to encrypt under it, this machine would need the plain right to Encrypt. */
-static enum mu_status describe(const struct asking *asking, const struct kms_keys *list,
-                               json_object *encryption_context, struct record *record,
-                               struct mu_error *err)
+static enum mu_status describe(const struct asking *asking, json_object *encryption_context,
+                               struct record *record, struct mu_error *err)
 {
-    const struct kms_key *maker = asking->released_by;
+    const struct kms_keys *list = asking->keys;
+    const struct kms_key *maker = &list->key[asking->released_by];
     struct kms_keys keys = {.encryption_context = encryption_context};
     MU_CLEANUP(string_free) char *base64 = NULL;
 
@@ -425,13 +427,13 @@ static enum mu_status session_provision(struct provider_session *session, const 
 {
     MU_CLEANUP(json_free) json_object *context = NULL;
     MU_CLEANUP(string_free) char *text = NULL;
-    MU_CLEANUP(asking_free) struct asking asking = {.session = session};
     struct kms_keys keys = {0};
+    MU_CLEANUP(asking_free) struct asking asking = {.session = session, .keys = &keys};
 
     MU_TRY(kms_keys_of_list(key_arns, &text, &keys, err));
     MU_TRY(aws_kms_context(record, &context, err));
-    MU_TRY(get_key(&asking, &keys, context, ret_key, err));
-    return describe(&asking, &keys, context, record, err);
+    MU_TRY(get_key(&asking, context, ret_key, err));
+    return describe(&asking, context, record, err);
 }
 
 const struct provider provider_aws_kms = {
