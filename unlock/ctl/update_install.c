@@ -247,15 +247,12 @@ static enum mu_status read_credentials(const struct install *in, struct aws_cred
     return ctl_find_credentials(in->machine.config.aws.imds, deadline_in(PATIENCE_S), ret, err);
 }
 
-static enum mu_status load_policy(const struct install *in, const struct record *record,
+static enum mu_status load_policy(const struct install *in, const char *arn,
                                   const struct aws_credentials *credentials, json_object **ret,
                                   struct mu_error *err)
 {
-    const char *arn = NULL;
-
     if (in->policy != NULL)
         return policy_load(in->policy, ret, err);
-    MU_TRY(json_string(record->provider_data, "key_arn", 2048, MU_REFUSE, &arn, err));
     if (policy_fetch(&in->machine.config.aws, credentials, arn, deadline_in(PATIENCE_S), ret,
                      err) == MU_OK)
         return MU_OK;
@@ -265,19 +262,32 @@ static enum mu_status load_policy(const struct install *in, const struct record 
                       arn);
 }
 
-static enum mu_status ask_policy(struct install *in, const struct record *record,
+static enum mu_status ask_policy(struct install *in, const char *arn,
                                  const struct aws_credentials *credentials, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *policy = NULL;
     const struct pcr_values *values;
 
-    MU_TRY(load_policy(in, record, credentials, &policy, err));
+    MU_TRY(load_policy(in, arn, credentials, &policy, err));
     MU_TRY(update_predict(&in->machine, &in->esp, &in->image, HASH_SHA384, &values, err));
     if (policy_admits(policy, values, in->machine.config.fence_pcr, err) == MU_OK)
         return MU_OK;
     return mu_context(err,
-                      "the key policy does not release the key to this image ('muctl policy kms' "
-                      "with the old baseline and the new one makes one that does)");
+                      "the key policy of %.160s does not release the key to this image ('muctl "
+                      "policy kms' with the old baseline and the new one makes one that does)",
+                      arn);
+}
+
+/* Each key must release it, since a machine may have to do with any one of them. */
+static enum mu_status ask_policies(struct install *in, const struct record *record,
+                                   const struct aws_credentials *credentials, struct mu_error *err)
+{
+    struct kms_keys keys = {0};
+
+    MU_TRY(kms_keys_parse(record, &keys, err));
+    for (size_t i = 0; i < keys.count; i++)
+        MU_TRY(ask_policy(in, keys.key[i].arn, credentials, err));
+    return MU_OK;
 }
 
 static enum mu_status check_policies(struct install *in, struct mu_error *err)
@@ -292,7 +302,7 @@ static enum mu_status check_policies(struct install *in, struct mu_error *err)
         in->volume_said[i] = record->by_instance ? "the key policy alone decides" : "allowed";
         if ((in->policy == NULL && !in->online) || strcmp(record->provider, PROVIDER_AWS_KMS) != 0)
             continue;
-        if (ask_policy(in, record, &credentials, err) != MU_OK)
+        if (ask_policies(in, record, &credentials, err) != MU_OK)
             return mu_context(err, "volume '%s'", in->machine.config.volume[i].name);
         in->volume_said[i] = "allowed, by the key policy, too";
     }
