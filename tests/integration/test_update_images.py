@@ -389,6 +389,23 @@ def test_key_policy_of_kms(both):
     assert done.returncode == 0, done.stderr
 
 
+def test_key_policies_of_several_keys(both):
+    """Any of them may be the one that a machine has to do with."""
+    other = w.KEY_ARN.replace(w.KEY_ID, w.OTHER_KEY_ID)
+    volume = w.make_volume(both.folder / "several.img")
+    both.enroll(volume, "--key-arn", other, "--baseline", both.baseline(NEW), baseline=both.baseline(both.old))
+    both.configure({"root": volume})
+
+    def put(images, key):
+        w.run(w.Aws.COMMAND, "key", "--dir", both.aws.folder, "--policy", edited(both.policy_of(*images), readable), key)
+    put([both.old], w.OTHER_KEY_ID)
+    allowed = edited(both.policy_of(both.old, NEW), readable)
+    refused(online(both, allowed), REFUSE, "another PCR 4", other)
+    put([both.old, NEW], w.OTHER_KEY_ID)
+    done = online(both, edited(both.policy_of(both.old, NEW), readable))
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("options", [("--online", "--policy", "f"), ("--credentials", "f")])
 def test_options_that_exclude_each_other(both, options):
     refused(both.install(NEW, *options), USAGE, options[0])
