@@ -147,21 +147,12 @@ enum mu_status update_predict(const struct update_machine *machine, const struct
     return MU_OK;
 }
 
-static unsigned count_of(uint32_t mask)
-{
-    unsigned count = 0;
-
-    for (; mask != 0; mask &= mask - 1)
-        count++;
-    return count;
-}
-
 /* Of the nearest baseline, *err says what differs. */
 static enum mu_status record_admits(const struct update_machine *machine,
                                     const struct update_esp *esp, const struct record *record,
                                     struct update_forecast *forecast, struct mu_error *err)
 {
-    unsigned least = PCR_COUNT + 1;
+    int least = PCR_COUNT + 1;
 
     for (size_t i = 0; i < record->baselines; i++) {
         struct pcr_values baseline = record->baseline[i];
@@ -173,8 +164,8 @@ static enum mu_status record_admits(const struct update_machine *machine,
         baseline.mask &= predicted->mask;
         if (baseline_compare(&baseline, predicted, &differ, &why) == MU_OK)
             return MU_OK;
-        if (count_of(differ) < least) {
-            least = count_of(differ);
+        if (__builtin_popcount(differ) < least) {
+            least = __builtin_popcount(differ);
             *err = why;
         }
     }

@@ -90,15 +90,6 @@ static bool decides_by_pcrs(const struct statement *s)
     return s->conditions > 0;
 }
 
-static unsigned count_of(uint32_t mask)
-{
-    unsigned count = 0;
-
-    for (; mask != 0; mask &= mask - 1)
-        count++;
-    return count;
-}
-
 static enum mu_status judge(const struct document *document, const struct statement *statements,
                             size_t count, struct mu_error *err)
 {
@@ -116,7 +107,7 @@ static enum mu_status judge(const struct document *document, const struct statem
         if (!s->allow && mask == 0 && decides_by_pcrs(s))
             return mu_fail(err, MU_REFUSE, "its statement '%s' denies " DECRYPT " to these PCRs",
                            s->label);
-        if (s->allow && count_of(mask) < count_of(wanted)) {
+        if (s->allow && __builtin_popcount(mask) < __builtin_popcount(wanted)) {
             nearest = s;
             wanted = mask;
         }
