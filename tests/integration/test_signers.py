@@ -36,7 +36,8 @@ class Holder:
         if self.aws is None:
             der = w.run("openssl", "pkey", "-in", self.private, "-outform", "DER").stdout
             self.aws = w.Aws(self.folder / "aws", self.root, w.ZERO, keys=[
-                {"id": KEY_ID, "policy": POLICY, "spec": "ECC_NIST_P384", "private_key": base64.b64encode(der).decode()}])
+                {"id": KEY_ID, "policy": POLICY, "spec": "ECC_NIST_P384", "private_key": base64.b64encode(der).decode()},
+                {"id": w.KEY_ID, "policy": w.key_policy(w.ZERO)}])
         return ARN
 
     def endpoint(self):
@@ -125,6 +126,18 @@ def test_enrolled_by_a_key_that_is_no_file(world, holder, tmp_path):
     world.enroll(volume, "--builder-key", holder.public, key=holder.exec())
     world.configure({"root": volume}, builder_key=holder.public)
     assert boot(world).returncode == 0
+
+
+def test_credentials_from_a_pipe_serve_both_keys(world, holder, tmp_path):
+    """They can be read once: KMS encrypts the volume's key with them, and signs the record."""
+    volume, passphrase = w.make_volume(tmp_path / "volume.img"), tmp_path / "passphrase"
+    passphrase.write_bytes(w.PASSPHRASE)
+    key, options = holder.options("kms")
+    exported = "".join(f"{name}={value}\n" for name, value in w.BUILDER_ENVIRONMENT.items())
+    w.muctl("enroll", volume, "--volume", "root", "--key-arn", w.KEY_ARN, "--baseline", world.complete, "--sign-key", key,
+            *options, "--key-file", passphrase, "--credentials", "-", input=exported)
+    shown = w.muctl("record", "show", volume, "--key", holder.public)
+    assert "does not hold" not in shown.stdout + shown.stderr
 
 
 def test_kms_is_asked_for_the_digest_alone(holder, baseline):

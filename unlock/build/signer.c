@@ -19,7 +19,7 @@ typedef enum mu_status (*sign_digest)(const struct signer *signer, struct bytes 
 void signer_free(struct signer *signer)
 {
     key_free(&signer->key);
-    aws_credentials_free(&signer->credentials);
+    aws_credentials_free(&signer->found);
 }
 
 static enum mu_status run(char *const *argv, const char *package, struct bytes digest,
@@ -60,8 +60,11 @@ static enum mu_status sign_by_pkcs11(const struct signer *signer, struct bytes d
 static enum mu_status sign_by_kms(const struct signer *signer, struct bytes digest,
                                   struct buffer *ret, struct mu_error *err)
 {
-    return kms_sign(signer->aws, &signer->credentials, signer->from, digest,
-                    deadline_in(NETWORK_SECONDS), ret, err);
+    const struct aws_credentials *credentials =
+        signer->credentials != NULL ? signer->credentials : &signer->found;
+
+    return kms_sign(signer->aws, credentials, signer->from, digest, deadline_in(NETWORK_SECONDS),
+                    ret, err);
 }
 
 static const struct way {

@@ -13,10 +13,11 @@
  * is its standard input, the signature (DER, RFC 3279 2.2.3, Ecdsa-Sig-Value) its standard output
  */
 struct signer {
-    const char *from;                   /* as above; borrowed */
-    EVP_PKEY *key;                      /* in a file: the private key; else the public half */
-    const struct aws_options *aws;      /* KMS; borrowed */
-    struct aws_credentials credentials; /* KMS */
+    const char *from;              /* as above; borrowed */
+    EVP_PKEY *key;                 /* in a file: the private key; else the public half */
+    const struct aws_options *aws; /* KMS; borrowed */
+    const struct aws_credentials *credentials; /* KMS; borrowed; NULL: those that were found */
+    struct aws_credentials found;
 };
 void signer_free(struct signer *signer);
 bool signer_is_kms(const char *from);

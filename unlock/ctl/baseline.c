@@ -276,12 +276,18 @@ static enum mu_status run_sign(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(signing_free) struct signing s = {0};
     MU_CLEANUP(signer_free) struct signer signer = {0};
+    MU_CLEANUP(aws_credentials_free) struct aws_credentials credentials = {0};
+    struct signer_arguments arguments;
     struct pcr_values values;
 
     MU_TRY(signing_begin(argc, argv, true, &s, err));
     MU_TRY(baseline_parse(buffer_view(&s.text), s.file, &values, err));
-    MU_TRY(ctl_open_signer(&(struct signer_arguments){s.key, s.builder_key, s.credentials, &s.aws},
-                           &signer, err));
+    arguments = (struct signer_arguments){s.key, s.builder_key, NULL, &s.aws};
+    if (s.credentials != NULL && signer_is_kms(s.key)) {
+        MU_TRY(ctl_read_credentials(s.credentials, &credentials, err));
+        arguments.credentials = &credentials;
+    }
+    MU_TRY(ctl_open_signer(&arguments, &signer, err));
     MU_TRY(signer_sign(&signer, NULL, buffer_view(&s.text), &s.signature, err));
     return file_write(s.path, buffer_view(&s.signature), 0644, err);
 }

@@ -126,11 +126,10 @@ enum mu_status ctl_open_signer(const struct signer_arguments *a, struct signer *
 
     MU_TRY(signer_open(a->key, a->public_key, &signer, err));
     signer.aws = a->aws;
-    if (signer_is_kms(a->key) && a->credentials != NULL)
-        MU_TRY(ctl_read_credentials(a->credentials, &signer.credentials, err));
-    else if (signer_is_kms(a->key))
-        MU_TRY(ctl_find_credentials(a->aws->imds, deadline_in(NETWORK_SECONDS), &signer.credentials,
-                                    err));
+    signer.credentials = a->credentials;
+    if (signer_is_kms(a->key) && a->credentials == NULL)
+        MU_TRY(
+            ctl_find_credentials(a->aws->imds, deadline_in(NETWORK_SECONDS), &signer.found, err));
     *ret = MU_TAKE(signer);
     return MU_OK;
 }

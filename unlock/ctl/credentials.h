@@ -16,13 +16,14 @@ enum mu_status ctl_find_credentials(const char *imds, struct deadline deadline,
                                     struct aws_credentials *ret,
                                     struct mu_error *err) MU_MUST_CHECK;
 
-/* --sign-key, --builder-key and --credentials; NULL: not given. */
+/* --sign-key, --builder-key and what --credentials named; NULL: not given. */
 struct signer_arguments {
-    const char *key, *public_key, *credentials;
+    const char *key, *public_key;
+    const struct aws_credentials *credentials;
     const struct aws_options *aws;
 };
-/* The signer with all that it needs; credentials for KMS alone. ret borrows `a->key` and `a->aws`.
- */
+/* The signer with all that it needs; KMS's credentials are found if none are given. ret borrows
+ * what `a` points to. */
 enum mu_status ctl_open_signer(const struct signer_arguments *a, struct signer *ret,
                                struct mu_error *err) MU_MUST_CHECK;
 

@@ -374,20 +374,21 @@ static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
     MU_TRY(enroll_check_keys(&context, err));
     options = choose_options(&a, &config);
     MU_TRY(load_baselines(&a, options.fence_pcr, baselines, err));
+    if (a.credentials != NULL) {
+        MU_TRY(ctl_read_credentials(a.credentials, &credentials, err));
+        context.credentials = &credentials;
+    }
     MU_TRY(ctl_open_signer(
-        &(struct signer_arguments){a.sign_key, a.builder_key, a.credentials, &options.aws}, &signer,
-        err));
+        &(struct signer_arguments){a.sign_key, a.builder_key, context.credentials, &options.aws},
+        &signer, err));
     if (a.present_key != NULL)
         MU_TRY(signature_load_key(a.present_key, NULL, &present_key, err));
     if (a.authorize != NULL)
         MU_TRY(signing_load_key(a.authorize, &authority, err));
-    if (a.credentials != NULL && !a.resign)
-        MU_TRY(ctl_read_credentials(a.credentials, &credentials, err));
     MU_TRY(ctl_device(a.device, &device, err));
     if (!a.resign)
         MU_TRY(get_secret(&a, &secret, err));
 
-    context.credentials = a.credentials != NULL ? &credentials : NULL;
     context.tcti = a.tcti != NULL ? a.tcti : config.tcti;
     context.authority = authority;
     context.counter = a.counter;
