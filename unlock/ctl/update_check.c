@@ -9,50 +9,29 @@
 #include "volume/record_admission.h"
 #include "volume/volume.h"
 
-/* PFP 10.2.6, UEFI_VARIABLE_DATA; false if the event holds something else. */
-static bool read_variable(struct bytes data, char name[static 16], struct bytes *ret)
-{
-    struct reader r = reader_of(data);
-    uint64_t letters, len;
-
-    (void)reader_take(&r, EFI_GUID_BYTES);
-    letters = reader_le64(&r);
-    len = reader_le64(&r);
-    if (r.failed || letters >= 16 || len > data.len)
-        return false;
-    for (size_t i = 0; i < letters; i++)
-        name[i] = (char)reader_le16(&r);
-    name[letters] = '\0';
-    *ret = reader_take(&r, (size_t)len);
-    return !r.failed;
-}
-
 /* What firmware measured of Secure Boot in this boot is what it will find in the next one. */
 static void read_keys(struct update_machine *machine)
 {
     struct {
         const char *name;
         struct bytes *to;
-        struct bytes spare;
-    } variables[] = {{"PK", &machine->keys.pk, {0}},
-                     {"KEK", &machine->keys.kek, {0}},
-                     {"db", &machine->keys.db, {0}},
-                     {"dbx", &machine->keys.dbx, {0}},
-                     {"SecureBoot", NULL, {0}}};
+    } lists[] = {{"PK", &machine->keys.pk},
+                 {"KEK", &machine->keys.kek},
+                 {"db", &machine->keys.db},
+                 {"dbx", &machine->keys.dbx}};
 
     for (size_t i = 0; i < machine->log.count; i++) {
         const struct event *event = &machine->log.event[i];
-        struct bytes content;
-        char name[16];
+        struct bytes name, content;
 
         if (event->pcr != 7 || event->type != EV_EFI_VARIABLE_DRIVER_CONFIG ||
-            !read_variable(event->data, name, &content))
+            !event_variable(event, &name, &content))
             continue;
-        for (size_t k = 0; k < MU_COUNT(variables); k++)
-            if (strcmp(name, variables[k].name) == 0 && variables[k].to != NULL)
-                *variables[k].to = content;
-            else if (strcmp(name, variables[k].name) == 0)
-                machine->secure_boot = content.len > 0 && content.data[0] == 1;
+        for (size_t k = 0; k < MU_COUNT(lists); k++)
+            if (event_variable_is(name, lists[k].name))
+                *lists[k].to = content;
+        if (event_variable_is(name, "SecureBoot"))
+            machine->secure_boot = content.len > 0 && content.data[0] == 1;
     }
 }
 

@@ -110,7 +110,7 @@ static void describe_boot_order(struct text *text, struct bytes data)
     }
 }
 
-static bool name_is(struct bytes utf16, const char *ascii)
+bool event_variable_is(struct bytes utf16, const char *ascii)
 {
     struct reader r = reader_of(utf16);
 
@@ -124,33 +124,38 @@ static bool name_is(struct bytes utf16, const char *ascii)
     return true;
 }
 
-/* 10.2.6, UEFI_VARIABLE_DATA */
-static bool describe_variable(struct text *text, const struct event *event)
+bool event_variable(const struct event *event, struct bytes *ret_name, struct bytes *ret_data)
 {
     struct reader r = reader_of(event->data);
     uint64_t name_chars, data_len;
-    struct bytes name, data;
 
     (void)reader_take(&r, 16); /* GUID */
     name_chars = reader_le64(&r);
     data_len = reader_le64(&r);
     if (r.failed || name_chars > event->data.len / 2 || data_len > event->data.len)
         return false;
-    name = reader_take(&r, (size_t)name_chars * 2);
-    data = reader_take(&r, (size_t)data_len);
-    if (r.failed)
+    *ret_name = reader_take(&r, (size_t)name_chars * 2);
+    *ret_data = reader_take(&r, (size_t)data_len);
+    return !r.failed;
+}
+
+static bool describe_variable(struct text *text, const struct event *event)
+{
+    struct bytes name, data;
+
+    if (!event_variable(event, &name, &data))
         return false;
     text_utf16(text, name);
     text_printf(text, " = ");
     if (data.len == 0)
         text_printf(text, "(empty)");
-    else if (name_is(name, "BootOrder"))
+    else if (event_variable_is(name, "BootOrder"))
         describe_boot_order(text, data);
-    else if (name_is(name, "Boot####"))
+    else if (event_variable_is(name, "Boot####"))
         return describe_load_option(text, data);
     else if (data.len <= 8)
         text_hex(text, data);
-    else if (name_is(name, "SbatLevel"))
+    else if (event_variable_is(name, "SbatLevel"))
         text_guess(text, data);
     else if (!signature_list_describe_entry(text, data) && !signature_list_describe(text, data))
         text_printf(text, "%zu bytes", data.len);

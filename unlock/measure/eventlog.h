@@ -64,6 +64,12 @@ const char *event_type_name(uint32_t type, char unknown[static 16]);
  * without control characters, shortened to len (>= 4) bytes. */
 void event_describe(const struct event *event, char *to, size_t len);
 
+/* PFP 10.2.6, UEFI_VARIABLE_DATA: the variable's name in UTF-16 and its content, both borrowed.
+ * False if the event holds something else. */
+bool event_variable(const struct event *event, struct bytes *ret_name, struct bytes *ret_data);
+/* The name is this one, in which '#' stands for any character. */
+bool event_variable_is(struct bytes utf16, const char *ascii);
+
 /* True if the event is extended into that PCR: EV_NO_ACTION is not. */
 bool event_extends(const struct event *event, unsigned pcr);
 /* The event's digest in a bank; NULL if it has none. */
