@@ -253,8 +253,10 @@ static enum mu_status check_writable(const char *device, int fd, struct mu_error
 {
     int read_only = 0;
 
-    if (ioctl(fd, BLKROGET, &read_only) != 0)
-        read_only = errno != ENOTTY; /* which an image file answers */
+    /* ENOTTY is what an image file answers. */
+    if (ioctl(fd, BLKROGET, &read_only) != 0 && errno != ENOTTY)
+        return mu_fail(err, MU_RETRY, "%s: cannot tell whether it is read-only: %s", device,
+                       strerror(errno));
     return read_only == 0 ? MU_OK : mu_fail(err, MU_REFUSE, "%s: is read-only", device);
 }
 
