@@ -42,6 +42,16 @@ def test_unlocks(site, kind):
         assert [r["status"] for r in m.aws.requests("Decrypt")] == [200]
 
 
+def test_unlocks_with_a_clock_of_the_past(site):
+    """systemd sets such a clock to the day on which it was built, when the server's certificate was not yet valid; so
+    begins each boot of a machine whose only clock is the firmware's (docs/guide/dracut.md)."""
+    with site.boot(clock="2020-01-01", check="date +%s") as m:
+        m.wait()
+        assert m.booted, m.log()
+        assert int(m.seen["check.out"]) < time.time() - 30 * 86400
+        assert [r["status"] for r in m.aws.requests("Decrypt")] == [200]
+
+
 @pytest.mark.long
 def test_unlocks_after_throttling(site):
     faults = [["--operation", "Decrypt", "--count", "3", "--value", "ThrottlingException", "kms", "error"]]

@@ -25,10 +25,10 @@ def site():
         shop.close()
 
 
-def boot(site, uki, *accepted):
+def boot(site, uki, *accepted, **options):
     """Until it powers off. accepted: what the verifier knows."""
     return Machine(site.shop, site.shop.disk(uki, root=site.volume), first_policy(), before=lambda m: setattr(
-        m, "verifier", site.around(m, *accepted)))
+        m, "verifier", site.around(m, *accepted)), **options)
 
 
 def test_unlocks(site):
@@ -39,6 +39,14 @@ def test_unlocks(site):
         assert b"/dev/mapper/root / ext4 " in m.seen["mounts"]
         assert "released by vault" in m.log() and m.verifier.answers() == [200]
         assert not m.aws.requests("Decrypt")
+
+
+def test_unlocks_with_a_clock_of_the_past(site):
+    """As test_unlocks.py has it; here the first connection comes before the first document."""
+    with boot(site, site.good, site.good, clock="2020-01-01") as m:
+        m.wait()
+        assert m.booted, m.log()
+        assert "released by vault" in m.log() and m.verifier.answers() == [200]
 
 
 @pytest.mark.long

@@ -44,6 +44,7 @@ TLS_FAULTS = {
     'unknown-ca': '(none) a certificate of an authority nobody knows',
     'wrong-name': '(none) a certificate for another name',
     'expired-certificate': '(none) a certificate of last year',
+    'future-certificate': '(none) a certificate of tomorrow',
 }
 DNS_FAULTS = {'drop': '(none) no answer', 'servfail': '(none)', 'nxdomain': '(none)'}
 FAULTS = {'kms': {**KMS_FAULTS, **HTTP_FAULTS}, 'imds': {**IMDS_FAULTS, **HTTP_FAULTS},

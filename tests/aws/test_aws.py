@@ -397,7 +397,7 @@ def test_http_faults(aws):
     assert b'HTTP/1.1 502 ' in raw_https(aws, 'status', '502')
 
 
-@pytest.mark.parametrize('fault', ['unknown-ca', 'wrong-name', 'expired-certificate'])
+@pytest.mark.parametrize('fault', ['unknown-ca', 'wrong-name', 'expired-certificate', 'future-certificate'])
 def test_tls_faults(aws, fault):
     keys = aws.role_keys()
     before = len([r for r in aws.requests() if r['service'] == 'kms'])

@@ -82,4 +82,5 @@ def make(folder, regions):
     return {None: server(path, title, key, names, (-1, 365)),
             'unknown-ca': server(path + '.unknown-ca', stranger, other_key, names, (-1, 365)),
             'wrong-name': server(path + '.wrong-name', title, key, ['kms.example.com'], (-1, 365)),
-            'expired-certificate': server(path + '.expired', title, key, names, (-365, -1))}
+            'expired-certificate': server(path + '.expired', title, key, names, (-365, -1)),
+            'future-certificate': server(path + '.future', title, key, names, (1, 365))}

@@ -100,7 +100,7 @@ INPUTS = {
         SecureBoot MokList MokListX MokListTrusted MokSBState SbatLevel MemoryOverwriteRequestControl""".split(),
     "Firmware and the machine": [
         "drivers and option ROMs", "io.systemd.stub.kernel-cmdline-extra", "io.systemd.credential", "fw_cfg",
-        "ACPI tables", "device tree", "initrds by the firmware protocol", "random seed"],
+        "ACPI tables", "device tree", "clock", "initrds by the firmware protocol", "random seed"],
     "The ESP": [
         "UKI", "profiles of a UKI", "*.addon.efi", "*.cred", "*.sysext.raw", "*.confext.raw", "loader.conf",
         "boot entries", "microcode", "bootconfig", "TPM of software"],

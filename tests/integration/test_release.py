@@ -9,6 +9,7 @@ import pytest
 import world as w
 
 OK, REFUSE, RETRY, CONFIG = 0, 2, 3, 4
+DAY = 86400
 DRIVER = w.BUILD / "integration/release_driver"
 KEY = bytes(range(32))
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -257,13 +258,39 @@ def test_imds_goes_on_with_expired_credentials(machine):
     assert [r.get("error") for r in machine.aws.decrypts()] == ["ExpiredTokenException"] * 3 + [None]
 
 
-@pytest.mark.parametrize("seconds", [900, -900, 5 * 3600, -5 * 3600])
-def test_wrong_clock_is_corrected(machine, seconds):
+@pytest.fixture
+def sends_a_date_once(machine):
     version = machine.run("version").stdout.decode()
     if version.startswith("7."):
         pytest.skip(f"libcurl {version.strip()} sends a given X-Amz-Date twice")
+
+
+@pytest.mark.parametrize("seconds", [900, 5 * 3600])
+def test_clock_ahead_is_corrected(machine, sends_a_date_once, seconds):
     machine.released(clock=seconds)
     assert [r.get("error") for r in machine.aws.decrypts()] == ["InvalidSignatureException", None]
+
+
+@pytest.mark.parametrize("seconds", [900, 5 * 3600, 400 * DAY])
+def test_clock_behind_catches_up_with_the_document(machine, sends_a_date_once, seconds):
+    """400 days before the server's certificate became valid: a machine without a real-time clock."""
+    machine.released(clock=-seconds)
+    assert [r.get("error") for r in machine.aws.decrypts()] == [None]
+
+
+def test_certificate_of_the_future(machine):
+    """The twin: a clock that is right is not changed by a document, nor by what a server says."""
+    machine.aws.fault("tls", "future-certificate")
+    machine.failed(REFUSE, "not yet valid", "is this machine's clock right?")
+    assert machine.aws.decrypts() == []
+
+
+def test_time_never_goes_back(machine, sends_a_date_once):
+    """A document of the past does not make an expired certificate valid."""
+    machine.aws.fault("tls", "expired-certificate")
+    machine.tpm.fault("stale", "--value", str(30 * DAY))
+    machine.failed(REFUSE, "expired")
+    assert machine.aws.decrypts() == []
 
 
 @pytest.mark.parametrize("lie", [3600, -3600])

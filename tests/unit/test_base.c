@@ -158,6 +158,23 @@ TEST(test_time)
     assert_true(time_now_ms() > 1795824000000);
 }
 
+TEST(test_time_catches_up)
+{
+    const uint64_t day = 86400000, start = time_now_ms();
+
+    time_catch_up(0);
+    time_catch_up(start - day);
+    time_catch_up(start + 30000);
+    time_catch_up(UINT64_MAX);
+    assert_int_equal(time_ahead_s(), 0);
+    time_catch_up(start + day);
+    assert_in_range(time_now_ms(), start + day, start + day + 3600000);
+    assert_in_range(time_ahead_s(), 86400 - 3600, 86400);
+    time_catch_up(start + 2 * day);
+    time_catch_up(start + day);
+    assert_in_range(time_now_ms(), start + 2 * day, start + 2 * day + 3600000);
+}
+
 TEST(test_backoff)
 {
     static const struct retry_policy four = {.first_ms = 4, .longest_ms = 5000, .attempts = 4};
@@ -182,6 +199,27 @@ TEST(test_backoff)
     start = clock_now_us();
     assert_true(retry_pause(&retry));
     assert_in_range(clock_now_us() - start, 2000, 900000);
+}
+
+TEST(test_why_all_attempts_failed)
+{
+    struct retry retry = {.policy = &retry_machine, .deadline = deadline_in(3600), .error = &err};
+
+    (void)mu_fail(&err, MU_RETRY, "throttled");
+    assert_true(retry_after(&retry, MU_RETRY));
+    (void)mu_fail(&err, MU_RETRY, "out of reach");
+    assert_true(retry_after(&retry, MU_RETRY));
+    retry.deadline = deadline_in(0);
+    (void)mu_fail(&err, MU_RETRY, "no time is left");
+    assert_false(retry_after(&retry, MU_RETRY));
+    assert_string_equal(err.text, "out of reach");
+    (void)mu_fail(&err, MU_REFUSE, "denied");
+    assert_false(retry_after(&retry, MU_REFUSE));
+    assert_string_equal(err.text, "denied");
+    retry = (struct retry){.policy = &retry_machine, .deadline = deadline_in(0), .error = &err};
+    (void)mu_fail(&err, MU_RETRY, "no time is left");
+    assert_false(retry_after(&retry, MU_RETRY));
+    assert_string_equal(err.text, "no time is left");
 }
 
 /* What log_line(text) writes to standard error. */

@@ -8,6 +8,7 @@
 
 #include "attest/document.h"
 #include "base/cbor.h"
+#include "base/time.h"
 
 static void item_free(cbor_item_t **item)
 {
@@ -140,6 +141,7 @@ enum mu_status nsm_attest(struct tpm *tpm, const struct nsm_fields *fields,
     MU_TRY(check_field(fields->public_key, document.public_key, "public key", err));
     MU_TRY(check_field(fields->user_data, document.user_data, "user data", err));
     MU_TRY(check_field(fields->nonce, document.nonce, "nonce", err));
+    time_catch_up(document.timestamp_ms);
     *ret_document = MU_TAKE(raw);
     return MU_OK;
 }

@@ -22,7 +22,8 @@ enum mu_status nsm_encode_request(const struct nsm_fields *fields, struct buffer
 enum mu_status nsm_decode_response(struct bytes response, struct buffer *ret_document,
                                    struct mu_error *err) MU_MUST_CHECK;
 
-/* A fresh attestation document from the TPM, checked to carry these fields (document_parse). */
+/* A fresh attestation document from the TPM, checked to carry these fields (document_parse). Its
+ * time is the host's: this process catches up with it (time_catch_up). */
 enum mu_status nsm_attest(struct tpm *tpm, const struct nsm_fields *fields,
                           struct buffer *ret_document, struct mu_error *err) MU_MUST_CHECK;
 

@@ -28,8 +28,8 @@ bool retry_pause(struct retry *retry)
 
     if (policy->attempts != 0 && attempt >= policy->attempts)
         return false;
-    if (attempt == 0 && retry->tell != NULL && !deadline_passed(retry->deadline))
-        log_line("%s; trying again", retry->tell->text);
+    if (attempt == 0 && retry->tell && !deadline_passed(retry->deadline))
+        log_line("%s; trying again", retry->error->text);
     ms = ms < longest ? ms : longest;
     /* Between half of it and all of it. */
     return clock_pause_ms((unsigned)ms - below((unsigned)ms / 2 + 1), retry->deadline);
@@ -37,5 +37,13 @@ bool retry_pause(struct retry *retry)
 
 bool retry_after(struct retry *retry, enum mu_status status)
 {
-    return status == MU_RETRY && retry_pause(retry);
+    if (status != MU_RETRY)
+        return false;
+    if (retry->error != NULL && retry->attempt > 0 && deadline_passed(retry->deadline)) {
+        *retry->error = retry->before;
+        return false;
+    }
+    if (retry->error != NULL)
+        retry->before = *retry->error;
+    return retry_pause(retry);
 }

@@ -23,10 +23,13 @@ extern const struct retry_policy retry_service; /* servers */
 struct retry {
     const struct retry_policy *policy;
     struct deadline deadline;
-    const struct mu_error *tell; /* the first failure is logged, so that a person at the terminal
-                                    learns what is waited for; NULL: silent */
-    bool unanswered;             /* the last attempt got no answer */
-    unsigned attempt;            /* 0, 1, ... */
+    struct mu_error *error; /* of the attempts. Where the last one only ran out of time, it becomes
+                               that of the one before, which tells more. NULL: it is not read */
+    bool tell;              /* log the first failure, so that a person at the terminal learns what
+                               is waited for */
+    bool unanswered;        /* the last attempt got no answer */
+    unsigned attempt;       /* 0, 1, ... */
+    struct mu_error before; /* of the last attempt but one */
 };
 
 /* True, after the pause, if another attempt is to be made. */

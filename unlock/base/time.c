@@ -2,11 +2,15 @@
 #include "base/time.h"
 
 #include <ctype.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #define YEAR_10000_S INT64_C(253402300800)
+#define BEHIND_MIN_MS 60000 /* less than AWS's services and certificates take offence at */
+
+static _Atomic uint64_t ahead_ms;
 
 uint64_t time_now_ms(void)
 {
@@ -14,7 +18,20 @@ uint64_t time_now_ms(void)
 
     if (clock_gettime(CLOCK_REALTIME, &now) != 0 || now.tv_sec < 0)
         return 0;
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + atomic_load(&ahead_ms);
+}
+
+void time_catch_up(uint64_t ms)
+{
+    uint64_t now = time_now_ms();
+
+    if (now != 0 && ms < (uint64_t)YEAR_10000_S * 1000 && ms > now && ms - now > BEHIND_MIN_MS)
+        (void)atomic_fetch_add(&ahead_ms, ms - now);
+}
+
+int64_t time_ahead_s(void)
+{
+    return (int64_t)(atomic_load(&ahead_ms) / 1000);
 }
 
 static size_t date_text(int64_t seconds, char ret[static TIME_TEXT])

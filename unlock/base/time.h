@@ -11,8 +11,16 @@
 
 #define TIME_TEXT 32
 
-/* Milliseconds since 1970; 0 if the clock cannot be read or shows an earlier time. */
+/* Milliseconds since 1970, by the machine's clock and what time_catch_up() added; 0 if the clock
+ * cannot be read or shows an earlier time. */
 uint64_t time_now_ms(void);
+
+/* A machine without a real-time clock starts in the past. From here on the time of this process
+ * goes on from `ms`, if that is more than a minute ahead of it; it never goes back. The machine's
+ * clock stays as it is. */
+void time_catch_up(uint64_t ms);
+/* Seconds that time_now_ms() is ahead of the machine's clock, which OpenSSL and libcurl read. */
+int64_t time_ahead_s(void);
 
 /* "2026-11-28T01:02:03Z" of seconds since 1970, "2026-11-28T01:02:03.456Z" of milliseconds. False
  * and an empty text if the year is not 1970 to 9999. */

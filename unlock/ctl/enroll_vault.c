@@ -149,8 +149,10 @@ static enum mu_status check_role(struct service *vault, const struct vault_reque
 static enum mu_status send(struct service *vault, const struct vault_request *request,
                            json_object **ret_data, json_object **ret_answer, struct mu_error *err)
 {
-    struct retry retry = {
-        .policy = &retry_service, .deadline = deadline_in(NETWORK_SECONDS), .tell = err};
+    struct retry retry = {.policy = &retry_service,
+                          .deadline = deadline_in(NETWORK_SECONDS),
+                          .error = err,
+                          .tell = true};
     enum mu_status status;
 
     do

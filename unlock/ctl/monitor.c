@@ -109,19 +109,14 @@ static enum mu_status ask_until_answered(struct monitor *monitor, json_object **
                                          struct mu_error *err)
 {
     static const struct retry_policy policy = {.first_ms = 500, .longest_ms = 5000};
-    struct retry retry = {.policy = &policy, .deadline = monitor->deadline, .tell = err};
+    struct retry retry = {
+        .policy = &policy, .deadline = monitor->deadline, .error = err, .tell = true};
     enum mu_status status;
 
-    do {
-        struct mu_error why = {0};
-
-        status = ask(monitor, ret, &why);
-
-        /* The failure at the deadline says less than the one before it. */
-        if (status == MU_OK || retry.attempt == 0 || !deadline_passed(monitor->deadline))
-            *err = why;
-    } while (retry_after(&retry, status));
-    return status != MU_RETRY ? status : err->status;
+    do
+        status = ask(monitor, ret, err);
+    while (retry_after(&retry, status));
+    return status;
 }
 
 static enum mu_status report(const struct monitor *monitor, json_object *answer, bool ok,

@@ -8,6 +8,7 @@
 
 #include <curl/curl.h>
 #include <openssl/crypto.h>
+#include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 
 #include "base/names.h"
@@ -26,6 +27,7 @@ struct http {
     uint8_t *body; /* HTTP_BODY_MAX + 1 */
     size_t body_len;
     bool overflow;
+    bool clock_is_behind;
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -153,6 +155,16 @@ static enum mu_status headers_of(const struct http_request *request, struct curl
     return MU_OK;
 }
 
+/* OpenSSL verifies by the machine's clock, unless it is told the time. */
+static CURLcode set_time(CURL *easy, void *ssl_ctx, void *argument)
+{
+    (void)easy;
+    (void)argument;
+    if (time_ahead_s() != 0)
+        X509_VERIFY_PARAM_set_time(SSL_CTX_get0_param(ssl_ctx), (time_t)(time_now_ms() / 1000));
+    return CURLE_OK;
+}
+
 static CURLcode set_options(struct http *http, const struct http_request *request,
                             struct curl_slist *headers)
 {
@@ -211,6 +223,8 @@ static CURLcode set_options(struct http *http, const struct http_request *reques
             rc = curl_easy_setopt(http->easy, pointers[i].option, pointers[i].value);
     if (rc != CURLE_OK)
         return rc;
+    if (tls && (rc = curl_easy_setopt(http->easy, CURLOPT_SSL_CTX_FUNCTION, set_time)) != CURLE_OK)
+        return rc;
     rc = curl_easy_setopt(http->easy, CURLOPT_NOPROXY, "*");
     /* A libcurl built without proxies knows no option to go without. */
     return rc == CURLE_UNKNOWN_OPTION || rc == CURLE_NOT_BUILT_IN ? CURLE_OK : rc;
@@ -266,12 +280,16 @@ static enum mu_status class_of(CURLcode rc)
     }
 }
 
-static const char *certificate_hint(CURL *easy)
+static long verify_result(CURL *easy)
 {
     long verify = X509_V_OK;
 
-    if (curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verify) != CURLE_OK)
-        return "";
+    return curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verify) == CURLE_OK ? verify
+                                                                                   : X509_V_OK;
+}
+
+static const char *certificate_hint(long verify)
+{
     switch (verify) {
     case X509_V_ERR_CERT_NOT_YET_VALID:
     case X509_V_ERR_CERT_HAS_EXPIRED:
@@ -307,6 +325,7 @@ static enum mu_status fail_curl(struct http *http, const char *url, CURLcode rc,
     char words[CURL_ERROR_SIZE + 64];
     const char *text = reason(http, rc, words, sizeof(words));
     char now[TIME_TEXT];
+    long verify;
 
     if (http->overflow)
         return mu_fail(err, MU_REFUSE, "%s: the answer has more than %d bytes", url, HTTP_BODY_MAX);
@@ -316,10 +335,12 @@ static enum mu_status fail_curl(struct http *http, const char *url, CURLcode rc,
         return mu_fail(err, MU_CONFIG, "CA file %s: %s", http->ca_file, text);
     if (rc != CURLE_PEER_FAILED_VERIFICATION || http->ca_file == NULL)
         return mu_fail(err, class_of(rc), "%s: %s", url, text);
+    verify = verify_result(http->easy);
+    http->clock_is_behind = verify == X509_V_ERR_CERT_NOT_YET_VALID;
     (void)time_text_now(now);
     return mu_fail(err, MU_REFUSE,
                    "%s: the server's certificate does not verify with %s at %s: %s%s", url,
-                   http->ca_file, now, text, certificate_hint(http->easy));
+                   http->ca_file, now, text, certificate_hint(verify));
 }
 
 static CURLcode response_of(struct http *http, struct http_response *ret)
@@ -355,6 +376,7 @@ enum mu_status http_perform(struct http *http, const struct http_request *reques
     wipe_body(http);
     http->deadline = request->deadline;
     http->message[0] = '\0';
+    http->clock_is_behind = false;
     MU_TRY(headers_of(request, &headers, err));
     rc = set_options(http, request, headers);
     if (rc == CURLE_OK) {
@@ -367,6 +389,11 @@ enum mu_status http_perform(struct http *http, const struct http_request *reques
         status = fail_curl(http, request->url, rc, err);
     curl_easy_reset(http->easy);
     return status;
+}
+
+bool http_clock_is_behind(const struct http *http)
+{
+    return http->clock_is_behind;
 }
 
 bool http_token_ok(struct bytes text, size_t min, size_t max)

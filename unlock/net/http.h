@@ -50,6 +50,10 @@ struct http_response {
 enum mu_status http_perform(struct http *http, const struct http_request *request,
                             struct http_response *ret, struct mu_error *err) MU_MUST_CHECK;
 
+/* True if the last request ended because the server's certificate is not valid yet: by all that the
+ * machine knows its clock is behind. */
+bool http_clock_is_behind(const struct http *http);
+
 /* Printable ASCII without spaces, min to max long: fit for a header or a URL. */
 bool http_token_ok(struct bytes text, size_t min, size_t max);
 

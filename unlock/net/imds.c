@@ -202,9 +202,10 @@ static enum mu_status retried(const char *base, const struct retry_policy *polic
                               void *ret, struct mu_error *err)
 {
     MU_CLEANUP(imds_wipe)
-    struct imds imds = {.base = base,
-                        .retry = {.policy = policy, .deadline = deadline, .tell = err},
-                        .start = policy == &patient ? clock_now_us() : 0};
+    struct imds imds = {
+        .base = base,
+        .retry = {.policy = policy, .deadline = deadline, .error = err, .tell = true},
+        .start = policy == &patient ? clock_now_us() : 0};
     enum mu_status status;
 
     if (strncmp(base, "http://", 7) != 0)

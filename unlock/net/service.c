@@ -89,3 +89,8 @@ bool service_answered(const struct service *service)
 {
     return service->answered;
 }
+
+bool service_clock_is_behind(const struct service *service)
+{
+    return http_clock_is_behind(service->http);
+}

@@ -24,5 +24,7 @@ enum mu_status service_call(struct service *service, const struct http_request *
 bool service_address_ok(const char *address);
 /* False if the last call got no answer of any kind: the link may come up at any moment. */
 bool service_answered(const struct service *service);
+/* Of the last call: as http_clock_is_behind. */
+bool service_clock_is_behind(const struct service *service);
 
 #endif

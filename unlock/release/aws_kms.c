@@ -350,7 +350,7 @@ static enum mu_status ask_round(struct asking *a, struct secret *ret_key, struct
 
 static enum mu_status ask_keys(struct asking *a, struct secret *ret_key, struct mu_error *err)
 {
-    struct retry retry = {.policy = &retry_service, .deadline = a->session->deadline};
+    struct retry retry = {.policy = &retry_service, .deadline = a->session->deadline, .error = err};
     enum mu_status status;
 
     do

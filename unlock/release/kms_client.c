@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/retry.h"
+#include "base/time.h"
 #include "net/http.h"
 #include "release/kms_client.h"
 
@@ -22,7 +23,7 @@ struct kms {
     char url[KMS_URL_MAX];
     char scope[96];
     struct deadline deadline;
-    time_t clock_offset; /* seconds that the server is ahead of this machine */
+    time_t clock_offset; /* seconds that the server is ahead of this process's time */
     bool credentials_expired;
 };
 
@@ -81,15 +82,20 @@ enum mu_status kms_connect(struct kms *kms, const struct kms_patience *patience,
     return status;
 }
 
-/* curl signs with its own clock, or with the time in this header if it is given. It is given only
- * if the clock is wrong, because curl 7.88 sends a given header twice, which no server
+static time_t now_s(void)
+{
+    return (time_t)(time_now_ms() / 1000);
+}
+
+/* curl signs with the machine's clock, or with the time in this header if it is given. It is given
+ * only if the clock is wrong, because curl 7.88 sends a given header twice, which no server
  * accepts. */
 static struct bytes amz_date(time_t offset, char text[static 17])
 {
-    time_t now = time(NULL) + offset;
+    time_t now = now_s() + offset;
     struct tm tm;
 
-    if (offset == 0 || gmtime_r(&now, &tm) == NULL)
+    if ((offset == 0 && time_ahead_s() == 0) || gmtime_r(&now, &tm) == NULL)
         return (struct bytes){0};
     return (struct bytes){(uint8_t *)text, strftime(text, 17, "%Y%m%dT%H%M%SZ", &tm)};
 }
@@ -135,7 +141,7 @@ static enum mu_status send_once(struct kms *kms, const struct call *call, struct
 /* True if the server's clock explains the failure and was not yet followed. */
 static bool correct_clock(struct kms *kms, time_t server)
 {
-    time_t offset = server - time(NULL);
+    time_t offset = server - now_s();
 
     if (server == 0 || kms->clock_offset != 0 || llabs((long long)offset) < CLOCK_OFFSET_MIN)
         return false;
@@ -169,7 +175,8 @@ static enum mu_status call_once(struct kms *kms, const struct call *call, json_o
 static enum mu_status perform(struct kms *kms, const struct call *call, json_object **ret,
                               struct mu_error *err)
 {
-    struct retry retry = {.policy = &retry_service, .deadline = kms->deadline, .tell = err};
+    struct retry retry = {
+        .policy = &retry_service, .deadline = kms->deadline, .error = err, .tell = true};
     enum mu_status status;
 
     do

@@ -171,6 +171,19 @@ static enum mu_status session_volume(struct provider_session *session, const str
     return MU_OK;
 }
 
+/* The first connection to the verifier comes before the first document. */
+static enum mu_status have_nonce_in_time(struct provider_volume *volume, struct tpm *tpm,
+                                         struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer document = {0};
+    enum mu_status status = have_nonce(volume, err);
+
+    if (status == MU_OK || !service_clock_is_behind(volume->verifier))
+        return status;
+    MU_TRY(MU_STEP("time", nsm_attest(tpm, &(struct nsm_fields){0}, &document, err)));
+    return have_nonce(volume, err);
+}
+
 /* A document holds SHA-384 alone: a fence in other banks alone would have no effect. */
 static enum mu_status get_document(struct provider_volume *volume, struct tpm *tpm,
                                    struct buffer *ret, struct mu_error *err)
@@ -219,7 +232,7 @@ static enum mu_status have_jwt(struct provider_volume *volume, struct tpm *tpm,
     if (volume->jwt.data != NULL && clock_now_us() < volume->jwt_until_us)
         return MU_OK;
     secret_free(&volume->jwt);
-    MU_TRY(have_nonce(volume, err));
+    MU_TRY(have_nonce_in_time(volume, tpm, err));
     MU_TRY(have_identity(volume, err));
     MU_TRY(get_document(volume, tpm, &document, err));
     MU_TRY(MU_STEP("verifier", ask_verifier(volume, buffer_view(&document), err)));
@@ -325,6 +338,7 @@ static enum mu_status volume_release(struct provider_volume *volume, struct tpm 
 
     MU_TRY(task_wait(&volume->begin, err));
     volume->retry.attempt = 0;
+    volume->retry.error = err;
     do
         status = release_once(volume, tpm, ret_key, err);
     while (retry_after(&volume->retry, status));

@@ -27,16 +27,18 @@ class Machine:
     command line to systemd-stub. link: False starts with the cable out (see plug). console: the
     guest gets this terminal. tpm: the state of a TPM that was used before, of which it gets a copy.
     before: called with the machine before it is switched on, to start more in its namespace.
-    variables: a variable store for firmware; Secure Boot is on if it has a PK.
+    variables: a variable store for firmware; Secure Boot is on if it has a PK. clock: the date that its clock shows first,
+    instead of the present.
     """
 
     def __init__(self, workshop, disk, policy, *, faults=(), check=None, running=False, stay=False, strings=(),
                  link=True, console=False, banks=BANKS, memory=1024, qemu=(), tpm=None,
-                 before=None, variables=None):
+                 before=None, variables=None, clock=None):
         self.directory = Path(tempfile.mkdtemp(prefix="mu-vm-"))
         self._workshop, self._disk, self._policy, self._faults = workshop, disk, policy, faults
         self._link, self._console, self._banks = link, console, banks
-        self._strings, self._memory, self._extra, self._tpm_state = strings, memory, list(qemu), tpm
+        self._strings, self._memory, self._tpm_state = strings, memory, tpm
+        self._extra = [*(["-rtc", f"base={clock}"] if clock else []), *qemu]
         self.serial, self.marker = self.directory / "serial", self.directory / "marker"
         self.vars = self.directory / "vars.fd"
         self.vars.write_bytes(variables or firmware.empty())
