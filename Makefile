@@ -101,6 +101,7 @@ help:
 	@echo 'make check        the tests of every change: about an hour     (installs what it needs)'
 	@echo 'make check-all    every test                                   (installs what it needs)'
 	@echo 'make bench        speed and size against the usual pipeline'
+	@echo 'make endurance    BOOTS=200 boots with faults at random; SEED= the same again; VM=1 in QEMU'
 	@echo 'make deps         the static libraries, from source packages'
 	@echo 'make unit         the unit tests alone;  make integration, make vm, make faults'
 	@echo 'make vm SUITE=NAME  all whole boots on a guest of bookworm, trixie or testing'
@@ -321,6 +322,10 @@ demo: setup deps
 	$(Q)$(MAKE) --no-print-directory guests
 	$(Q)MU_ARCH=$(ARCH) vm-tests/demo
 
+endurance: setup deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/endurance --boots $(or $(BOOTS),200) $(if $(SEED),--seed $(SEED)) $(if $(filter 1,$(VM)),--vm)
+
 bench: setup deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/bench/run
@@ -397,5 +402,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo bench fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm FORCE
+.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo bench endurance fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm FORCE
 .SECONDARY:

@@ -12,7 +12,7 @@ from .architecture import CHOSEN
 from .namespace import Namespace
 from .qmp import Qmp
 
-TIMEOUT = 300
+TIMEOUT = 900
 BANKS = "sha1,sha256,sha384"
 ADDRESSES = ("net=169.254.169.0/24,host=169.254.169.254,dns=169.254.169.253,"
              "dhcpstart=169.254.169.15,ipv6=off")

@@ -14,8 +14,9 @@ TOP = Path(__file__).resolve().parents[2]
 BUILD = TOP / "build" / (CHOSEN.name if CHOSEN.is_foreign else "")  # what goes into the guest
 # What makes and checks its images here.
 MUCTL, MU_VERIFIER = TOP / "build/muctl", TOP / "build/mu-verifier"
-# Volumes are enrolled with record version 2, which is the least that the images accept.
-BOOT = "timeout = 100\nminimum_record_version = 2"
+# Volumes are enrolled with record version 2, which is the least that the images accept. The time-out is for a host that
+# does much else.
+BOOT = "timeout = 300\nminimum_record_version = 2"
 VERSION = 2
 
 
