@@ -145,6 +145,7 @@ def metrics(port):
     """{'name{label="value"}': number}"""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert answer.headers["Cache-Control"] == "no-store"
         text = answer.read().decode()
     return {m[1]: float(m[2]) for m in re.finditer(r"^measured_unlock_watch_(\S+) (\S+)$", text, re.M)}
 

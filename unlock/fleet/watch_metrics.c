@@ -8,9 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <microhttpd.h>
-
 #include "fleet/prometheus.h"
+#include "fleet/reply.h"
 
 #define NAME "measured_unlock_watch_"
 #define CONNECTIONS 16u
@@ -107,20 +106,6 @@ static char *metrics_of(struct watch *watch)
     return text;
 }
 
-static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status, const char *text)
-{
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(strlen(text), (void *)text, MHD_RESPMEM_MUST_COPY);
-    enum MHD_Result result;
-
-    if (response == NULL)
-        return MHD_NO;
-    (void)MHD_add_response_header(response, "Content-Type", PROMETHEUS_CONTENT);
-    result = MHD_queue_response(connection, status, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
 static enum MHD_Result answer(void *watch, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_size, void **request)
@@ -132,9 +117,9 @@ static enum MHD_Result answer(void *watch, struct MHD_Connection *connection, co
     (void)upload_size;
     (void)request;
     if (strcmp(method, "GET") != 0 || strcmp(url, "/metrics") != 0)
-        return reply(connection, MHD_HTTP_NOT_FOUND, "GET /metrics\n");
+        return reply(connection, MHD_HTTP_NOT_FOUND, PROMETHEUS_CONTENT, NULL, "GET /metrics\n");
     text = metrics_of(watch);
-    return text == NULL ? MHD_NO : reply(connection, MHD_HTTP_OK, text);
+    return reply(connection, MHD_HTTP_OK, PROMETHEUS_CONTENT, NULL, text);
 }
 
 /* The state of a fleet is confidential: only programs on this machine may ask. */

@@ -6,10 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <microhttpd.h>
-
 #include "base/clock.h"
 #include "base/time.h"
+#include "fleet/reply.h"
 #include "verifier/routes.h"
 
 #define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
@@ -55,37 +54,19 @@ static void sender_text(struct MHD_Connection *connection, char to[static ADDRES
 
 /* ---- answering ---- */
 
-static enum MHD_Result queue(struct MHD_Connection *connection, const struct route *route,
-                             const struct appraisal *appraisal)
-{
-    const char *text = route_text(appraisal);
-    enum MHD_Result result = MHD_NO;
-    struct MHD_Response *response;
-
-    if (text == NULL)
-        return MHD_NO;
-    response = MHD_create_response_from_buffer(strlen(text), (void *)text, MHD_RESPMEM_MUST_COPY);
-    if (response == NULL)
-        return MHD_NO;
-    if (MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
-                                appraisal->error != NULL ? "application/json"
-                                                         : route->content_type) == MHD_YES &&
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") == MHD_YES &&
-        (appraisal->status != MHD_HTTP_METHOD_NOT_ALLOWED ||
-         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, route->method) == MHD_YES))
-        result = MHD_queue_response(connection, appraisal->status, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
 static enum MHD_Result finish(const struct server *server, struct MHD_Connection *connection,
                               const struct request *request, struct appraisal *appraisal)
 {
+    const struct route *route = request->route;
     char address[ADDRESS_SIZE];
-    enum MHD_Result result = queue(connection, request->route, appraisal);
+    enum MHD_Result result =
+        reply(connection, appraisal->status,
+              appraisal->error != NULL ? "application/json" : route->content_type,
+              appraisal->status == MHD_HTTP_METHOD_NOT_ALLOWED ? route->method : NULL,
+              route_text(appraisal));
 
     sender_text(connection, address);
-    route_note(server, request->route, appraisal, address, clock_now_us() - request->start_us);
+    route_note(server, route, appraisal, address, clock_now_us() - request->start_us);
     appraisal_free(appraisal);
     return result;
 }
