@@ -25,7 +25,6 @@ enum mu_status certificate_from_der(struct bytes der, const char *what, X509 **r
 
     if (der.len > 0 && der.len <= LONG_MAX)
         certificate = d2i_X509(NULL, &pos, (long)der.len);
-    ERR_clear_error();
     if (certificate == NULL)
         return mu_fail(err, MU_REFUSE, "%s is not an X.509 certificate", what);
     if (pos != der.data + der.len)
@@ -47,7 +46,6 @@ enum mu_status certificate_from_pem(struct bytes pem, const char *what, X509 **r
     certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
     if (certificate != NULL)
         second = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    ERR_clear_error();
     if (certificate == NULL)
         return mu_fail(err, MU_CONFIG, "%s: not a certificate in PEM", what);
     if (second != NULL)

@@ -262,11 +262,8 @@ static enum mu_status load_certificates(const struct identity_evidence *evidence
             return mu_oom(err);
         }
     }
-    if (sk_X509_num(stack) == 0 || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
-        ERR_clear_error();
+    if (sk_X509_num(stack) == 0 || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
         return mu_fail(err, MU_CONFIG, "%s: not certificates in PEM", evidence->certificates_name);
-    }
-    ERR_clear_error();
     return MU_OK;
 }
 

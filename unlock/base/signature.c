@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <string.h>
 
-#include <openssl/err.h>
 #include <openssl/pem.h>
 
 #include "base/file.h"
@@ -72,7 +71,6 @@ static enum mu_status read_key(BIO *bio, const char *path, struct bytes text, pe
                                 : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
     const EVP_MD *unused;
 
-    ERR_clear_error();
     if (key == NULL)
         return no_key(path, text, ask != NULL, err);
     if (digest_for(key, &unused, err) != MU_OK)
@@ -148,14 +146,11 @@ enum mu_status signature_verify(EVP_PKEY *key, const char *context, struct bytes
     MU_CLEANUP(md_free) EVP_MD_CTX *md = EVP_MD_CTX_new();
     MU_CLEANUP(buffer_free) struct buffer message = {0};
     const EVP_MD *digest;
-    int holds;
 
     MU_TRY(signature_message(key, context, data, &digest, &message, err));
     if (md == NULL || EVP_DigestVerifyInit(md, NULL, digest, NULL, key) != 1)
         return mu_fail(err, MU_INTERNAL, "the signature cannot be checked with this key");
-    holds = EVP_DigestVerify(md, signature.data, signature.len, message.data, message.len);
-    ERR_clear_error();
-    if (holds != 1)
+    if (EVP_DigestVerify(md, signature.data, signature.len, message.data, message.len) != 1)
         return mu_fail(err, MU_REFUSE, "the signature does not hold");
     return MU_OK;
 }

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include <openssl/err.h>
 
 #include "base/openssl.h"
 #include "build/terminal.h"
@@ -38,10 +37,8 @@ enum mu_status signing_sign(EVP_PKEY *key, const char *context, struct bytes dat
     MU_TRY(signature_message(key, context, data, &digest, &message, err));
     MU_TRY(buffer_alloc(&out, SIGNATURE_MAX, err));
     if (md == NULL || EVP_DigestSignInit(md, NULL, digest, NULL, key) != 1 ||
-        EVP_DigestSign(md, out.data, &out.len, message.data, message.len) != 1) {
-        ERR_clear_error();
+        EVP_DigestSign(md, out.data, &out.len, message.data, message.len) != 1)
         return mu_fail(err, MU_CONFIG, "signing failed: is that a private key?");
-    }
     *ret = MU_TAKE(out);
     return MU_OK;
 }

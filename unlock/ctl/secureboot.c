@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "ctl/secureboot.h"
 
-#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <string.h>
 #include <uuid.h>
@@ -96,7 +95,6 @@ static enum mu_status add_certificates(struct bytes file, const uint8_t *owner, 
         MU_TRY(write_list(certificate, owner, to, err));
         count++;
     }
-    ERR_clear_error();
     return count > 0 ? MU_OK : mu_fail(err, MU_CONFIG, "no X.509 certificate, in PEM or DER");
 }
 

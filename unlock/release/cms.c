@@ -5,7 +5,6 @@
 
 #include <openssl/asn1t.h>
 #include <openssl/cms.h>
-#include <openssl/err.h>
 #include <openssl/rsa.h>
 
 #include "base/openssl.h"
@@ -15,12 +14,6 @@
 static void oaep_free(RSA_OAEP_PARAMS **params)
 {
     RSA_OAEP_PARAMS_free(*params);
-}
-
-static void queue_clear(int *unused)
-{
-    (void)unused;
-    ERR_clear_error();
 }
 
 static enum mu_status bad(struct mu_error *err, const char *rule)
@@ -112,12 +105,10 @@ static bool read_content(CMS_ContentInfo *cms, size_t size, struct secret *conte
 enum mu_status cms_decrypt(struct bytes ber, EVP_PKEY *key, size_t size, struct secret *ret,
                            struct mu_error *err)
 {
-    MU_CLEANUP(queue_clear) int clear_errors_last = 0;
     MU_CLEANUP(cms_free) CMS_ContentInfo *cms = NULL;
     MU_CLEANUP(secret_free) struct secret content = {0};
     CMS_RecipientInfo *recipient = NULL;
 
-    (void)clear_errors_last;
     if (size > CONTENT_MAX)
         return mu_fail(err, MU_INTERNAL, "a released key has at most %d bytes", CONTENT_MAX);
     MU_TRY(cms_parse(ber, &cms, err));
