@@ -12,6 +12,7 @@ KEY_ID = "5555abcd-12ab-34cd-56ef-1234567890ab"
 ARN = f"arn:aws:kms:{w.REGION}:{w.ACCOUNT}:key/{KEY_ID}"
 POLICY = {"Version": "2012-10-17", "Statement": [
     {"Effect": "Allow", "Principal": {"AWS": w.BUILDER_ARN}, "Resource": "*", "Action": "kms:Sign"}]}
+CREDENTIALS = "/latest/meta-data/iam/security-credentials/"
 REMOTE = ("kms", "pkcs11", "exec")
 
 
@@ -138,6 +139,19 @@ def test_credentials_from_a_pipe_serve_both_keys(world, holder, tmp_path):
             *options, "--key-file", passphrase, "--credentials", "-", input=exported)
     shown = w.muctl("record", "show", volume, "--key", holder.public)
     assert "does not hold" not in shown.stdout + shown.stderr
+
+
+def test_credentials_of_the_role_serve_both_keys(world, holder, tmp_path):
+    """They are fetched once. Here they are of another account, so KMS does not encrypt."""
+    volume, passphrase = w.make_volume(tmp_path / "volume.img"), tmp_path / "passphrase"
+    passphrase.write_bytes(w.PASSPHRASE)
+    key, options = holder.options("kms")
+    world.configure({"root": volume})
+    done = w.muctl("enroll", volume, "--config", world.config_path, "--key-arn", w.KEY_ARN, "--baseline", world.complete,
+                   "--sign-key", key, *options, "--key-file", passphrase, check=False)
+    assert done.returncode == 2 and holder.aws.log()[-1]["operation"] == "Encrypt", done.stderr
+    asked = [r["operation"] for r in world.aws.log()[world.aws.seen:] if r["service"] == "imds"]
+    assert asked == ["/latest/api/token", CREDENTIALS, CREDENTIALS + w.ROLE]
 
 
 def test_kms_is_asked_for_the_digest_alone(holder, baseline):

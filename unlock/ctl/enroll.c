@@ -381,6 +381,8 @@ static enum mu_status enroll_run(int argc, char **argv, struct mu_error *err)
     MU_TRY(ctl_open_signer(
         &(struct signer_arguments){a.sign_key, a.builder_key, context.credentials, &options.aws},
         &signer, err));
+    if (context.credentials == NULL && signer_is_kms(a.sign_key))
+        context.credentials = &signer.found;
     if (a.present_key != NULL)
         MU_TRY(signature_load_key(a.present_key, NULL, &present_key, err));
     if (a.authorize != NULL)
