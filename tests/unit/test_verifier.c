@@ -5,9 +5,9 @@
 
 #include "test.h"
 #include "verifier/challenge.h"
-#include "verifier/senders.h"
 #include "verifier/metrics.h"
 #include "verifier/reference.h"
+#include "verifier/senders.h"
 
 #define NOW UINT64_C(1770000000000)
 
