@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-
 #include "base/openssl.h"
 #include "build/terminal.h"
 
