@@ -25,8 +25,9 @@ ENVIRONMENT = {"MU_BUILD": str(SANITIZE), "UBSAN_OPTIONS": "print_stacktrace=1",
 # which system calls it makes); not faults, which has a build of its own; not trouble and attacks, which take the ways of
 # boot and release once more, waiting or with a defence taken out.
 DRIVEN = [f"tests/integration/test_{name}.py" for name in
-          ("baseline", "blank", "boot", "cli", "denial", "doctor", "header", "identity", "monitor", "policy", "release",
-           "secureboot", "token", "tpm", "tpm2", "update", "vault", "verifier", "verify", "watch")]
+          ("audit", "baseline", "blank", "boot", "cli", "denial", "doctor", "doors", "header", "identity", "monitor", "policy",
+           "regions", "release", "secureboot", "signers", "token", "tpm", "tpm2", "update", "update_images", "vault",
+           "verifier", "verify", "watch")]
 # Of these, at each change.
 DRIVEN_SHORT = [f"tests/integration/test_{name}.py" for name in ("boot", "verify")]
 # Where threads meet (docs/develop/threads.md): boots that unlock, refuse and make a volume, by each provider that has

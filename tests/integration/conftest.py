@@ -14,10 +14,7 @@ import world as worlds  # noqa: E402
 
 @pytest.fixture(scope="session")
 def settled_world(tmp_path_factory):
-    world = worlds.World(tmp_path_factory.mktemp("world"))
-    world.settle()
-    yield world
-    world.stop()
+    yield from worlds.settled(worlds.World(tmp_path_factory.mktemp("world")))
 
 
 @pytest.fixture

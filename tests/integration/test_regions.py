@@ -60,10 +60,7 @@ class Regions(w.World):
 
 @pytest.fixture(scope="module")
 def settled(tmp_path_factory):
-    world = Regions(tmp_path_factory.mktemp("regions"))
-    world.settle()
-    yield world
-    world.stop()
+    yield from w.settled(Regions(tmp_path_factory.mktemp("regions")))
 
 
 @pytest.fixture

@@ -22,10 +22,7 @@ SECRET = b"an API token \0\xff of some length"
 
 @pytest.fixture(scope="module")
 def settled(tmp_path_factory):
-    world = w.TpmWorld(tmp_path_factory.mktemp("tpm2"))
-    world.settle()
-    yield world
-    world.stop()
+    yield from w.settled(w.TpmWorld(tmp_path_factory.mktemp("tpm2")))
 
 
 @pytest.fixture

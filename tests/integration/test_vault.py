@@ -22,10 +22,7 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no Vault: {REASON}"
 
 @pytest.fixture(scope="module")
 def settled(tmp_path_factory):
-    world = VaultWorld(tmp_path_factory.mktemp("vault"))
-    world.settle()
-    yield world
-    world.stop()
+    yield from w.settled(VaultWorld(tmp_path_factory.mktemp("vault")))
 
 
 @pytest.fixture
@@ -471,10 +468,7 @@ def test_no_secret_is_shown(vw):
 
 @pytest.fixture(scope="module")
 def settled_own(tmp_path_factory):
-    world = OwnVerifierWorld(tmp_path_factory.mktemp("own"))
-    world.settle()
-    yield world
-    world.stop()
+    yield from w.settled(OwnVerifierWorld(tmp_path_factory.mktemp("own")))
 
 
 @pytest.fixture

@@ -312,6 +312,13 @@ class World:
             self.aws.stop()
 
 
+def settled(world):
+    """For a fixture."""
+    world.settle()
+    yield world
+    world.stop()
+
+
 class TpmWorld(World):
     """The same with the key sealed to the TPM: no KMS, no IMDS, no network."""
 
