@@ -6,7 +6,7 @@ import pytest
 
 sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "aws"), str(HERE.parent / "vault")]
+sys.path[:0] = [str(HERE), *(str(HERE.parent / name) for name in ("aws", "vault", "packer"))]
 
 import fleet  # noqa: E402
 import world as worlds  # noqa: E402

@@ -7,43 +7,44 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+import tarfile
 from pathlib import Path
 
+import aws_programs as programs
+import packer_build
 import pytest
 import uefi_data
 import world as w
 
+sys.path.append(str(w.TOP / "vm-tests"))
+from harness.namespace import Namespace  # noqa: E402
+
 PACKER = w.TOP / "docs/examples/packer"
 TEMPLATE = PACKER / "measured-unlock.pkr.hcl"
 STEPS = sorted(p for p in (PACKER / "provision").iterdir())
-# What Debian's Packer, 1.6.6 with the builders of its time, does not know yet; all else it checks.
-NEWER = r"(?m)^ *(?:boot_mode|uefi_data|tpm_support|imds_support) +=.*\n|^ *metadata_options \{[^}]*\}\n"
 
 
 def packer(*arguments):
     """Without a network: nothing is downloaded, nobody is told."""
-    if not shutil.which("packer"):
-        pytest.skip("packer is not installed (tests/setup installs it)")
-    alone = ["unshare", "--net"] if os.geteuid() == 0 else []
-    return subprocess.run([*alone, "packer", *map(str, arguments)], text=True, stdout=subprocess.PIPE,
+    if reason := packer_build.why_not():
+        pytest.skip(reason)
+    return subprocess.run(["unshare", "--net", packer_build.PROGRAM, *map(str, arguments)], text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, env={**os.environ, "CHECKPOINT_DISABLE": "1"})
 
 
 @pytest.fixture
-def old_template(tmp_path):
-    """The template for a Packer that has the builder built in, and cannot be asked for newer settings."""
-    shutil.copytree(PACKER / "provision", tmp_path / "provision")
+def template(tmp_path):
+    """The template for this Packer."""
+    if reason := packer_build.why_not():
+        pytest.skip(reason)
     (tmp_path / "input").mkdir()
-    text, removed = re.subn(NEWER, "", TEMPLATE.read_text())
-    assert removed == 5, "the template lacks a setting that the image cannot do without"
-    path = tmp_path / TEMPLATE.name
-    path.write_text(text)
-    return path
+    return packer_build.template(tmp_path) / TEMPLATE.name
 
 
 def validate(path):
     return packer("validate", "-var", "region=eu-west-1", "-var", "instance_profile=builder",
-                  "-var", f"input={path.parent}/input/", path)
+                  "-var", f"input={path.parents[1]}/input/", path.parent)
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in PACKER.glob("*.hcl")))
@@ -57,8 +58,8 @@ def test_template_syntax():
     assert done.returncode == 0, done.stdout
 
 
-def test_template_is_valid(old_template):
-    done = validate(old_template)
+def test_template_is_valid(template):
+    done = validate(template)
     assert done.returncode == 0, done.stdout
 
 
@@ -66,12 +67,12 @@ def test_template_is_valid(old_template):
     ("ami_virtualization_type", "ami_virtualisation_type"),
     ('source_device_name    = "/dev/xvdf"', 'source_device_name    = "/dev/xvdg"'),
     ("provision/50-esp", "provision/50-no-such-step")])
-def test_validation_finds(old_template, old, new):
+def test_validation_finds(template, old, new):
     """So that it means something when it finds nothing."""
-    text = old_template.read_text()
+    text = template.read_text()
     assert old in text
-    old_template.write_text(text.replace(old, new))
-    assert validate(old_template).returncode != 0
+    template.write_text(text.replace(old, new))
+    assert validate(template).returncode != 0
 
 
 def test_image_is_registered_for_attestation():
@@ -99,21 +100,137 @@ def test_template_runs_every_step_in_order():
     assert re.findall(r"provision/([^\"]+)", TEMPLATE.read_text()) == [p.name for p in STEPS]
 
 
-# The actions of a build of this template, as Packer 1.16.0 and its Amazon plugin 1.8 asked for them (of moto).
-ASKED = """AuthorizeSecurityGroupIngress CreateKeyPair CreateSecurityGroup CreateSnapshot CreateTags DeleteKeyPair DeleteSecurityGroup
-    DeleteVolume DescribeImages DescribeInstances DescribeRegions DescribeSecurityGroups DescribeSnapshots DescribeSubnets DescribeVolumes
-    ModifyImageAttribute ModifyInstanceAttribute RegisterImage RunInstances StopInstances TerminateInstances""".split()
+# Builds by a real Packer, with EC2, the instance and the steps of stand-ins. vm-tests/test_builder.py has the real steps.
+
+STEP = """. "$1"
+mkdir -p "$OUT"
+echo {name} >>"$OUT/steps"
+stat -c "%a %n" "$WORK"/in/* >"$OUT/input"
+"""
+# What only a Packer of our days asks for: 1.16.0 with plugin 1.8 did, of moto.
+ONLY_NEW = {"ec2:DeleteVolume"}
+# What EC2 wants besides for a request: that to run an instance has tags, and a role.
+IMPLIED = {"ec2:CreateTags", "iam:PassRole"}
 
 
-def test_policy_of_whoever_runs_packer():
-    """All that a build asks for, nothing of KMS, and no role but the builder's."""
+class Build:
+    def __init__(self, folder, refuse=(), fail=None, **variables):
+        """fail: a step that does."""
+        if reason := packer_build.why_not():
+            pytest.skip(reason)
+        packages = programs.pip_install("moto.txt")
+        folder.mkdir(exist_ok=True)
+        template = packer_build.template(folder)
+        for step in (template / "provision").iterdir():
+            step.write_text("exit 1\n" if step.name == fail else STEP.format(name=step.name))
+        for name in "programs", "input":
+            (folder / name).mkdir()
+        (folder / "input/image.conf").write_text("WORK=/mnt/image\nOUT=$WORK/out\n")
+        (folder / "input/builder.key").write_text("secret")
+        (folder / "input/builder.key").chmod(0o644)
+        self.output = folder / "output.tar"
+        namespace = Namespace(folder)
+        try:
+            self.ec2 = packer_build.Ec2(namespace, folder, packages, refuse)
+            self.ec2.be_the_instance(folder / "programs")
+            if variables.pop("subnet", None):
+                variables["subnet_id"] = self.ec2.subnet
+            self.code = self.ec2.build(template, input=f"{folder}/input/", output=self.output, **variables)
+        finally:
+            namespace.close()
+
+    def parameters(self, action):
+        """Of the one request for this action, without what is drawn, or the same for all."""
+        request, = self.ec2.requests(action)
+        return {k: v for k, v in request["parameters"].items() if k not in ("Version", "ClientToken") and v != ""}
+
+    @property
+    def asked(self):
+        return [f"{r['service']}:{r['action']}" for r in self.ec2.requests()]
+
+
+def matches(parameters, expected, newer):
+    """Each parameter, and no other. A Packer of our days may have more of them, but what is listed here it must have."""
+    if packer_build.is_old():
+        return parameters == expected
+    return expected.items() | newer.items() <= parameters.items()
+
+
+@pytest.mark.parametrize("architecture, instance_type", [("x86_64", "c7i.large"), ("arm64", "c7g.large")])
+def test_requests_of_a_build(tmp_path, architecture, instance_type):
+    done = Build(tmp_path, architecture=architecture, volume_size=9, ssh_from='["192.0.2.0/24"]')
+    assert done.code == 0, done.ec2.said
+    volume = {"Ebs.DeleteOnTermination": "true", "Ebs.Iops": "3000", "Ebs.Throughput": "125", "Ebs.VolumeSize": "9",
+              "Ebs.VolumeType": "gp3"}
+    key, group = done.parameters("CreateKeyPair")["KeyName"], done.parameters("DeleteSecurityGroup")["GroupId"]
+    run = done.parameters("RunInstances")
+    assert matches(run, {
+        "ImageId": packer_build.NEWEST[architecture], "InstanceType": instance_type, "MinCount": "1", "MaxCount": "1", "KeyName": key,
+        "SecurityGroupId.1": group, "IamInstanceProfile.Name": packer_build.PROFILE, "EbsOptimized": "false",
+        "InstanceInitiatedShutdownBehavior": "stop", "TagSpecification.1.ResourceType": "instance",
+        "TagSpecification.1.Tag.1.Key": "Name", "TagSpecification.1.Tag.1.Value": "Packer Builder",
+        "BlockDeviceMapping.1.DeviceName": "/dev/xvdf", **{f"BlockDeviceMapping.1.{k}": v for k, v in volume.items()}},
+        {"MetadataOptions.HttpEndpoint": "enabled", "MetadataOptions.HttpTokens": "required",
+         "MetadataOptions.HttpPutResponseHopLimit": "1"}), run
+    opened = done.parameters("AuthorizeSecurityGroupIngress")
+    assert opened == {"GroupId": group, "IpPermissions.1.IpProtocol": "tcp", "IpPermissions.1.FromPort": "22",
+                      "IpPermissions.1.ToPort": "22", "IpPermissions.1.IpRanges.1.CidrIp": "192.0.2.0/24"}
+
+    instance = done.parameters("StopInstances")["InstanceId.1"]
+    assert done.parameters("ModifyInstanceAttribute") == {"InstanceId": instance, "EnaSupport.Value": "true"}
+    snapshot = done.ec2.requests("DescribeSnapshots")[0]["parameters"]["SnapshotId.1"]
+    assert set(done.parameters("CreateSnapshot")) == {"VolumeId", "Description"}
+    registered = done.parameters("RegisterImage")
+    assert re.fullmatch(r"measured-unlock-\d{10}", registered.pop("Name"))
+    assert matches(registered, {
+        "Architecture": architecture, "VirtualizationType": "hvm", "EnaSupport": "true", "RootDeviceName": "/dev/xvda",
+        "BlockDeviceMapping.1.DeviceName": "/dev/xvda", "BlockDeviceMapping.1.Ebs.SnapshotId": snapshot,
+        **{f"BlockDeviceMapping.1.{k}": v for k, v in volume.items()}}, {"BootMode": "uefi", "TpmSupport": "v2.0"}), registered
+    assert "BlockDeviceMapping.2.DeviceName" not in registered
+
+    modified = [r["parameters"] for r in done.ec2.requests("ModifyImageAttribute")]
+    image = re.search(r"eu-west-1: (ami-\w+)", done.ec2.said)[1]
+    assert {m["ImageId"] for m in modified} == {image}
+    assert [m["Description.Value"] for m in modified if "Description.Value" in m] == [
+        "Its root is encrypted and unlocks if it boots as built (measured-unlock)"]
+    assert [m["ImdsSupport.Value"] for m in modified if "ImdsSupport.Value" in m] == ([] if packer_build.is_old() else ["v2.0"])
+    assert not [k for m in modified for k in m if "LaunchPermission" in k]
+    assert done.parameters("TerminateInstances") == {"InstanceId.1": instance}
+    assert done.parameters("DeleteKeyPair") == {"KeyName": key}
+
+    with tarfile.open(done.output) as archive:
+        members = {m.name: archive.extractfile(m).read().decode() for m in archive if m.isfile()}
+    assert members["./steps"].split() == [p.name for p in STEPS]
+    assert members["./input"].split() == ["600", "/mnt/image/in/builder.key", "600", "/mnt/image/in/image.conf"]
+
+
+CLEANED = ["ec2:TerminateInstances", "ec2:DeleteSecurityGroup", "ec2:DeleteKeyPair"]
+WAYS = {"a build": ({"subnet": True}, CLEANED), "no instance": ({"refuse": ["RunInstances"]}, CLEANED[1:]),
+        "a step": ({"fail": "70-enroll"}, CLEANED), "no image": ({"refuse": ["RegisterImage"]}, ["ec2:DeleteSnapshot", *CLEANED]),
+        "no attribute": ({"refuse": ["ModifyImageAttribute"]}, ["ec2:DeregisterImage", "ec2:DeleteSnapshot", *CLEANED])}
+
+
+def test_policy_is_what_builds_ask_for(tmp_path):
+    """iam-policy.json has the actions of all builds, also of those that fail half-way and clean up, and no others."""
+    asked = set()
+    for number, (name, (options, last)) in enumerate(WAYS.items()):
+        done = Build(tmp_path / str(number), **options)
+        assert (done.code == 0) == (name == "a build"), (name, done.ec2.said)
+        assert [a for a in done.asked if a in last] == last, (name, done.ec2.said)
+        asked |= set(done.asked)
+    assert "sts:GetCallerIdentity" not in asked or not packer_build.is_old()
     statements = json.loads((PACKER / "iam-policy.json").read_text())["Statement"]
-    allowed = {action: s for s in statements for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
-    assert all(s["Effect"] == "Allow" for s in statements)
-    assert [a for a in ASKED if f"ec2:{a}" not in allowed and not (a.startswith("Describe") and "ec2:Describe*" in allowed)] == []
-    assert {a.split(":")[0] for a in allowed} == {"ec2", "iam"} and not {"ec2:*", "iam:*", "*"} & set(allowed)
-    assert allowed["iam:PassRole"]["Resource"].endswith(":role/image-builder")
-    assert allowed["iam:PassRole"]["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
+    allowed = [action for s in statements for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])]
+    assert sorted(allowed) == sorted((asked - {"sts:GetCallerIdentity"}) | IMPLIED | ONLY_NEW)
+
+
+def test_policy_is_for_one_role():
+    """No role but the builder's, and that only to EC2."""
+    statements = json.loads((PACKER / "iam-policy.json").read_text())["Statement"]
+    assert {s["Effect"] for s in statements} == {"Allow"}
+    profile, role = (next(s for s in statements if s["Action"] == a) for a in ("iam:GetInstanceProfile", "iam:PassRole"))
+    assert profile["Resource"].endswith(":instance-profile/image-builder") and role["Resource"].endswith(":role/image-builder")
+    assert role["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
 
 
 @pytest.mark.parametrize("passphrase, warned", [("a passphrase\n", True), ("a passphrase", False)])

@@ -43,6 +43,18 @@ variable "instance_type" {
   description = "Of the builder; empty: c7i.large or c7g.large."
 }
 
+variable "subnet_id" {
+  type        = string
+  default     = ""
+  description = "Where the builder runs; empty: a subnet of the default VPC."
+}
+
+variable "ssh_from" {
+  type        = list(string)
+  default     = ["0.0.0.0/0"]
+  description = "Networks from which the builder takes SSH, as CIDR."
+}
+
 variable "volume_size" {
   type    = number
   default = 8
@@ -66,6 +78,9 @@ source "amazon-ebssurrogate" "image" {
   instance_type        = local.instance_type
   iam_instance_profile = var.instance_profile
   ssh_username         = "admin"
+  subnet_id            = var.subnet_id
+
+  temporary_security_group_source_cidrs = var.ssh_from
 
   source_ami_filter {
     owners      = ["136693071363"] # Debian
@@ -101,6 +116,7 @@ source "amazon-ebssurrogate" "image" {
   }
 
   ami_name                = "${var.name}-{{timestamp}}"
+  ami_description         = "Its root is encrypted and unlocks if it boots as built (measured-unlock)"
   ami_virtualization_type = "hvm"
   ami_architecture        = var.architecture
   ena_support             = true

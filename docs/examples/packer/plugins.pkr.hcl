@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # In a file of its own: Packer 1.7 and later download the plugin, older ones have it built in and
-# do not know this block.
+# do not know this block. Before 1.8.1 the plugin gave up where EC2 does not know yet a snapshot or an
+# image that it has just made (InvalidSnapshot.NotFound, InvalidAMIID.NotFound), after all the work.
 packer {
   required_plugins {
     amazon = {
       source  = "github.com/hashicorp/amazon"
-      version = ">= 1.3.0"
+      version = ">= 1.8.1"
     }
   }
 }
