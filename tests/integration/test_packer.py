@@ -271,11 +271,14 @@ def test_example_image_takes_no_user_data():
 def test_customize_example(tmp_path):
     """Host keys are made by the instance, since nothing else does it; who logs in is part of the image."""
     root, programs = tmp_path / "root", tmp_path / "bin"
-    for folder in (root / "etc/systemd/network", root / "etc/ssh", programs):
+    for folder in root / "etc/ssh", programs:
         folder.mkdir(parents=True)
     (root / "etc/ssh/ssh_host_rsa_key").write_text("of the builder")
     (programs / "systemctl").write_text("#!/bin/sh\n")
     (programs / "systemctl").chmod(0o755)
+    (root / "usr/lib/systemd/system").mkdir(parents=True)
+    for unit in "systemd-networkd", "ssh":
+        (root / f"usr/lib/systemd/system/{unit}.service").touch()
     script = shutil.copy(PACKER / "customize.example", tmp_path / "customize")
     keys = tmp_path / "authorized_keys"
     for given in (False, True):

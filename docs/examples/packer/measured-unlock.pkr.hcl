@@ -43,6 +43,12 @@ variable "instance_type" {
   description = "Of the builder; empty: c7i.large or c7g.large."
 }
 
+variable "packages" {
+  type        = string
+  default     = "mmdebstrap"
+  description = "What 30-system needs on the builder: mmdebstrap, or dnf."
+}
+
 variable "subnet_id" {
   type        = string
   default     = ""
@@ -136,7 +142,7 @@ build {
       "sudo mount -t tmpfs -o mode=0700,uid=$(id -u),size=512m image /mnt/image",
       "mkdir /mnt/image/in",
       "sudo apt-get update -q",
-      "sudo apt-get install -qy --no-install-recommends mmdebstrap cryptsetup-bin fdisk mtools e2fsprogs sbsigntool",
+      "sudo apt-get install -qy --no-install-recommends ${var.packages} cryptsetup-bin fdisk mtools e2fsprogs sbsigntool",
     ]
   }
 
