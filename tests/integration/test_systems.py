@@ -183,6 +183,47 @@ def test_unknown_architecture(system):
     assert "ARCH=riscv64: known are" in (said := system.refused("30-system", SYSTEM="dnf:2023", ARCH="riscv64")) and "exit 4" in said
 
 
+@pytest.fixture
+def images(system):
+    """A boot loader and two images: the stub is a PE image for x86-64, as they are."""
+    if not STUB.exists():
+        pytest.skip("systemd-boot-efi is not installed (tests/setup installs it)")
+    system.out.mkdir()
+    (system.work / "esp").touch()
+    older = system.work / "linux-0.efi"
+    for path in system.out / "uki.efi", system.out / "boot.efi", older:
+        path.write_bytes(STUB.read_bytes() + path.name.encode())
+    return older
+
+
+def on_the_esp(system, place):
+    done = w.run("mdir", "-b", "-i", system.work / "esp", f"::{place}", text=True)
+    return sorted(line.rsplit("/", 1)[1] for line in done.stdout.split())
+
+
+def test_two_images(system, images):
+    system.run("50-esp", ESP_MIB=64, BOOT_LOADER="systemd-boot", IMAGE_NAME="linux-1", MORE_IMAGES=images)
+    assert on_the_esp(system, "EFI/Linux") == ["linux-0.efi", "linux-1.efi"] and on_the_esp(system, "EFI/BOOT") == ["BOOTX64.EFI"]
+    assert w.run("mtype", "-i", system.work / "esp", "::EFI/Linux/linux-0.efi").stdout == images.read_bytes()
+
+
+def test_images_that_are_not_put_there(system, images):
+    data = bytearray(images.read_bytes())
+    machine = int.from_bytes(data[60:64], "little") + 4
+    data[machine:machine + 2] = b"\x64\xaa"
+    graviton = system.work / "graviton.efi"
+    graviton.write_bytes(data)
+    missing, text = system.work / "missing.efi", system.work / "measured-unlock.conf"
+    same = Path(shutil.copy(images, system.out / "linux-1.efi"))
+    for more, loader, message in (
+            (graviton, "systemd-boot", "is for another machine"), (missing, "systemd-boot", "missing.efi: no such image"),
+            (text, "systemd-boot", "neither for x86-64 nor for aarch64"), (same, "systemd-boot", "set IMAGE_NAME"),
+            (images, "", "set BOOT_LOADER=systemd-boot")):
+        said = system.refused("50-esp", ESP_MIB=64, BOOT_LOADER=loader, MORE_IMAGES=more)
+        assert message in said and "50-esp: exit 4" in said, said
+    assert (system.work / "esp").stat().st_size == 0
+
+
 @pytest.mark.parametrize("units, enabled", [
     (["systemd-networkd", "NetworkManager", "ssh", "sshd"], ["ssh", "systemd-networkd"]),
     (["NetworkManager", "sshd"], ["NetworkManager", "sshd"]), (["sshd"], None), (["NetworkManager"], None)])
