@@ -90,3 +90,13 @@ def test_actions_and_keys_exist(simulate, tmp_path):
                     name = CONTEXT_KEY if key.startswith(CONTEXT_KEY) else key
                     assert name.lower() in known, (action, key, sorted(known))
     assert simulate({"actions": ["kms:Decrypt", "kms:Decipher"]})[1] is None
+
+
+def test_policy_for_packer_names_what_exists(simulate):
+    statements = json.loads((w.TOP / "docs/examples/packer/iam-policy.json").read_text())["Statement"]
+    for statement in statements:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        keys = {key for keys in statement.get("Condition", {}).values() for key in keys}
+        for action, known in zip(actions, simulate({"actions": actions}), strict=True):
+            assert known is not None and keys <= set(known), action
+    assert simulate({"actions": ["ec2:RunInstance"]}) == [None]
