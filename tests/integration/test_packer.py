@@ -131,7 +131,8 @@ class Build:
         self.output = folder / "output.tar"
         namespace = Namespace(folder)
         try:
-            self.ec2 = packer_build.Ec2(namespace, folder, packages, refuse)
+            packer_build.make_login(folder)
+            self.ec2 = packer_build.Ec2(namespace, folder, packages, folder, refuse)
             self.ec2.be_the_instance(folder / "programs")
             if variables.pop("subnet", None):
                 variables["subnet_id"] = self.ec2.subnet
@@ -185,7 +186,8 @@ def test_requests_of_a_build(tmp_path, architecture, instance_type):
     assert matches(registered, {
         "Architecture": architecture, "VirtualizationType": "hvm", "EnaSupport": "true", "RootDeviceName": "/dev/xvda",
         "BlockDeviceMapping.1.DeviceName": "/dev/xvda", "BlockDeviceMapping.1.Ebs.SnapshotId": snapshot,
-        **{f"BlockDeviceMapping.1.{k}": v for k, v in volume.items()}}, {"BootMode": "uefi", "TpmSupport": "v2.0"}), registered
+        **{f"BlockDeviceMapping.1.{k}": v for k, v in volume.items()}},
+        {"BootMode": "uefi", "TpmSupport": "v2.0"}), registered
     assert "BlockDeviceMapping.2.DeviceName" not in registered
 
     modified = [r["parameters"] for r in done.ec2.requests("ModifyImageAttribute")]

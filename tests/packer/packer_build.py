@@ -74,26 +74,31 @@ def ready(process):
     return more
 
 
-class Ec2:
-    """In a Namespace of the VM tests. packages: those of tests/integration/moto.txt. refuse: actions that fail."""
+def make_login(folder):
+    """The key pair by which Packer logs in to the instance."""
+    key = rsa.generate_private_key(65537, 2048)
+    (folder / "login").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    (folder / "login.pub").write_bytes(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
 
-    def __init__(self, namespace, folder, packages, refuse=()):
-        self.namespace, self.folder, self.log = namespace, folder, folder / "requests.jsonl"
+
+class Ec2:
+    """In a Namespace of the VM tests. packages: those of tests/integration/moto.txt. login: the folder of a key pair. refuse:
+    actions that fail."""
+
+    def __init__(self, namespace, folder, packages, login, refuse=()):
+        self.namespace, self.folder, self.login, self.log = namespace, folder, login, folder / "requests.jsonl"
         self.environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(packages), "HOME": str(folder)}
-        self.key = folder / "login"
         (folder / "images.json").write_text(json.dumps(IMAGES))
-        key = rsa.generate_private_key(65537, 2048)
-        self.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
-        self.public_key = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() + "\n"
         namespace.spawn(*LOCAL).wait()
         self.subnet, = self.python(
             "recorder.py", "--region", REGION, "--port", PORT, "--log", self.log, "--images", folder / "images.json",
-            "--profile", PROFILE, "--address", ADDRESS, "--key", self.key, "--refuse", *refuse)
+            "--profile", PROFILE, "--address", ADDRESS, "--key", login / "login", "--refuse", *refuse)
 
     def python(self, name, *arguments):
         """One of the programs beside this one, until the namespace ends."""
-        return ready(self.namespace.spawn(sys.executable, HERE / name, *arguments, env=self.environment,
-                                          stdout=subprocess.PIPE, text=True))
+        with open(self.folder / f"{name}.log", "w") as log:
+            return ready(self.namespace.spawn(sys.executable, HERE / name, *arguments, env=self.environment,
+                                              stdout=subprocess.PIPE, stderr=log, text=True))
 
     def be_the_instance(self, folder):
         """This machine is, with a /mnt of its own, nothing to install and no need of sudo."""
@@ -102,9 +107,8 @@ class Ec2:
         for program in folder.iterdir():
             program.chmod(0o755)
         self.environment["PATH"] = f"{folder}:{self.environment['PATH']}"
-        (self.folder / "keys").write_text(self.public_key)
         self.namespace.spawn("mount", "-t", "tmpfs", "mnt", "/mnt").wait()
-        self.python("instance.py", "--address", ADDRESS, "--authorized-keys", self.folder / "keys")
+        self.python("instance.py", "--address", ADDRESS, "--authorized-keys", self.login / "login.pub")
 
     def build(self, template, **variables):
         """Packer's exit code; what it says is in the file `packer.log`."""

@@ -20,9 +20,9 @@ def mirror():
     raise RuntimeError("apt knows no Debian mirror (run apt-get update, or see apt-get indextargets)")
 
 
-def tree(suite=suites.DEFAULT):
-    """Path of the base tree (never write to it: see overlay in image.py)."""
-    packages = suites.TABLE[suite] + " busybox-static"  # for measuring.py
+def tree(suite=suites.DEFAULT, more=""):
+    """Path of the base tree (never write to it: see overlay in image.py). more: packages."""
+    packages = f"{suites.TABLE[suite]} busybox-static {more}".strip()  # for measuring.py
     architecture.let_programs_run()
 
     def make(directory):

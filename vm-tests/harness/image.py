@@ -29,38 +29,49 @@ size=$(du -sm "{work}/root" | cut -f1)
 mke2fs -q -t ext4 -L root -b 4096 -d "{work}/root" "{work}/root.img" $((size * 5 / 4 + 24))M
 """
 ARCHIVE = """
-tar --create --file="{work}/root.tar" --directory="{work}/root" --numeric-owner --xattrs .
+tar --create --file="{work}/root.tar" --directory="{root}" --numeric-owner --xattrs .
 """
 
 
-def _build(work, suite, names, after="", **values):
-    """Run steps on the base's overlay in the work directory."""
-    steps.run(work, *names, before=OVERLAY.format(work=work, base=base.tree(suite)), after=after.format(work=work), **values)
+def _build(work, tree, names, after="", **values):
+    """Run steps on an overlay of a base tree in the work directory."""
+    steps.run(work, *names, before=OVERLAY.format(work=work, base=tree), after=after.format(work=work, root=work / "root"), **values)
     for scratch in ("upper", "lower", "root", "muctl"):
         path = work / scratch
         path.unlink() if path.is_file() else shutil.rmtree(path)
 
 
-def _system(kind, name, after, files, settings, suite=suites.DEFAULT):
-    """The guest's system as a file: a file system or an archive."""
+def _system(kind, name, after, files, settings, suite=suites.DEFAULT, packages=""):
+    """The guest's system as a file: a file system or an archive. packages: besides those of the suite's guests."""
     files = [GUEST / "rootfs", *files]
     names = ["35-configure", "37-bake"]
+    tree = base.tree(suite, packages)
 
     def make(work):
         console.step(f"root file system ({kind})")
-        _build(work, suite, names, after, FILES=" ".join(map(str, files)), CUSTOMIZE=GUEST / "customize", **settings)
-    return cache.get(kind, [base.tree(suite).parent.name, after, GUEST / "customize", *steps.paths(*names), *files,
+        _build(work, tree, names, after, FILES=" ".join(map(str, files)), CUSTOMIZE=GUEST / "customize", **settings)
+    return cache.get(kind, [tree.parent.name, after, GUEST / "customize", *steps.paths(*names), *files,
                             *settings.values()], make) / name
 
 
-def rootfs(*files, suite=suites.DEFAULT, **settings):
+def rootfs(*files, suite=suites.DEFAULT, packages="", **settings):
     """ext4 image of the guest. files: trees for 35-configure; settings: further variables of its."""
-    return _system("rootfs", "root.img", ROOTFS, files, settings, suite)
+    return _system("rootfs", "root.img", ROOTFS, files, settings, suite, packages)
 
 
 def archive(*files, **settings):
     """The same as a tar archive, to be unpacked by 30-system."""
     return _system("archive", "root.tar", ARCHIVE, files, settings)
+
+
+def debian(suite, packages):
+    """What 30-system made of the suite, as a tar archive."""
+    tree = base.tree(suite, packages)
+
+    def make(work):
+        console.step("archive of Debian")
+        steps.run(work, after=ARCHIVE.format(work=work, root=tree))
+    return cache.get("debian", [tree.parent.name, ARCHIVE], make) / "root.tar"
 
 
 def uki(kind, *files, suite=suites.DEFAULT, omit=(), **settings):
@@ -71,6 +82,6 @@ def uki(kind, *files, suite=suites.DEFAULT, omit=(), **settings):
 
     def make(work):
         console.step(f"initramfs ({kind}) and UKI by dracut")
-        _build(work, suite, names, FILES=" ".join(map(str, files)), CMDLINE=CMDLINE, DRACUT_OPTIONS=options, **settings)
+        _build(work, base.tree(suite), names, FILES=" ".join(map(str, files)), CMDLINE=CMDLINE, DRACUT_OPTIONS=options, **settings)
     return cache.get("uki", [base.tree(suite).parent.name, CMDLINE, options, *steps.paths(*names), *files,
                              *settings.values()], make, keep=40) / "uki.efi"
