@@ -430,21 +430,18 @@ static enum mu_status verify_raw(struct bytes raw, uint64_t at_ms, struct mu_err
     return status;
 }
 
-/* Each flip with the cache or without it, in turns: most of what takes long here is P-384. */
 TEST_EACH(test_flips)
 {
-    struct chain_cache *turns[] = {NULL, cache()};
     struct buffer raw = now.raw;
     uint64_t at_ms = now.document.timestamp_ms;
     size_t edge = now.sample->ours ? 1 : 10; /* one of the three is enough for all of them */
-    size_t flips = 0;
 
     assert_int_equal(verify_raw(buffer_view(&raw), at_ms, &err), MU_OK);
     for (size_t i = 0; i < raw.len; i += i < 64 || i + 100 >= raw.len ? edge : 17 * edge) {
         uint8_t bit = (uint8_t)(1u << (i % 8));
 
         raw.data[i] ^= bit;
-        if (verify_with(buffer_view(&raw), at_ms, turns[flips++ % 2], &err) != MU_REFUSE)
+        if (verify_raw(buffer_view(&raw), at_ms, &err) != MU_REFUSE)
             fail_msg("byte %zu, bit %#x", i, bit);
         raw.data[i] ^= bit;
     }
