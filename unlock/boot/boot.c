@@ -19,7 +19,7 @@
 static enum mu_status load_configuration(struct boot *boot, const char *path, struct mu_error *err)
 {
     MU_TRY(config_load(path, &boot->config, err));
-    MU_TRY(boot_confine(&boot->config, err));
+    MU_TRY(writable_restrict(&boot->config, err));
     boot->deadline = deadline_in(boot->config.timeout);
     boot->deadline.stop = signals_stop();
     MU_TRY(baseline_load(boot->config.baseline, &boot->baked, err));
@@ -173,7 +173,7 @@ enum mu_status boot_fence(const char *config_path, const char *reason, struct mu
     boot_init(&boot);
     usable = config_load(config_path, &boot.config, &config_error);
     if (usable == MU_OK)
-        usable = boot_confine(&boot.config, &config_error);
+        usable = writable_restrict(&boot.config, &config_error);
     status = ensure_fence(&boot, reason, err);
     if (status == MU_OK && usable != MU_OK) {
         *err = config_error;

@@ -44,9 +44,9 @@ struct boot {
     struct task loader;
 };
 
-/* confine.c: from here on only devices, the volumes and the folder of the report can be written.
+/* writable.c: from here on only devices, the volumes and the folder of the report can be written.
  * Called before any thread starts. */
-enum mu_status boot_confine(const struct config *config, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status writable_restrict(const struct config *config, struct mu_error *err) MU_MUST_CHECK;
 
 /* sessions.c: one session for all volumes of a provider. */
 enum mu_status sessions_start(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;

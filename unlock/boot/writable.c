@@ -14,7 +14,7 @@ static bool is_kernels(const char *folder)
     return path_is_in(folder, "/proc") || path_is_in(folder, "/dev");
 }
 
-enum mu_status boot_confine(const struct config *config, struct mu_error *err)
+enum mu_status writable_restrict(const struct config *config, struct mu_error *err)
 {
     struct writable writable[3 + CONFIG_VOLUMES_MAX] = {devices, mappings};
     MU_CLEANUP(string_free) char *folder = NULL;
