@@ -18,7 +18,7 @@
 #include "measure/baseline.h"
 #include "tpm/fence.h"
 #include "volume/blank.h"
-#include "volume/crypt.h"
+#include "volume/crypt_session.h"
 #include "volume/volume.h"
 
 #define VOLUME_MAX_BYTES (64u << 20)

@@ -9,7 +9,7 @@
 
 #include "base/file.h"
 #include "volume/blank.h"
-#include "volume/crypt.h"
+#include "volume/crypt_session.h"
 
 #define SECTOR 512u
 #define ITERATIONS 1000

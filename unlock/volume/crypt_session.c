@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "volume/crypt.h"
+#include "volume/crypt_session.h"
 
 #include <errno.h>
 #include <stdio.h>
