@@ -40,7 +40,7 @@ def test_changed_command_line(site, kind):
 
 @pytest.mark.needs("systemd >= 254")
 def test_changed_command_line_of_smbios(site):
-    with site.boot(image.PLAIN, strings=["io.systemd.stub.kernel-cmdline-extra=rd.break init=/bin/sh"]) as m:
+    with site.boot(strings=["io.systemd.stub.kernel-cmdline-extra=rd.break init=/bin/sh"]) as m:
         assert_refused(m, "PCR 12")
 
 

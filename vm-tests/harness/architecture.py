@@ -2,6 +2,7 @@
 """What differs between the machines that guests are made for, all in one table. MU_ARCH (make vm ARCH=) chooses."""
 import os
 import platform
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,11 +70,15 @@ BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 def let_programs_run():
     """The guest's own programs are run to make its images: by qemu-user, if they are not for this machine."""
-    name = f"qemu-{CHOSEN.name}"
-    if not CHOSEN.is_foreign or (BINFMT / name).exists():
+    if not CHOSEN.is_foreign:
         return
     if not (BINFMT / "register").exists():
-        raise RuntimeError(f"{BINFMT} is not mounted: programs for {CHOSEN.name} cannot be run to make the guest's images")
+        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT], capture_output=True)
+    if not (BINFMT / "register").exists():
+        raise RuntimeError(f"{BINFMT} cannot be mounted: programs for {CHOSEN.name} cannot be run to make the guest's images")
+    name = f"qemu-{CHOSEN.name}"
+    if (BINFMT / name).exists():
+        return
     magic = b"\x7fELF\2\1\1" + bytes(9) + b"\2\0" + CHOSEN.elf.to_bytes(2, "little")
     mask = b"\xff" * 7 + b"\0" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
     escaped = ["".join(f"\\x{byte:02x}" for byte in text) for text in (magic, mask)]
