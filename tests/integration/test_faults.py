@@ -292,13 +292,18 @@ def occurrences(call):
 
 
 def calls_of(machine):
-    """Of a boot in which nothing fails."""
+    """Of a boot in which nothing fails, as often as the least of two comes to them: how often depends on when packets arrive."""
+    first, second = ({(c.symbol, c.path): c for c in calls_once(machine)} for _ in range(2))
+    return sorted(call._replace(times=min(call.times, second[place].times)) for place, call in first.items() if place in second)
+
+
+def calls_once(machine):
     code, lines, errors = machine.boot()
     assert code == 0, errors
     assert machine.tpm.fence_closed()
     assert [l for l in lines if l.startswith("activate")] == ["activate root 64 fence=closed"]
     assert [l for l in lines if l.startswith("leak")] == []
-    return sorted(read_calls(lines))
+    return read_calls(lines)
 
 
 def faults_of(calls):
