@@ -101,7 +101,7 @@ help:
 	@echo 'make check        the tests of every change: about an hour     (installs what it needs)'
 	@echo 'make check-all    every test                                   (installs what it needs)'
 	@echo 'make bench        speed and size against the usual pipeline'
-	@echo 'make endurance    BOOTS=200 boots with faults at random; SEED= the same again; VM=1 in QEMU'
+	@echo 'make endurance    BOOTS=200 boots with faults at random; SEED= the same dice; VM=1 in QEMU'
 	@echo 'make deps         the static libraries, from source packages'
 	@echo 'make unit         the unit tests alone;  make integration, make vm, make faults'
 	@echo 'make vm SUITE=NAME  all whole boots on a guest of bookworm, trixie or testing'
