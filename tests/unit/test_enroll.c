@@ -415,7 +415,7 @@ static void tear(struct buffer *old, struct bytes new)
 
     for (size_t at = 0; at < new.len; at += SECTOR)
         differ += memcmp(old->data + at, new.data + at, SECTOR) != 0;
-    for (size_t at = 0; at < new.len &&torn < differ / 2; at += SECTOR) {
+    for (size_t at = 0; torn < differ / 2 && at < new.len; at += SECTOR) {
         torn += memcmp(old->data + at, new.data + at, SECTOR) != 0;
         memcpy(old->data + at, new.data + at, SECTOR);
     }
