@@ -10,7 +10,7 @@
 #include "volume/volume.h"
 
 /* What the files of this folder share of one boot. boot.c calls them in their order; none of them
- * calls boot.c, and volumes.c alone calls another one, provision.c. */
+ * calls boot.c or another one. */
 
 #define PROVIDERS_MAX 4
 
@@ -63,14 +63,5 @@ enum mu_status baselines_check_signed(const struct boot *boot, struct mu_error *
 enum mu_status volumes_start_loader(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
 enum mu_status volumes_open(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
 enum mu_status volumes_activate(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
-
-/* Of a volume whose key was released. */
-enum mu_status volume_note_release(struct volume *volume, struct mu_error *err) MU_MUST_CHECK;
-
-/* provision.c: docs/guide/data-volumes.md. Has the provider make a key, proves that the provider
- * releases it again, and only then makes the volume on the blank device. */
-enum mu_status boot_provision(const struct volume_config *config, struct volume *volume,
-                              struct tpm *tpm, struct secret *ret_key,
-                              struct mu_error *err) MU_MUST_CHECK;
 
 #endif

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "boot/state.h"
+#include "volume/provision.h"
 #include "volume/record_admission.h"
 
 /* ---- loading ---- */
@@ -54,9 +55,9 @@ enum mu_status volumes_start_loader(struct boot *boot, struct mu_error *err)
     return task_start(&boot->loader, loader_main, boot, err);
 }
 
-/* ---- opening ---- */
+/* ---- provisioning ---- */
 
-enum mu_status volume_note_release(struct volume *volume, struct mu_error *err)
+static enum mu_status note_release(struct volume *volume, struct mu_error *err)
 {
     const struct provider *provider = volume->session->provider;
     const char *by =
@@ -65,13 +66,69 @@ enum mu_status volume_note_release(struct volume *volume, struct mu_error *err)
     return by != NULL ? string_set(&volume->released_by, by, err) : MU_OK;
 }
 
+/* Asks now for what the next boot will ask for: a key that cannot be released again is not used. */
+static enum mu_status check_release(struct volume *volume, struct tpm *tpm,
+                                    const struct record *record, const struct secret *key,
+                                    struct mu_error *err)
+{
+    const struct session *session = volume->session;
+    MU_CLEANUP(secret_free) struct secret again = {0};
+
+    if (session->provider->volume(session->state, record, &volume->at_provider, err) != MU_OK ||
+        session->provider->release(volume->at_provider, tpm, &again, err) != MU_OK)
+        return mu_context(err, "the new key would not be released at the next boot");
+    if (!bytes_equal(secret_view(&again), secret_view(key)))
+        return mu_fail(err, MU_REFUSE, "%s made one key and released another",
+                       session->provider->name);
+    return note_release(volume, err);
+}
+
+/* As for any volume that existed before. */
+static enum mu_status load_header(struct volume *volume, struct mu_error *err)
+{
+    MU_TRY(luks_header_load(volume->blank.device, &volume->header, err));
+    MU_TRY(luks_header_check(&volume->header, NULL, err));
+    return luks_header_load_keyslot(&volume->header, volume->record.keyslot, err);
+}
+
+/* docs/guide/data-volumes.md. Has the provider make a key, proves that the provider releases it
+ * again, and only then makes the volume on the blank device. */
+static enum mu_status provision(const struct volume_config *config, struct volume *volume,
+                                struct tpm *tpm, struct secret *ret_key, struct mu_error *err)
+{
+    const struct provider *provider = volume->session->provider;
+    struct blank *blank = &volume->blank;
+    MU_CLEANUP(record_free) struct record record = {0};
+    MU_CLEANUP(secret_free) struct secret volume_key = {0};
+    MU_CLEANUP(secret_free) struct secret key = {0};
+
+    if (provider->provision == NULL)
+        return mu_fail(err, MU_CONFIG, "the provider %s makes no keys", provider->name);
+    log_line("volume '%s': %s is blank%s; it becomes a new volume", config->name, blank->device,
+             blank->state == BLANK_CLAIMED ? " except for an interrupted attempt" : "");
+    MU_TRY(provision_record(config->name, blank, &record, &volume_key, err));
+    MU_TRY(provider->provision(volume->session->state, config->key_arn, &record, &key, err));
+    MU_TRY(check_release(volume, tpm, &record, &key, err));
+    MU_TRY(MU_STEP("create", provision_volume(blank, &record, &volume_key, &key, err)));
+    log_line("volume '%s' made, its key by %s%s%s", config->name, provider->name,
+             volume->released_by != NULL ? ", " : "",
+             volume->released_by != NULL ? volume->released_by : "");
+    volume->record = MU_TAKE(record);
+    volume->provisioned = true;
+    MU_TRY(load_header(volume, err));
+    *ret_key = MU_TAKE(key);
+    return MU_OK;
+}
+
+/* ---- opening ---- */
+
 static enum mu_status get_key(const struct volume_config *config, struct volume *volume,
                               struct tpm *tpm, struct secret *ret_key, struct mu_error *err)
 {
     if (blank_is_open(&volume->blank))
-        return boot_provision(config, volume, tpm, ret_key, err);
+        return provision(config, volume, tpm, ret_key, err);
     MU_TRY(volume->session->provider->release(volume->at_provider, tpm, ret_key, err));
-    MU_TRY(volume_note_release(volume, err));
+    MU_TRY(note_release(volume, err));
     log_line("key of volume '%s' released by %s%s%s", config->name, config->provider,
              volume->released_by != NULL ? ", " : "",
              volume->released_by != NULL ? volume->released_by : "");
