@@ -17,8 +17,8 @@
 #include "base/signature.h"
 #include "measure/baseline.h"
 #include "tpm/fence.h"
-#include "volume/blank.h"
-#include "volume/crypt_session.h"
+#include "volume/blank_check.h"
+#include "volume/cryptsetup.h"
 #include "volume/volume.h"
 
 #define VOLUME_MAX_BYTES (64u << 20)
@@ -61,8 +61,8 @@ WRAP(signature_verify_any, (const struct public_keys *keys, const char *context,
                                 : __real_signature_verify_any(keys, context, data, signature, err);
 }
 
-WRAP(record_parse_token,
-     (json_object * token, const struct public_keys *keys, struct record *ret, struct mu_error *err))
+WRAP(record_parse_token, (json_object * token, const struct public_keys *keys, struct record *ret,
+                          struct mu_error *err))
 {
     MU_TRY(__real_record_parse_token(token, keys, ret, err));
     memcpy(identity, ret->volume_identity, sizeof(identity));

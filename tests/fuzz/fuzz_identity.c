@@ -2,7 +2,7 @@
 /* The instance identity document. The first byte says in which form the rest comes: (0) one file,
  * (1) a document and, after an empty line, its signature, (2) a document that is signed here, (3)
  * the same in PKCS7; + 4: when the certificate has expired; + 8: the rest are the certificates. */
-#include "appraise/identity.h"
+#include "appraise/instance_identity.h"
 
 #include <string.h>
 

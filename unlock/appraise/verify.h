@@ -3,7 +3,7 @@
 #define MU_APPRAISE_VERIFY_H
 
 #include "appraise/chain_cache.h"
-#include "appraise/identity.h"
+#include "appraise/instance_identity.h"
 #include "attest/document.h"
 #include "base/json.h"
 

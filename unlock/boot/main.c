@@ -10,7 +10,7 @@
 #include "base/sandbox.h"
 #include "base/secret.h"
 #include "base/signals.h"
-#include "boot/boot.h"
+#include "boot/sequence.h"
 
 static const char usage[] =
     "Usage: measured-unlock unlock [--config FILE] [--no-activate]\n"

@@ -6,11 +6,11 @@
 #include "base/retry.h"
 #include "base/task.h"
 #include "release/provider.h"
-#include "volume/blank.h"
+#include "volume/blank_check.h"
 #include "volume/volume.h"
 
-/* What the files of this folder share of one boot. boot.c calls them in their order; none of them
- * calls boot.c or another one. */
+/* What the files of this folder share of one boot. sequence.c calls them in their order; none of
+ * them calls sequence.c or another one. */
 
 #define PROVIDERS_MAX 4
 
@@ -48,7 +48,7 @@ struct boot {
  * Called before any thread starts. */
 enum mu_status writable_restrict(const struct config *config, struct mu_error *err) MU_MUST_CHECK;
 
-/* sessions.c: one session for all volumes of a provider. */
+/* providers.c: one session for all volumes of a provider. */
 enum mu_status sessions_start(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
 enum mu_status sessions_attest(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
 void sessions_finish(struct boot *boot);

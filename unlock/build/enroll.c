@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "volume/crypt_session.h"
+#include "volume/cryptsetup.h"
 #include "volume/record_admission.h"
 #include "volume/volume.h"
 

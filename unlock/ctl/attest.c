@@ -7,8 +7,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include "appraise/identity.h"
-#include "attest/nsm.h"
+#include "appraise/instance_identity.h"
+#include "attest/request.h"
 #include "base/defaults.h"
 #include "base/file.h"
 #include "base/openssl.h"

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "attest/nsm.h"
+#include "attest/request.h"
 #include "base/retry.h"
 #include "base/signals.h"
 #include "ctl/ctl.h"

@@ -3,7 +3,7 @@
 
 #include "doctor/doctor.h"
 #include "release/kms_keys.h"
-#include "volume/blank.h"
+#include "volume/blank_check.h"
 
 #define PATIENCE_S 60
 

@@ -6,7 +6,7 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
-#include "attest/nsm.h"
+#include "attest/request.h"
 #include "base/defaults.h"
 #include "base/log.h"
 #include "base/retry.h"

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "volume/blank.h"
-#include "volume/crypt_session.h"
+#include "volume/blank_check.h"
+#include "volume/cryptsetup.h"
 
 #define SECTOR 512u
 #define ITERATIONS 1000

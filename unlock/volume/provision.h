@@ -2,7 +2,7 @@
 #ifndef MU_VOLUME_PROVISION_H
 #define MU_VOLUME_PROVISION_H
 
-#include "volume/blank.h"
+#include "volume/blank_check.h"
 #include "volume/record.h"
 
 /* Makes the key and the identity of the new volume [volume NAME] on a blank device: fills in an

@@ -14,7 +14,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
-#include "volume/crypt_session.h"
+#include "volume/cryptsetup.h"
 
 #define IDENTITY_CONTEXT "measured-unlock volume identity 1"
 #define SECTOR 512u

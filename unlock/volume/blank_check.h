@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VOLUME_BLANK_H
-#define MU_VOLUME_BLANK_H
+#ifndef MU_VOLUME_BLANK_CHECK_H
+#define MU_VOLUME_BLANK_CHECK_H
 
 #include "base/bytes.h"
 #include "base/clock.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_BOOT_BOOT_H
-#define MU_BOOT_BOOT_H
+#ifndef MU_BOOT_SEQUENCE_H
+#define MU_BOOT_SEQUENCE_H
 
 #include "base/config.h"
 

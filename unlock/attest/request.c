@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/nsm.h"
+#include "attest/request.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "appraise/identity.h"
+#include "appraise/instance_identity.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "boot/boot.h"
+#include "boot/sequence.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VOLUME_CRYPT_SESSION_H
-#define MU_VOLUME_CRYPT_SESSION_H
+#ifndef MU_VOLUME_CRYPTSETUP_H
+#define MU_VOLUME_CRYPTSETUP_H
 
 #include <libcryptsetup.h>
 

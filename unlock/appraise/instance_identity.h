@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_APPRAISE_IDENTITY_H
-#define MU_APPRAISE_IDENTITY_H
+#ifndef MU_APPRAISE_INSTANCE_IDENTITY_H
+#define MU_APPRAISE_INSTANCE_IDENTITY_H
 
 #include "base/bytes.h"
 

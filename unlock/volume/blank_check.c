@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "volume/blank.h"
+#include "volume/blank_check.h"
 
 #include <errno.h>
 #include <fcntl.h>

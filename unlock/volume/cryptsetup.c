@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "volume/crypt_session.h"
+#include "volume/cryptsetup.h"
 
 #include <errno.h>
 #include <stdio.h>
