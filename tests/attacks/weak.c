@@ -19,7 +19,7 @@
 #include "tpm/fence.h"
 #include "volume/blank_check.h"
 #include "volume/cryptsetup.h"
-#include "volume/volume.h"
+#include "volume/keyslot.h"
 
 #define VOLUME_MAX_BYTES (64u << 20)
 /* STATUS __real_NAME PARAMETERS is the program's own; __wrap_NAME is what it calls. */
@@ -159,11 +159,15 @@ static enum mu_status swap_in(struct mu_error *err)
     return file_write(device, buffer_view(&image), 0600, err);
 }
 
-WRAP(crypt_session_open,
-     (struct crypt_session * session, const char *header, const char *data, struct mu_error *err))
+WRAP(crypt_session_open_copy, (struct crypt_session * session, const struct luks_header *header,
+                               const char *data, struct mu_error *err))
 {
+    struct luks_header given = *header;
+
     MU_TRY(swap_in(err));
-    MU_TRY(__real_crypt_session_open(session, without("copy") ? device : header, data, err));
+    if (without("copy"))
+        given.memfd = open(device, O_RDWR | O_CLOEXEC);
+    MU_TRY(__real_crypt_session_open_copy(session, &given, data, err));
     (void)fprintf(stderr, "weak: libcryptsetup is given %s-%s\n",
                   __real_crypt_get_cipher(session->cd), __real_crypt_get_cipher_mode(session->cd));
     return MU_OK;

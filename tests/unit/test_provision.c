@@ -4,7 +4,7 @@
 #include "test.h"
 #include "volume/luks_format.h"
 #include "volume/provision.h"
-#include "volume/volume.h"
+#include "volume/keyslot.h"
 
 #define SIZE (33 << 20)
 #define PAST ((struct deadline){.at_us = UINT64_MAX})

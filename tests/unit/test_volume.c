@@ -3,7 +3,8 @@
 
 #include "image.h"
 #include "test.h"
-#include "volume/volume.h"
+#include "volume/device.h"
+#include "volume/keyslot.h"
 
 static const char *image;
 

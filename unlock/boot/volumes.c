@@ -2,6 +2,8 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "boot/state.h"
+#include "volume/activate.h"
+#include "volume/device.h"
 #include "volume/provision.h"
 #include "volume/record_admission.h"
 

@@ -11,7 +11,7 @@
 
 #include "volume/cryptsetup.h"
 #include "volume/record_admission.h"
-#include "volume/volume.h"
+#include "volume/keyslot.h"
 
 #define FRESH_KEY_SIZE 32
 #define PBKDF2_ITERATIONS 1000

@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #include "ctl/ctl.h"
-#include "volume/volume.h"
+#include "volume/device.h"
 
 /* udev's links are in lower case for the UUIDs of LUKS and of GPT partitions. */
 static void lower_uuid(char *text)

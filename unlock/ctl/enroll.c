@@ -15,7 +15,7 @@
 #include "ctl/credentials.h"
 #include "ctl/ctl.h"
 #include "release/kms.h"
-#include "volume/volume.h"
+#include "volume/luks_header.h"
 
 #define KEY_FILE_MAX 8192
 #define TPM2 "tpm2"

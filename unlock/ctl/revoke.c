@@ -11,7 +11,7 @@
 #include "release/tpm2.h"
 #include "tpm/counter.h"
 #include "volume/record_admission.h"
-#include "volume/volume.h"
+#include "volume/device.h"
 
 #define TPM_SECONDS 2
 

@@ -7,7 +7,7 @@
 #include "ctl/update.h"
 #include "measure/baseline.h"
 #include "volume/record_admission.h"
-#include "volume/volume.h"
+#include "volume/device.h"
 
 /* What firmware measured of Secure Boot in this boot is what it will find in the next one. */
 static void read_keys(struct update_machine *machine)

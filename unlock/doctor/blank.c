@@ -4,6 +4,7 @@
 #include "doctor/doctor.h"
 #include "release/kms_keys.h"
 #include "volume/blank_check.h"
+#include "volume/device.h"
 
 #define PATIENCE_S 60
 

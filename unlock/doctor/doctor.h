@@ -6,7 +6,7 @@
 #include "build/initramfs.h"
 #include "ctl/ctl.h"
 #include "tpm/tpm.h"
-#include "volume/volume.h"
+#include "volume/luks_header.h"
 
 #define DOCTOR_IMAGES_MAX 16
 #define DOCTOR_PATH_MAX 4096

@@ -4,6 +4,7 @@
 
 #include "doctor/doctor.h"
 #include "measure/baseline.h"
+#include "volume/device.h"
 #include "volume/record_admission.h"
 
 static bool loaded(const struct doctor_volume *volume)

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SECTOR 512u
+
 static void keep_message(int level, const char *message, void *session)
 {
     struct crypt_session *s = session;
@@ -55,4 +57,32 @@ void crypt_session_close(struct crypt_session *session)
 {
     crypt_free(session->cd);
     session->cd = NULL;
+}
+
+/* libcryptsetup must have read the same header: the few values that matter, as it reports them. */
+static enum mu_status second_opinion(const struct luks_header *header, struct crypt_device *cd,
+                                     struct mu_error *err)
+{
+    const char *uuid = crypt_get_uuid(cd);
+    const char *cipher = crypt_get_cipher(cd);
+    const char *mode = crypt_get_cipher_mode(cd);
+
+    if (uuid == NULL || strcmp(uuid, header->uuid) != 0 || cipher == NULL ||
+        strcmp(cipher, "aes") != 0 || mode == NULL || strcmp(mode, "xts-plain64") != 0 ||
+        crypt_get_volume_key_size(cd) != LUKS_VOLUME_KEY_SIZE ||
+        crypt_get_data_offset(cd) * SECTOR != header->geometry.data_offset)
+        return mu_fail(err, MU_REFUSE, "%s: libcryptsetup reads the LUKS2 header differently",
+                       header->device);
+    return MU_OK;
+}
+
+enum mu_status crypt_session_open_copy(struct crypt_session *session,
+                                       const struct luks_header *header, const char *data,
+                                       struct mu_error *err)
+{
+    char path[32];
+
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", header->memfd);
+    MU_TRY(crypt_session_open(session, path, data, err));
+    return second_opinion(header, session->cd, err);
 }

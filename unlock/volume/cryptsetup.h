@@ -4,7 +4,7 @@
 
 #include <libcryptsetup.h>
 
-#include "base/error.h"
+#include "volume/luks_header.h"
 
 /* A context of libcryptsetup, and the library's last message for use in our own. Do not copy it
  * once it is open. */
@@ -20,6 +20,11 @@ enum mu_status crypt_session_begin(struct crypt_session *session, const char *he
  * library's own validation is the second opinion on the header: MU_REFUSE if it finds fault. */
 enum mu_status crypt_session_open(struct crypt_session *session, const char *header,
                                   const char *data, struct mu_error *err) MU_MUST_CHECK;
+/* The checked copy of a header. MU_REFUSE also if the library reads it differently: the few values
+ * that matter, as it reports them. */
+enum mu_status crypt_session_open_copy(struct crypt_session *session,
+                                       const struct luks_header *header, const char *data,
+                                       struct mu_error *err) MU_MUST_CHECK;
 void crypt_session_close(struct crypt_session *session);
 
 /* "what: what libcryptsetup said", or what errno says for a result below zero. MU_INTERNAL instead
