@@ -1,137 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "release/aws_kms.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/rsa.h>
 #include <openssl/x509.h>
 
 #include "attest/request.h"
 #include "base/defaults.h"
 #include "base/log.h"
 #include "base/retry.h"
-#include "base/task.h"
 #include "base/trace.h"
 #include "net/http.h"
-#include "net/imds.h"
 #include "release/cms.h"
-#include "release/kms_client.h"
-#include "release/provider.h"
 #include "tpm/fence.h"
 
-#define RSA_BITS 2048
-#define LINKS_MAX 16
 #define SPKI_SIZE 294 /* an RSA-2048 SubjectPublicKeyInfo, what KMS wants as recipient */
 #define REGION_SECONDS 3
-
-/* The connection to one region's KMS. */
-struct link {
-    char region[KMS_REGION_MAX];
-    struct kms *kms;
-    const struct kms_patience *patience; /* of `connect` */
-    struct task connect;
-};
-
-struct provider_volume {
-    struct provider_session *session;
-    json_object *json; /* what `keys` borrow from */
-    struct kms_keys keys;
-    const char *released_by; /* ARN; NULL: not yet */
-};
-
-struct provider_session {
-    struct provider_options options;
-    struct deadline deadline;
-    atomic_bool stop;
-    struct task make_key;
-    EVP_PKEY *key;
-    struct task get_credentials;
-    struct aws_credentials credentials;
-    bool expired; /* the credentials, as KMS said */
-    bool asked_region;
-    char region[IMDS_REGION_MAX]; /* this machine's; "": not known */
-    struct link link[LINKS_MAX];
-    size_t links;
-    struct provider_volume volume[CONFIG_VOLUMES_MAX];
-    size_t volumes;
-    struct buffer document;
-};
-
-static enum mu_status generate_key(EVP_PKEY **ret, struct mu_error *err)
-{
-    *ret = EVP_RSA_gen(RSA_BITS);
-    return *ret != NULL ? MU_OK : mu_fail(err, MU_INTERNAL, "cannot make an RSA key");
-}
-
-static void *make_key(void *argument)
-{
-    struct provider_session *session = argument;
-    struct task *task = &session->make_key;
-
-    task->status = MU_STEP("rsa-key", generate_key(&session->key, &task->error));
-    return NULL;
-}
-
-static void *get_credentials(void *argument)
-{
-    struct provider_session *session = argument;
-    struct task *task = &session->get_credentials;
-
-    task->status = MU_STEP("instance-credentials",
-                           aws_credentials_from_imds(session->options.aws.imds, session->deadline,
-                                                     &session->credentials, &task->error));
-    return NULL;
-}
-
-/* Only to save time later: what fails here fails again in Decrypt, and is reported then. */
-static void *connect_kms(void *argument)
-{
-    struct link *link = argument;
-    struct mu_error ignored;
-
-    (void)MU_STEP("kms-connect", kms_connect(link->kms, link->patience, &ignored));
-    return NULL;
-}
-
-static void session_finish(struct provider_session **session)
-{
-    struct provider_session *s = *session;
-    struct mu_error ignored;
-
-    if (s == NULL)
-        return;
-    atomic_store(&s->stop, true);
-    (void)task_wait(&s->make_key, &ignored);
-    (void)task_wait(&s->get_credentials, &ignored);
-    for (size_t i = 0; i < s->links; i++) {
-        (void)task_wait(&s->link[i].connect, &ignored);
-        kms_close(&s->link[i].kms);
-    }
-    for (size_t i = 0; i < s->volumes; i++)
-        json_free(&s->volume[i].json);
-    EVP_PKEY_free(s->key);
-    aws_credentials_free(&s->credentials);
-    buffer_free(&s->document);
-    free(s);
-    *session = NULL;
-}
-
-static enum mu_status session_start(const struct provider_options *options,
-                                    struct deadline deadline, struct provider_session **ret,
-                                    struct mu_error *err)
-{
-    MU_CLEANUP(session_finish) struct provider_session *session = calloc(1, sizeof(*session));
-
-    if (session == NULL)
-        return mu_oom(err);
-    session->options = *options;
-    session->deadline = deadline;
-    session->deadline.part = &session->stop;
-    MU_TRY(task_start(&session->make_key, make_key, session, err));
-    MU_TRY(task_start(&session->get_credentials, get_credentials, session, err));
-    *ret = MU_TAKE(session);
-    return MU_OK;
-}
 
 static struct link *find_link(struct provider_session *session, const char *region)
 {
@@ -174,8 +60,7 @@ static enum mu_status connect_early(struct provider_session *session, const stru
     if (find_link(session, keys->key[0].region) != NULL)
         return MU_OK;
     MU_TRY(link_to(session, &keys->key[0], &link, err));
-    link->patience = patience_with(keys);
-    return task_start(&link->connect, connect_kms, link, err);
+    return aws_kms_connect(link, patience_with(keys), err);
 }
 
 static enum mu_status session_volume(struct provider_session *session, const struct record *record,
@@ -438,11 +323,11 @@ static enum mu_status session_provision(struct provider_session *session, const 
 
 const struct provider provider_aws_kms = {
     .name = PROVIDER_AWS_KMS,
-    .start = session_start,
+    .start = aws_kms_start,
     .volume = session_volume,
     .attest = session_attest,
     .release = volume_release,
     .released_by = volume_released_by,
     .provision = session_provision,
-    .finish = session_finish,
+    .finish = aws_kms_finish,
 };
