@@ -42,9 +42,10 @@ static enum mu_status ask_verifier(struct service *verifier, enum asked which, s
         status = verifier_challenge(verifier, &nonce, &seconds, &wanted, err);
         fuzz_require((status == MU_OK) == (nonce.data != NULL), "a nonce or none");
     } else {
-        status =
-            verifier_attest(verifier, (struct bytes){(const uint8_t *)"document", 8},
-                            (struct bytes){(const uint8_t *)"identity", 8}, &answer, &stale, err);
+        static const struct verifier_evidence evidence = {
+            {(const uint8_t *)"document", 8}, {(const uint8_t *)"identity", 8}, "an audience"};
+
+        status = verifier_attest(verifier, &evidence, &answer, &stale, err);
         if (status == MU_OK)
             status = verifier_token(answer, &token, &seconds, err);
         fuzz_require((status == MU_OK) == (token != NULL), "a token or none");

@@ -12,13 +12,19 @@ static const struct verifier *verifier_with(struct bytes root, enum identity_dem
                                             bool limited)
 {
     static uint8_t challenge_key[CHALLENGE_KEY_SIZE];
+    static const struct audience_settings audiences[] = {
+        {.name = (char *)"a", .token_lifetime = 300},
+        {.name = (char *)"b",
+         .value = (char *)"https://b",
+         .profile = PROFILE_EAR,
+         .encryption = NOT_ENCRYPTED,
+         .token_lifetime = 10,
+         .tokens_per_minute = 1000000}};
     static struct verifier verifier = {
         .settings = {.issuer = (char *)"https://v",
-                     .audience = (char *)"a",
                      .region_certificates = (char *)"tests/fuzz/keys",
                      .challenge_lifetime = 60,
-                     .max_age = 120,
-                     .token_lifetime = 300},
+                     .max_age = 120},
         .reference = {.fence_pcr = 15,
                       .count = 3,
                       .item = {{"old", "1", STATE_BOOT, {.bank = HASH_SHA384}},
@@ -35,6 +41,9 @@ static const struct verifier *verifier_with(struct bytes root, enum identity_dem
     verifier.reference.item[0].values.value[4].bytes[0] = 1;
     verifier.challenge.key[0] = (struct secret){challenge_key, CHALLENGE_KEY_SIZE, 0};
     verifier.signing_key[0] = fuzz_leaf_key();
+    verifier.audiences.count = 2;
+    for (size_t i = 0; i < verifier.audiences.count; i++)
+        verifier.audiences.item[i] = (struct audience){&audiences[i], verifier.signing_key[0]};
     verifier.root = (struct buffer){(uint8_t *)root.data, root.len};
     return &verifier;
 }
@@ -55,6 +64,8 @@ static struct buffer root_of(struct bytes body)
         return fuzz_own_root(&document);
     return (struct buffer){0};
 }
+
+static struct limiter tokens = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void check(const struct appraisal *appraisal)
 {
@@ -86,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (body.len > APPRAISE_BODY_MAX || now_ms > INT64_MAX / 2)
         return 0;
-    appraise_attest(verifier, body, now_ms, &attested);
+    appraise_attest(verifier, &tokens, body, now_ms, &attested);
     check(&attested);
     appraise_challenge(verifier, body, now_ms, &challenged);
     fuzz_require(challenged.answer != NULL && challenged.status <= 400, "a nonce or a reason");

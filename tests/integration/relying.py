@@ -55,7 +55,7 @@ class Party:
         w.mu_verifier("init", folder / "keys")
         self.challenge_keys = {"first": folder / "keys/challenge.key"}
         self.signing_keys = {"first": folder / "keys/signing.key"}
-        self.settings, self.limits = {}, {}
+        self.settings, self.limits, self.audiences = {}, {}, {AUDIENCE: {}}
         self.config = folder / "verifier.conf"
         self.write()
 
@@ -68,9 +68,11 @@ class Party:
     def write(self, **extra):
         server = self.folder / "server.pem"
         verifier = {"listen": "127.0.0.1:0", "certificate": server, "certificate_key": server, "issuer": ISSUER,
-                    "audience": AUDIENCE, "root": self.nitro_root, **self.settings, **extra}
+                    "root": self.nitro_root, **self.settings, **extra}
         lines = ["[verifier]", *(f"{k} = {v}" for k, v in verifier.items() if v is not None)]
         lines += ["[limits]", *(f"{k} = {v}" for k, v in {**ROOMY, **self.limits}.items())]
+        for name, keys in self.audiences.items():
+            lines += [f"[audience {name}]", *(f"{k} = {v}" for k, v in keys.items())]
         for section, keys in ("challenge-key", self.challenge_keys), ("signing-key", self.signing_keys):
             lines += [line for name, path in keys.items() for line in (f"[{section} {name}]", f"file = {path}")]
         for name, (path, state) in self.baselines.items():
@@ -143,13 +145,13 @@ class Verifier:
         assert status == 200
         return answer["keys"]
 
-    def claims(self, key, answer):
+    def claims(self, key, answer, audience=AUDIENCE):
         """The token opened by jwcrypto, verified by PyJWT with the published keys."""
         header, inner = open_token(key, answer["token"])
         assert header["cty"] == "JWT" and header["enc"] == "A256GCM"
         kid = jwt.get_unverified_header(inner)["kid"]
         published = next(k for k in self.jwks() if k["kid"] == kid)
-        return jwt.decode(inner, jwt.PyJWK(published).key, algorithms=[published["alg"]], audience=AUDIENCE,
+        return jwt.decode(inner, jwt.PyJWK(published).key, algorithms=[published["alg"]], audience=audience,
                           issuer=ISSUER, options={"require": ["exp", "iat", "nbf", "sub", "jti"]})
 
     def metric(self, name, **labels):

@@ -172,9 +172,11 @@ static struct sockaddr_storage address_of(const char *text)
 
 static bool take(struct limiter *limiter, const char *text, uint64_t now_us)
 {
+    struct source source;
     struct sockaddr_storage address = address_of(text);
 
-    return limiter_take(limiter, (struct sockaddr *)&address, 2, 3, now_us);
+    source = source_of((struct sockaddr *)&address);
+    return limiter_take(limiter, &source, 2, 3, now_us);
 }
 
 TEST(test_limiter)

@@ -27,15 +27,15 @@ def numbers(text):
 
 
 @functools.cache
-def why_not():
-    """The reason why there can be no server here, or None."""
-    needed = re.search(r"^go (\S+)$", (HERE / "go.mod").read_text(), re.M)[1]
-    return None if built().exists() else no_go(needed) or no_module("github.com/hashicorp/vault")
+def why_not(folder=HERE, module="github.com/hashicorp/vault"):
+    """The reason why the program in the folder cannot be built here, or None."""
+    needed = re.search(r"^go (\S+)$", (folder / "go.mod").read_text(), re.M)[1]
+    return None if built(folder).exists() else no_go(needed) or no_module(folder, module)
 
 
-def no_module(module):
+def no_module(folder, module):
     """Whether the module is to be had: what then fails to build is a failure."""
-    done = subprocess.run(["go", "mod", "download", module], cwd=HERE, capture_output=True, text=True)
+    done = subprocess.run(["go", "mod", "download", module], cwd=folder, capture_output=True, text=True)
     return None if done.returncode == 0 else f"its Go module cannot be had: {done.stderr.strip()[-300:]}"
 
 
@@ -57,15 +57,15 @@ def cache_root():
     return Path(os.environ.get("MU_CACHE") or Path(base) / "measured-unlock").absolute()
 
 
-def built():
-    """Where the program is, once it is built."""
+def built(folder=HERE):
+    """Where the program in the folder is, once it is built."""
     digest = hashlib.sha256(" ".join(BUILD).encode())
     for name in INPUTS:
-        digest.update(hashlib.sha256((HERE / name).read_bytes()).digest())
-    return cache_root() / f"vault-{digest.hexdigest()[:16]}" / "vault"
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return cache_root() / f"{folder.name}-{digest.hexdigest()[:16]}" / folder.name
 
 
-def cached(path, *command, **options):
+def cached(path, *command, cwd=HERE, **options):
     """A file or folder, made by a command that has PART in it for where to, unless it is there."""
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,16 +73,16 @@ def cached(path, *command, **options):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             command = [str(word).replace("PART", str(part)) for word in command]
-            done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=BUILD_SECONDS, **options)
+            done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=BUILD_SECONDS, **options)
             if done.returncode != 0:
                 raise BuildError("\n".join(done.stderr.splitlines()[-20:]))
             part.rename(path)
     return path
 
 
-def build():
+def build(folder=HERE):
     """The program, built unless it is cached."""
-    return cached(built(), *BUILD, "-o", "PART", ".")
+    return cached(built(folder), *BUILD, "-o", "PART", ".", cwd=folder)
 
 
 def free_port(address="127.0.0.1"):

@@ -5,10 +5,13 @@
 #include <unistd.h>
 
 #include "attest/request.h"
+#include "base/file.h"
+#include "base/openssl.h"
 #include "base/retry.h"
 #include "base/signals.h"
 #include "ctl/ctl.h"
 #include "ctl/monitor.h"
+#include "jose/token.h"
 #include "net/imds.h"
 #include "release/verifier_client.h"
 
@@ -18,12 +21,14 @@ struct monitor {
     struct monitor_settings settings;
     struct service *verifier;
     struct deadline deadline;
+    EVP_PKEY *key; /* to which the token is encrypted; NULL: none is asked for */
     bool json;
 };
 
 static void monitor_free(struct monitor *monitor)
 {
     service_close(&monitor->verifier);
+    EVP_PKEY_free(monitor->key);
     monitor_settings_free(&monitor->settings);
 }
 
@@ -31,7 +36,7 @@ static enum mu_status monitor_parse(int argc, char **argv, struct monitor *monit
                                     struct mu_error *err)
 {
     const char *config = NULL, *verifier = NULL, *ca_file = NULL;
-    const char *tcti = getenv("MU_TCTI");
+    const char *tcti = getenv("MU_TCTI"), *token = NULL, *audience = NULL;
     struct monitor_settings *settings = &monitor->settings;
     bool identity = false;
     uint64_t timeout = 0;
@@ -41,6 +46,8 @@ static enum mu_status monitor_parse(int argc, char **argv, struct monitor *monit
         {"ca-file", 0, .text = &ca_file},
         {"timeout", 0, .number = &timeout, .from = 1, .to = TIMEOUT_MAX},
         {"identity", 'i', .flag = &identity},
+        {"token", 0, .text = &token},
+        {"audience", 0, .text = &audience},
         {"tcti", 't', .text = &tcti},
         {"json", 'j', .flag = &monitor->json},
         {0},
@@ -56,9 +63,31 @@ static enum mu_status monitor_parse(int argc, char **argv, struct monitor *monit
         MU_TRY(string_set(&settings->ca_file, ca_file, err));
     if (tcti != NULL)
         MU_TRY(string_set(&settings->tcti, tcti, err));
+    if (token != NULL)
+        MU_TRY(string_set(&settings->token, token, err));
+    if (audience != NULL)
+        MU_TRY(string_set(&settings->audience, audience, err));
     settings->timeout = timeout != 0 ? (unsigned)timeout : settings->timeout;
     settings->identity = settings->identity || identity;
     return monitor_settings_check(settings, config != NULL ? config : MONITOR_DEFAULT_PATH, err);
+}
+
+static enum mu_status make_key(EVP_PKEY **ret, struct mu_error *err)
+{
+    *ret = EVP_EC_gen("P-256");
+    return *ret != NULL ? MU_OK : mu_fail(err, MU_INTERNAL, "cannot make an EC key");
+}
+
+static enum mu_status encode_public_key(EVP_PKEY *key, struct buffer *ret, struct mu_error *err)
+{
+    int len = i2d_PUBKEY(key, NULL);
+    uint8_t *end;
+
+    MU_TRY(buffer_alloc(ret, len > 0 ? (size_t)len : 0, err));
+    end = ret->data;
+    if (len <= 0 || i2d_PUBKEY(key, &end) != len)
+        return mu_fail(err, MU_INTERNAL, "the public key cannot be encoded");
+    return MU_OK;
 }
 
 /* Opened each time, because other programs need the TPM, too. */
@@ -66,8 +95,12 @@ static enum mu_status attest(struct monitor *monitor, struct bytes nonce, struct
                              struct mu_error *err)
 {
     MU_CLEANUP(tpm_close) struct tpm *tpm = NULL;
-    const struct nsm_fields fields = {.nonce = nonce};
+    MU_CLEANUP(buffer_free) struct buffer spki = {0};
+    struct nsm_fields fields = {.nonce = nonce};
 
+    if (monitor->key != NULL)
+        MU_TRY(encode_public_key(monitor->key, &spki, err));
+    fields.public_key = buffer_view(&spki);
     MU_TRY(tpm_open(monitor->settings.tcti, monitor->deadline, &tpm, err));
     return nsm_attest(tpm, &fields, ret, err);
 }
@@ -92,6 +125,7 @@ static enum mu_status ask(struct monitor *monitor, json_object **ret, struct mu_
     MU_CLEANUP(buffer_free) struct buffer nonce = {0};
     MU_CLEANUP(buffer_free) struct buffer document = {0};
     MU_CLEANUP(buffer_free) struct buffer identity = {0};
+    struct verifier_evidence evidence;
     int64_t seconds;
     bool wanted, stale;
 
@@ -100,8 +134,9 @@ static enum mu_status ask(struct monitor *monitor, json_object **ret, struct mu_
     MU_TRY(attest(monitor, buffer_view(&nonce), &document, err));
     if (wanted || monitor->settings.identity)
         MU_TRY(imds_identity(monitor->settings.imds, monitor->deadline, &identity, err));
-    MU_TRY(verifier_attest(monitor->verifier, buffer_view(&document), buffer_view(&identity), ret,
-                           &stale, err));
+    evidence = (struct verifier_evidence){buffer_view(&document), buffer_view(&identity),
+                                          monitor->settings.audience};
+    MU_TRY(verifier_attest(monitor->verifier, &evidence, ret, &stale, err));
     return check_state(*ret, err);
 }
 
@@ -119,10 +154,37 @@ static enum mu_status ask_until_answered(struct monitor *monitor, json_object **
     return status;
 }
 
+#define SIGNED_PARTS 3 /* of a compact token; an encrypted one has five */
+
+static bool is_encrypted(const char *token)
+{
+    unsigned parts = 1;
+
+    for (; *token != '\0'; token++)
+        parts += *token == '.';
+    return parts != SIGNED_PARTS;
+}
+
+/* For this machine's own programs: readable by root, whole at any time. */
+static enum mu_status write_token(const struct monitor *monitor, json_object *answer,
+                                  struct mu_error *err)
+{
+    MU_CLEANUP(secret_free) struct secret token = {0};
+    const char *sent;
+    int64_t seconds;
+
+    MU_TRY(verifier_token(answer, &sent, &seconds, err));
+    if (is_encrypted(sent))
+        MU_TRY(token_decrypt(sent, monitor->key, &token, err));
+    return file_write(monitor->settings.token,
+                      token.data != NULL ? secret_view(&token) : text_view(sent), 0600, err);
+}
+
 static enum mu_status report(const struct monitor *monitor, json_object *answer, bool ok,
                              struct mu_error *err)
 {
     const char *version = json_text_of(answer, "baseline_version");
+    bool printed = monitor->key != NULL && strcmp(monitor->settings.token, "-") == 0;
 
     if (monitor->json) {
         json_object_object_del(answer, "token");
@@ -131,7 +193,7 @@ static enum mu_status report(const struct monitor *monitor, json_object *answer,
             return mu_oom(err);
         return cli_print_json("-", answer, err);
     }
-    if (ok)
+    if (ok && !printed)
         (void)printf("%s is unaltered: baseline %s%s%s, state %s\n",
                      json_text_of(answer, "instance_id"), json_text_of(answer, "baseline"),
                      version[0] != '\0' ? " " : "", version, json_text_of(answer, "state"));
@@ -151,7 +213,11 @@ static enum mu_status monitor_run(int argc, char **argv, struct mu_error *err)
     monitor.deadline.stop = signals_stop();
     MU_TRY(service_open("verifier", monitor.settings.verifier, monitor.settings.ca_file,
                         monitor.deadline, &monitor.verifier, err));
+    if (monitor.settings.token != NULL)
+        MU_TRY(make_key(&monitor.key, err));
     status = ask_until_answered(&monitor, &answer, err);
+    if (status == MU_OK && monitor.key != NULL)
+        status = write_token(&monitor, answer, err);
     if (status == MU_OK)
         return report(&monitor, answer, true, err);
     if (answer != NULL && report(&monitor, answer, false, &ignored) != MU_OK)
@@ -161,7 +227,8 @@ static enum mu_status monitor_run(int argc, char **argv, struct mu_error *err)
 
 const struct verb verb_monitor = {
     .name = "monitor",
-    .synopsis = "[--verifier URL] [--ca-file FILE] [--timeout S] [--identity] [--json]",
+    .synopsis = "[--verifier URL] [--ca-file FILE] [--timeout S] [--identity] "
+                "[--token FILE [--audience A]] [--json]",
     .summary = "show the verifier, with a fresh document, that this machine is unaltered",
     .help =
         "      --config FILE    default " MONITOR_DEFAULT_PATH ", if it is there\n"
@@ -170,6 +237,9 @@ const struct verb verb_monitor = {
         "      --timeout S      how long to go on trying (default 60 seconds)\n"
         "  -i, --identity       send the instance identity document from IMDS, even if it is not "
         "asked for\n"
+        "      --token FILE     write a token for other services there (mode 0600; '-': standard "
+        "output)\n"
+        "      --audience A     for whom the token is; default: the verifier's first audience\n"
         "      --tcti TCTI      device:PATH or swtpm:host=H,port=N (environment: MU_TCTI)\n"
         "      --json           the verifier's answer\n"
         "\n"

@@ -10,6 +10,8 @@
 
 struct monitor_settings {
     char *verifier, *ca_file, *imds, *tcti;
+    char *token;      /* file for the token; NULL: none is asked for */
+    char *audience;   /* of the token; NULL: the verifier's first */
     unsigned timeout; /* seconds */
     bool identity;
 };

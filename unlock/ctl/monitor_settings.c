@@ -18,6 +18,8 @@ static const struct ini_key keys[] = {
     {"monitor", "identity", KIND_FLAG, IN(identity), .words = ini_flags},
     {"monitor", "imds", KIND_URL, IN(imds), .text = IMDS_DEFAULT_URL},
     {"monitor", "tcti", KIND_TCTI, .offset = IN(tcti)},
+    {"monitor", "token", KIND_PATH, .offset = IN(token)},
+    {"monitor", "audience", KIND_TEXT, .offset = IN(audience)},
 };
 static const struct ini_section sections[] = {{"monitor", 0, 0, 0, 0}};
 static const struct ini_schema schema = {sections, 1, keys, MU_COUNT(keys)};
@@ -39,6 +41,9 @@ enum mu_status monitor_settings_check(struct monitor_settings *settings, const c
     const char *authorities = authorities_file();
     size_t len = settings->verifier == NULL ? 0 : strlen(settings->verifier);
 
+    if (settings->audience != NULL && settings->token == NULL)
+        return mu_fail(err, MU_CONFIG,
+                       "an audience has a token: give --token FILE, or token = FILE in %s", path);
     if (len == 0)
         return mu_fail(err, MU_CONFIG, "no verifier: give --verifier URL, or verifier = URL in %s",
                        path);

@@ -11,7 +11,6 @@
 
 #define COORDINATE_MAX 48
 #define COORDINATE_TEXT_MAX 64 /* of that, as base64url */
-#define SHA256_SIZE 32
 
 static const struct jwk_curve curves[] = {
     {"secp384r1", "P-384", "ES384", 48, EVP_sha384},
@@ -114,21 +113,4 @@ enum mu_status jwk_to_key(json_object *jwk, EVP_PKEY **ret, struct mu_error *err
     MU_TRY(read_coordinate(jwk, "x", curves[i].size, &w, err));
     MU_TRY(read_coordinate(jwk, "y", curves[i].size, &w, err));
     return key_of_point(curves[i].group, (struct bytes){point, w.len}, ret, err);
-}
-
-enum mu_status jwk_thumbprint(EVP_PKEY *key, char ret[static JWK_THUMBPRINT_SIZE],
-                              struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *jwk = NULL;
-    MU_CLEANUP(string_free) char *encoded = NULL;
-    uint8_t digest[SHA256_SIZE];
-    const char *text;
-
-    MU_TRY(jwk_from_key(key, &jwk, err));
-    text = json_object_to_json_string_ext(jwk, JSON_C_TO_STRING_PLAIN);
-    if (text == NULL || EVP_Digest(text, strlen(text), digest, NULL, EVP_sha256(), NULL) != 1)
-        return mu_oom(err);
-    MU_TRY(base64url_encode((struct bytes){digest, sizeof(digest)}, &encoded, err));
-    memcpy(ret, encoded, JWK_THUMBPRINT_SIZE);
-    return MU_OK;
 }

@@ -5,8 +5,6 @@
 #include "base/json.h"
 #include "base/openssl.h"
 
-#define JWK_THUMBPRINT_SIZE 44 /* SHA-256 as base64url, and a zero byte */
-
 /* The two curves of JOSE that are accepted (RFC 7518, 3.4 and 6.2.1.1). */
 struct jwk_curve {
     const char *group; /* OpenSSL's name */
@@ -22,8 +20,5 @@ const struct jwk_curve *jwk_curve_of(EVP_PKEY *key);
 enum mu_status jwk_from_key(EVP_PKEY *key, json_object **ret, struct mu_error *err) MU_MUST_CHECK;
 /* MU_REFUSE unless the object has exactly those members and is a point on the curve. */
 enum mu_status jwk_to_key(json_object *jwk, EVP_PKEY **ret, struct mu_error *err) MU_MUST_CHECK;
-/* RFC 7638, with SHA-256. */
-enum mu_status jwk_thumbprint(EVP_PKEY *key, char ret[static JWK_THUMBPRINT_SIZE],
-                              struct mu_error *err) MU_MUST_CHECK;
 
 #endif

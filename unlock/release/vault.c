@@ -210,8 +210,9 @@ static enum mu_status ask_verifier(struct provider_volume *volume, struct bytes 
     const char *token;
     int64_t seconds;
     bool stale = false;
-    enum mu_status status = verifier_attest(volume->verifier, document,
-                                            buffer_view(&volume->identity), &answer, &stale, err);
+    const struct verifier_evidence evidence = {.document = document,
+                                               .identity = buffer_view(&volume->identity)};
+    enum mu_status status = verifier_attest(volume->verifier, &evidence, &answer, &stale, err);
 
     volume->retry.unanswered = !service_answered(volume->verifier);
     if (status != MU_RETRY || stale)

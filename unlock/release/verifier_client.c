@@ -79,31 +79,31 @@ enum mu_status verifier_challenge(struct service *verifier, struct buffer *ret_n
     return MU_OK;
 }
 
-/* base64 needs no escape. */
-static enum mu_status attest_body(struct bytes document, struct bytes identity, char **ret,
-                                  struct mu_error *err)
+static enum mu_status add_base64(json_object *body, const char *name, struct bytes value,
+                                 struct mu_error *err)
 {
     MU_CLEANUP(string_free) char *text = NULL;
-    MU_CLEANUP(string_free) char *who = NULL;
-    bool shown = identity.len > 0;
 
-    MU_TRY(base64_encode(document, &text, err));
-    if (shown)
-        MU_TRY(base64_encode(identity, &who, err));
-    return string_print(ret, err, "{\"document\":\"%s\"%s%s%s}", text,
-                        shown ? ",\"identity\":\"" : "", shown ? who : "", shown ? "\"" : "");
+    MU_TRY(base64_encode(value, &text, err));
+    return json_add_text(body, name, text) ? MU_OK : mu_oom(err);
 }
 
-enum mu_status verifier_attest(struct service *verifier, struct bytes document,
-                               struct bytes identity, json_object **ret_answer, bool *ret_stale,
-                               struct mu_error *err)
+enum mu_status verifier_attest(struct service *verifier, const struct verifier_evidence *evidence,
+                               json_object **ret_answer, bool *ret_stale, struct mu_error *err)
 {
-    MU_CLEANUP(string_free) char *body = NULL;
+    MU_CLEANUP(json_free) json_object *body = json_object_new_object();
+    const char *text;
 
     *ret_answer = NULL;
     *ret_stale = false;
-    MU_TRY(attest_body(document, identity, &body, err));
-    return post(verifier, "/v1/attest", body, ret_answer, ret_stale, err);
+    MU_TRY(add_base64(body, "document", evidence->document, err));
+    if (evidence->identity.len > 0)
+        MU_TRY(add_base64(body, "identity", evidence->identity, err));
+    if (evidence->audience != NULL && !json_add_text(body, "audience", evidence->audience))
+        return mu_oom(err);
+    text = json_text(body);
+    return text != NULL ? post(verifier, "/v1/attest", text, ret_answer, ret_stale, err)
+                        : mu_oom(err);
 }
 
 enum mu_status verifier_token(json_object *answer, const char **ret_token, int64_t *ret_seconds,

@@ -14,11 +14,17 @@
 enum mu_status verifier_challenge(struct service *verifier, struct buffer *ret_nonce,
                                   int64_t *ret_seconds, bool *ret_identity,
                                   struct mu_error *err) MU_MUST_CHECK;
-/* POST /v1/attest. `identity` is what imds_identity gives; empty: none. *ret_answer: the object in
- * the answer, also if the status is not MU_OK; or NULL. ret_stale, with MU_RETRY: the nonce is too
- * old. */
-enum mu_status verifier_attest(struct service *verifier, struct bytes document,
-                               struct bytes identity, json_object **ret_answer, bool *ret_stale,
+/* What to appraise. */
+struct verifier_evidence {
+    struct bytes document;
+    struct bytes identity; /* what imds_identity gives; empty: none */
+    const char *audience;  /* of the token; NULL: the verifier's first */
+};
+
+/* POST /v1/attest. *ret_answer: the object in the answer, also if the status is not MU_OK; or NULL.
+ * ret_stale, with MU_RETRY: the nonce is too old. */
+enum mu_status verifier_attest(struct service *verifier, const struct verifier_evidence *evidence,
+                               json_object **ret_answer, bool *ret_stale,
                                struct mu_error *err) MU_MUST_CHECK;
 /* The token in an answer, encrypted to the public key in the document, and the number of seconds
  * that it is valid. Borrowed. */

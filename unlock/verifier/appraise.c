@@ -5,13 +5,23 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/text.h"
-#include "verifier/issue.h"
 
 /* Larger than what is accepted, so that the refusal names the rule and not the encoding. */
 #define DECODED_MAX APPRAISE_BODY_MAX
 
-enum http { OK = 200, BAD_REQUEST = 400, FORBIDDEN = 403, INTERNAL = 500, UNAVAILABLE = 503 };
+#define AUDIENCE_MAX 1024 /* characters of the value */
+#define MINUTE_S 60.0
+
+enum http {
+    OK = 200,
+    BAD_REQUEST = 400,
+    FORBIDDEN = 403,
+    TOO_MANY_REQUESTS = 429,
+    INTERNAL = 500,
+    UNAVAILABLE = 503,
+};
 
 void appraisal_free(struct appraisal *appraisal)
 {
@@ -118,18 +128,47 @@ void appraise_challenge(const struct verifier *verifier, struct bytes body, uint
 
 /* ---- attest ---- */
 
-static enum mu_status read_request(const struct settings *settings, struct bytes body,
-                                   struct buffer *document, struct identity_files *ret,
-                                   struct mu_error *err)
+/* What a request brings, and what is needed to answer it. */
+struct asked {
+    struct buffer document;
+    struct identity_files identity;
+    const struct audience *audience;
+    struct limiter *tokens;
+};
+
+static void asked_free(struct asked *asked)
 {
-    static const char *const members[] = {"document", "identity", NULL};
+    buffer_free(&asked->document);
+    identity_files_free(&asked->identity);
+}
+
+static enum mu_status read_audience(const struct audiences *audiences, json_object *object,
+                                    const struct audience **ret, struct mu_error *err)
+{
+    const char *value = NULL;
+
+    if (json_object_object_get_ex(object, "audience", NULL))
+        MU_TRY(json_string(object, "audience", AUDIENCE_MAX, MU_REFUSE, &value, err));
+    *ret = audience_find(audiences, value);
+    if (*ret == NULL)
+        return mu_fail(err, MU_REFUSE, "this verifier has no audience '%.80s'", value);
+    return MU_OK;
+}
+
+static enum mu_status read_request(const struct verifier *verifier, struct bytes body,
+                                   struct asked *ret, struct mu_error *err)
+{
+    static const char *const members[] = {"document", "identity", "audience", NULL};
+    const struct settings *settings = &verifier->settings;
     MU_CLEANUP(json_free) json_object *object = NULL;
 
     MU_TRY(parse_body(body, members, &object, err));
-    MU_TRY(json_base64(object, "document", DECODED_MAX, MU_REFUSE, document, err));
+    MU_TRY(read_audience(&verifier->audiences, object, &ret->audience, err));
+    MU_TRY(json_base64(object, "document", DECODED_MAX, MU_REFUSE, &ret->document, err));
     if (settings->identity != IDENTITY_IGNORED &&
         json_object_object_get_ex(object, "identity", NULL))
-        return json_base64(object, "identity", DECODED_MAX, MU_REFUSE, &ret->document, err);
+        return json_base64(object, "identity", DECODED_MAX, MU_REFUSE, &ret->identity.document,
+                           err);
     if (settings->identity == IDENTITY_REQUIRED)
         return mu_fail(err, MU_REFUSE, "\"identity\" is missing, and this verifier demands it");
     return MU_OK;
@@ -200,27 +239,47 @@ static bool add_facts(const struct appraisal *appraisal, const struct verify_rep
            json_add_text(answer, "state", reference_state_name(reference->state));
 }
 
+static bool limit_allows(const struct asked *asked, const struct verifier *verifier,
+                         const struct verify_report *report)
+{
+    unsigned each_minute = asked->audience->settings->tokens_per_minute;
+    struct source source = source_of_account(
+        report->identity.account, (uint32_t)(asked->audience - verifier->audiences.item));
+
+    return each_minute == 0 || limiter_take(asked->tokens, &source, each_minute / MINUTE_S,
+                                            each_minute, clock_now_us());
+}
+
 /* Without a public key to encrypt to there is no token in the answer: anybody could use it. */
-static void accept(const struct verifier *verifier, const struct finding *finding,
-                   struct appraisal *ret)
+static void accept_instance(const struct verifier *verifier, const struct asked *asked,
+                            const struct finding *finding, struct appraisal *ret)
 {
     MU_CLEANUP(string_free) char *token = NULL;
-    enum mu_status status = MU_OK;
+    const struct audience_settings *audience = asked->audience->settings;
+    bool wanted = finding->document->public_key.data != NULL;
 
-    if (finding->document->public_key.data != NULL)
-        status = issue_token(verifier, finding, &token, &ret->why);
-    if (failed(ret, status, BAD_REQUEST, "key"))
+    if (wanted && !limit_allows(asked, verifier, finding->report)) {
+        appraise_refuse(ret, TOO_MANY_REQUESTS, "rate",
+                        "more than %u tokens a minute for the audience '%.80s'",
+                        audience->tokens_per_minute, audience_value(asked->audience));
         return;
-    ret->token = token != NULL;
+    }
+    if (wanted &&
+        failed(ret,
+               issue_token(verifier, asked->audience, finding, ret->token_id, &token, &ret->why),
+               BAD_REQUEST, "key"))
+        return;
+    ret->audience = wanted ? audience_value(asked->audience) : NULL;
     if (!answer_ok(ret) || !add_facts(ret, finding->report, ret->answer) ||
-        (token != NULL && (!json_add(ret->answer, "expires_in",
-                                     json_object_new_int((int)verifier->settings.token_lifetime)) ||
-                           !json_add_text(ret->answer, "token", token))))
+        (wanted && (!json_add(ret->answer, "expires_in",
+                              json_object_new_int((int)audience->token_lifetime)) ||
+                    !json_add_text(ret->answer, "token", token))))
         out_of_memory(ret);
 }
 
 /* The nonce has been found to be ours; the policy repeats it so that the report says so. */
-static void appraise_document(const struct verifier *verifier, const struct document *document,
+static void appraise_document(const struct verifier *verifier, const struct asked *asked,
+                              const struct document *document,
                               const struct identity_evidence *identity, uint64_t now_ms,
                               struct appraisal *ret)
 {
@@ -249,7 +308,7 @@ static void appraise_document(const struct verifier *verifier, const struct docu
         status = match(verifier, document, &report, ret);
     if (status == MU_OK) {
         finding.reference = ret->reference;
-        accept(verifier, &finding, ret);
+        accept_instance(verifier, asked, &finding, ret);
     } else if (status == MU_REFUSE) {
         refuse_with_checks(ret, &report);
     } else {
@@ -270,30 +329,29 @@ static void refuse_unreadable(struct bytes raw, uint64_t now_ms, struct appraisa
         appraise_fail(ret, status == MU_OK ? MU_INTERNAL : status, FORBIDDEN, "refused");
 }
 
-void appraise_attest(const struct verifier *verifier, struct bytes body, uint64_t now_ms,
-                     struct appraisal *ret)
+void appraise_attest(const struct verifier *verifier, struct limiter *tokens, struct bytes body,
+                     uint64_t now_ms, struct appraisal *ret)
 {
-    MU_CLEANUP(buffer_free) struct buffer raw = {0};
-    MU_CLEANUP(identity_files_free) struct identity_files files = {0};
+    MU_CLEANUP(asked_free) struct asked asked = {.tokens = tokens};
     MU_CLEANUP(document_free) struct document document = {0};
     struct identity_evidence identity = {0};
+    bool identified;
 
     *ret = (struct appraisal){0};
-    if (failed(ret, read_request(&verifier->settings, body, &raw, &files, &ret->why), BAD_REQUEST,
-               "malformed"))
+    if (failed(ret, read_request(verifier, body, &asked, &ret->why), BAD_REQUEST, "malformed"))
         return;
-    if (document_parse(buffer_view(&raw), &document, &ret->why) != MU_OK) {
-        refuse_unreadable(buffer_view(&raw), now_ms, ret);
+    if (document_parse(buffer_view(&asked.document), &document, &ret->why) != MU_OK) {
+        refuse_unreadable(buffer_view(&asked.document), now_ms, ret);
         return;
     }
     if (failed(ret, challenge_check(&verifier->challenge, now_ms, document.nonce, &ret->why),
                BAD_REQUEST, "nonce"))
         return;
-    if (files.document.data != NULL &&
-        failed(ret,
-               identity_load(&files, verifier->settings.region_certificates, &identity, &ret->why),
-               FORBIDDEN, "refused"))
+    identified = asked.identity.document.data != NULL;
+    if (identified && failed(ret,
+                             identity_load(&asked.identity, verifier->settings.region_certificates,
+                                           &identity, &ret->why),
+                             FORBIDDEN, "refused"))
         return;
-    appraise_document(verifier, &document, files.document.data != NULL ? &identity : NULL, now_ms,
-                      ret);
+    appraise_document(verifier, &asked, &document, identified ? &identity : NULL, now_ms, ret);
 }

@@ -13,9 +13,13 @@ struct finding {
     uint64_t at_ms;
 };
 
-/* The token (claims: docs/guide/verifier.md), signed by the first key and encrypted to the
- * document's public key, an SPKI. MU_REFUSE: nothing can be encrypted to that key. */
-enum mu_status issue_token(const struct verifier *verifier, const struct finding *finding,
+#define ISSUE_ID_SIZE 33 /* "jti", and a zero byte */
+
+/* The token for an audience (claims: docs/develop/formats.md, "Token"), encrypted to the document's
+ * public key, an SPKI, unless the audience says otherwise. MU_REFUSE: nothing can be encrypted to
+ * that key. */
+enum mu_status issue_token(const struct verifier *verifier, const struct audience *audience,
+                           const struct finding *finding, char ret_id[static ISSUE_ID_SIZE],
                            char **ret, struct mu_error *err) MU_MUST_CHECK;
 
 #endif

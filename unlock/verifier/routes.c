@@ -6,6 +6,7 @@
 #include "base/time.h"
 #include "fleet/journal.h"
 #include "fleet/prometheus.h"
+#include "verifier/publish.h"
 
 static void answer_challenge(const struct server *server, struct bytes body, struct appraisal *ret)
 {
@@ -14,7 +15,7 @@ static void answer_challenge(const struct server *server, struct bytes body, str
 
 static void answer_attest(const struct server *server, struct bytes body, struct appraisal *ret)
 {
-    appraise_attest(server->verifier, body, time_now_ms(), ret);
+    appraise_attest(server->verifier, &server->shared->tokens, body, time_now_ms(), ret);
 }
 
 static void answer_string(struct appraisal *ret, const char *text)
@@ -27,6 +28,15 @@ static void answer_jwks(const struct server *server, struct bytes body, struct a
 {
     (void)body;
     answer_string(ret, server->verifier->jwks);
+}
+
+static void answer_discovery(const struct server *server, struct bytes body, struct appraisal *ret)
+{
+    (void)body;
+    if (server->verifier->discovery != NULL)
+        answer_string(ret, server->verifier->discovery);
+    else
+        appraise_refuse(ret, 404, "unknown", "the issuer of this verifier is not an https URL");
 }
 
 static void answer_health(const struct server *server, struct bytes body, struct appraisal *ret)
@@ -67,7 +77,8 @@ static const char json_content[] = "application/json";
 static const struct route routes[] = {
     {"/v1/challenge", "POST", answer_challenge, json_content, false},
     {"/v1/attest", "POST", answer_attest, json_content, true},
-    {"/.well-known/jwks.json", "GET", answer_jwks, json_content, false},
+    {PUBLISH_KEYS_PATH, "GET", answer_jwks, json_content, false},
+    {"/.well-known/openid-configuration", "GET", answer_discovery, json_content, false},
     {"/healthz", "GET", answer_health, json_content, false},
     {"/metrics", "GET", answer_metrics, PROMETHEUS_CONTENT, false},
     {NULL, NULL, answer_nothing, json_content, false},
@@ -126,7 +137,10 @@ static void write_line(const struct route *route, const struct appraisal *apprai
         journal_text(line, "baseline", reference->name);
         journal_text(line, "baseline_version", reference->version);
         journal_text(line, "state", reference_state_name(reference->state));
-        (void)json_add(line, "token", json_object_new_boolean(appraisal->token));
+    }
+    if (appraisal->audience != NULL) {
+        journal_text(line, "audience", appraisal->audience);
+        journal_text(line, "token_id", appraisal->token_id);
     }
     journal_text(line, "error", appraisal->error);
     if (appraisal->error != NULL)

@@ -8,7 +8,7 @@
 
 #define SHUT_DOWN UINT64_MAX
 
-static struct source source_of(const struct sockaddr *address)
+struct source source_of(const struct sockaddr *address)
 {
     struct source source = {0};
 
@@ -22,6 +22,16 @@ static struct source source_of(const struct sockaddr *address)
 
         memcpy(source.bytes, &in->sin6_addr, IN6_IS_ADDR_V4MAPPED(&in->sin6_addr) ? 16 : 8);
     }
+    return source;
+}
+
+struct source source_of_account(const char *account, uint32_t audience)
+{
+    struct source source = {0};
+    size_t len = strlen(account);
+
+    memcpy(source.bytes, account, len < 12 ? len : 12);
+    memcpy(source.bytes + 12, &audience, sizeof(audience));
     return source;
 }
 
@@ -73,15 +83,14 @@ static struct limiter_bucket *bucket_of(struct limiter *limiter, const struct so
     return oldest;
 }
 
-bool limiter_take(struct limiter *limiter, const struct sockaddr *address, double rate,
-                  double burst, uint64_t now_us)
+bool limiter_take(struct limiter *limiter, const struct source *source, double rate, double burst,
+                  uint64_t now_us)
 {
-    struct source source = source_of(address);
     struct limiter_bucket *bucket;
     bool granted;
 
     (void)pthread_mutex_lock(&limiter->lock);
-    bucket = bucket_of(limiter, &source, burst, now_us);
+    bucket = bucket_of(limiter, source, burst, now_us);
     if (now_us > bucket->at_us)
         bucket->tokens += rate * (double)(now_us - bucket->at_us) / 1e6;
     bucket->at_us = now_us;

@@ -14,6 +14,10 @@ struct source {
     uint8_t bytes[SOURCE_SIZE];
 };
 
+struct source source_of(const struct sockaddr *address);
+/* An account's instances, as far as they want tokens for the audience of that number. */
+struct source source_of_account(const char *account, uint32_t audience);
+
 #define LIMITER_SETS 1024
 #define LIMITER_WAYS 4
 
@@ -31,8 +35,8 @@ struct limiter {
 
 void limiter_init(struct limiter *limiter);
 /* False: more than `burst` at once, or than `rate` a second. now_us is of clock.h. */
-bool limiter_take(struct limiter *limiter, const struct sockaddr *address, double rate,
-                  double burst, uint64_t now_us);
+bool limiter_take(struct limiter *limiter, const struct source *source, double rate, double burst,
+                  uint64_t now_us);
 
 #define CONNECTIONS_SLOTS 4096
 

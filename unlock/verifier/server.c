@@ -96,8 +96,9 @@ static bool refuse_early(const struct server *server, struct MHD_Connection *con
                          const struct route *route, const char *method, struct appraisal *ret)
 {
     const struct settings *settings = &server->verifier->settings;
+    struct source source = source_of(sender(connection));
 
-    if (!limiter_take(&server->shared->limiter, sender(connection), settings->requests_per_second,
+    if (!limiter_take(&server->shared->requests, &source, settings->requests_per_second,
                       settings->burst, clock_now_us()))
         appraise_refuse(ret, MHD_HTTP_TOO_MANY_REQUESTS, "rate",
                         "more than %u requests a second from this address",

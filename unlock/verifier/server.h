@@ -10,7 +10,7 @@
 /* State that outlives a reload. */
 struct shared {
     struct metrics metrics;
-    struct limiter limiter;
+    struct limiter requests, tokens;
     struct connections connections;
     struct store *store; /* NULL: none */
     pthread_mutex_t lock;

@@ -150,7 +150,8 @@ static enum mu_status start(struct service *service, struct mu_error *err)
     if (service->shared == NULL)
         return mu_oom(err);
     metrics_init(&service->shared->metrics);
-    limiter_init(&service->shared->limiter);
+    limiter_init(&service->shared->requests);
+    limiter_init(&service->shared->tokens);
     connections_init(&service->shared->connections);
     (void)pthread_mutex_init(&service->shared->lock, NULL);
     MU_TRY(verifier_load(service->path, &verifier, err));

@@ -11,16 +11,18 @@
 #define AT(field) offsetof(struct settings, field)
 #define KEY_AT(field) offsetof(struct key_settings, field)
 #define BASELINE_AT(field) offsetof(struct baseline_settings, field)
+#define AUDIENCE_AT(field) offsetof(struct audience_settings, field)
 
 static const char *const demands[] = {"no", "optional", "required", NULL};
 static const char *const states[] = {"boot", "running", NULL};
+static const char *const profiles[] = {"eat", "ear", NULL};
+static const char *const encryptions[] = {"document", "none", NULL};
 
 static const struct ini_key keys[] = {
     {"verifier", "listen", KIND_TEXT, AT(listen), .text = "0.0.0.0:8443"},
     {"verifier", "certificate", KIND_PATH, AT(certificate), .needed = true},
     {"verifier", "certificate_key", KIND_PATH, AT(certificate_key), .needed = true},
     {"verifier", "issuer", KIND_TEXT, AT(issuer), .needed = true},
-    {"verifier", "audience", KIND_TEXT, AT(audience), .needed = true},
     {"verifier", "root", KIND_PATH, .offset = AT(root)},
     {"verifier", "region_certificates", KIND_PATH, AT(region_certificates),
      .text = REGION_CERTIFICATES_DEFAULT_PATH},
@@ -29,7 +31,6 @@ static const struct ini_key keys[] = {
     {"verifier", "accounts", KIND_TEXT, .offset = AT(accounts)},
     {"verifier", "challenge_lifetime", KIND_NUMBER, AT(challenge_lifetime), 5, 600, .preset = 60},
     {"verifier", "max_age", KIND_NUMBER, AT(max_age), 5, 3600, .preset = 120},
-    {"verifier", "token_lifetime", KIND_NUMBER, AT(token_lifetime), 10, 86400, .preset = 300},
     {"verifier", "fence_pcr", KIND_NUMBER, AT(fence_pcr), FENCE_FIRST, FENCE_LAST,
      .preset = FENCE_DEFAULT},
     {"limits", "threads", KIND_NUMBER, AT(threads), 1, 16, .preset = 2},
@@ -40,6 +41,14 @@ static const struct ini_key keys[] = {
      .preset = 10},
     {"limits", "burst", KIND_NUMBER, AT(burst), 1, 1000000, .preset = 20},
     {"limits", "timeout", KIND_NUMBER, AT(timeout), 1, 300, .preset = 10},
+    {"audience", "value", KIND_TEXT, .offset = AUDIENCE_AT(value)},
+    {"audience", "signing_key", KIND_TEXT, .offset = AUDIENCE_AT(signing_key)},
+    {"audience", "profile", KIND_WORD, AUDIENCE_AT(profile), .words = profiles},
+    {"audience", "encryption", KIND_WORD, AUDIENCE_AT(encryption), .words = encryptions},
+    {"audience", "token_lifetime", KIND_NUMBER, AUDIENCE_AT(token_lifetime), 10, 86400,
+     .preset = 300},
+    {"audience", "tokens_per_minute", KIND_NUMBER, AUDIENCE_AT(tokens_per_minute), 0, 1000000,
+     .preset = 0},
     {"signing-key", "file", KIND_PATH, KEY_AT(file), .needed = true},
     {"challenge-key", "file", KIND_PATH, KEY_AT(file), .needed = true},
     {"baseline", "file", KIND_PATH, BASELINE_AT(file), .needed = true},
@@ -50,6 +59,8 @@ static const struct ini_key keys[] = {
 static const struct ini_section sections[] = {
     {"verifier", 0, 0, 0, 0},
     {"limits", 0, 0, 0, 0},
+    {"audience", AT(audience), sizeof(struct audience_settings), SETTINGS_AUDIENCES_MAX,
+     AT(audiences)},
     {"signing-key", AT(signing_key), sizeof(struct key_settings), SETTINGS_KEYS_MAX,
      AT(signing_keys)},
     {"challenge-key", AT(challenge_key), sizeof(struct key_settings), SETTINGS_KEYS_MAX,
@@ -62,6 +73,8 @@ static const struct ini_schema schema = {sections, MU_COUNT(sections), keys, MU_
 _Static_assert(MU_COUNT(keys) <= INI_KEYS_MAX, "ini_load counts that many");
 _Static_assert(sizeof(enum identity_demand) == sizeof(unsigned), "enums are stored as unsigned");
 _Static_assert(sizeof(enum reference_state) == sizeof(unsigned), "enums are stored as unsigned");
+_Static_assert(sizeof(enum token_profile) == sizeof(unsigned), "enums are stored as unsigned");
+_Static_assert(sizeof(enum token_encryption) == sizeof(unsigned), "enums are stored as unsigned");
 
 const char *reference_state_name(enum reference_state state)
 {

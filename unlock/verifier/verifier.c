@@ -10,9 +10,10 @@
 #include <openssl/x509.h>
 
 #include "appraise/chain.h"
+#include "appraise/jws.h"
 #include "base/file.h"
 #include "base/openssl.h"
-#include "build/signing.h"
+#include "verifier/publish.h"
 
 #define PEM_MAX 65536
 
@@ -28,58 +29,12 @@ void verifier_free(struct verifier **verifier)
     for (size_t i = 0; i < m->signing_keys; i++)
         EVP_PKEY_free(m->signing_key[i]);
     string_free(&m->jwks);
+    string_free(&m->discovery);
     buffer_free(&m->root);
     buffer_free(&m->certificate);
     secret_free(&m->certificate_key);
     chain_cache_free(&m->chains);
     free(m);
-}
-
-static enum mu_status load_signing_key(struct verifier *m, const char *path, struct mu_error *err)
-{
-    EVP_PKEY **key = &m->signing_key[m->signing_keys];
-
-    MU_TRY(signing_load_key(path, key, err));
-    m->signing_keys++;
-    if (jwk_curve_of(*key) == NULL)
-        return mu_fail(err, MU_CONFIG, "%s: tokens are signed by a key on P-384 or P-256", path);
-    return MU_OK;
-}
-
-static enum mu_status add_key(json_object *keys, EVP_PKEY *key, struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *jwk = NULL;
-    char kid[JWK_THUMBPRINT_SIZE];
-
-    MU_TRY(jwk_from_key(key, &jwk, err));
-    MU_TRY(jwk_thumbprint(key, kid, err));
-    if (!json_add_text(jwk, "kid", kid) || !json_add_text(jwk, "use", "sig") ||
-        !json_add_text(jwk, "alg", jwk_curve_of(key)->alg) || !json_append(keys, MU_TAKE(jwk)))
-        return mu_oom(err);
-    return MU_OK;
-}
-
-static enum mu_status publish_keys(struct verifier *m, struct mu_error *err)
-{
-    MU_CLEANUP(json_free) json_object *set = json_object_new_object();
-    json_object *keys = json_object_new_array();
-
-    if (!json_add(set, "keys", keys))
-        return mu_oom(err);
-    for (size_t i = 0; i < m->signing_keys; i++)
-        MU_TRY(add_key(keys, m->signing_key[i], err));
-    return string_set(&m->jwks, json_object_to_json_string_ext(set, JSON_C_TO_STRING_PLAIN), err);
-}
-
-static enum mu_status load_keys(struct verifier *m, struct mu_error *err)
-{
-    const struct settings *settings = &m->settings;
-
-    for (size_t i = 0; i < settings->signing_keys; i++)
-        MU_TRY(load_signing_key(m, settings->signing_key[i].file, err));
-    for (size_t i = 0; i < settings->challenge_keys; i++)
-        MU_TRY(challenge_keys_add(&m->challenge, settings->challenge_key[i].file, err));
-    return publish_keys(m, err);
 }
 
 static int no_passphrase(char *to, int size, int writing, void *unused)
@@ -91,25 +46,74 @@ static int no_passphrase(char *to, int size, int writing, void *unused)
     return -1;
 }
 
+static enum mu_status read_private_key(const char *path, struct bytes pem, EVP_PKEY **ret,
+                                       struct mu_error *err)
+{
+    MU_CLEANUP(bio_free) BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
+
+    if (bio == NULL)
+        return mu_oom(err);
+    *ret = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+    return *ret != NULL
+               ? MU_OK
+               : mu_fail(err, MU_CONFIG, "%s: not a private key in PEM without a passphrase", path);
+}
+
+/* Its content is wiped from where it was read to; a zero byte follows. */
+static enum mu_status read_secret_file(const char *path, struct secret *ret, struct mu_error *err)
+{
+    MU_CLEANUP(buffer_free) struct buffer content = {0};
+
+    MU_TRY(file_read(path, PEM_MAX, &content, err));
+    MU_TRY(secret_alloc(ret, content.len + 1, err));
+    memcpy(ret->data, content.data, content.len);
+    explicit_bzero(content.data, content.len);
+    ret->len = content.len;
+    return MU_OK;
+}
+
+static enum mu_status load_signing_key(struct verifier *m, const char *path, struct mu_error *err)
+{
+    EVP_PKEY **key = &m->signing_key[m->signing_keys];
+    MU_CLEANUP(secret_free) struct secret pem = {0};
+
+    MU_TRY(read_secret_file(path, &pem, err));
+    MU_TRY(read_private_key(path, secret_view(&pem), key, err));
+    m->signing_keys++;
+    if (jws_algorithm(*key) == NULL)
+        return mu_fail(err, MU_CONFIG,
+                       "%s: tokens are signed by a key on P-384 or P-256, or an RSA key of 2048 to "
+                       "8192 bits",
+                       path);
+    return MU_OK;
+}
+
+static enum mu_status load_keys(struct verifier *m, struct mu_error *err)
+{
+    const struct settings *settings = &m->settings;
+
+    for (size_t i = 0; i < settings->signing_keys; i++)
+        MU_TRY(load_signing_key(m, settings->signing_key[i].file, err));
+    for (size_t i = 0; i < settings->challenge_keys; i++)
+        MU_TRY(challenge_keys_add(&m->challenge, settings->challenge_key[i].file, err));
+    return publish_keys(m->signing_key, m->signing_keys, &m->jwks, err);
+}
+
 /* GnuTLS will read both; here it shows early whether they fit, and until when. */
 static enum mu_status check_certificate(struct verifier *m, struct mu_error *err)
 {
     MU_CLEANUP(bio_free) BIO *bio = BIO_new_mem_buf(m->certificate.data, (int)m->certificate.len);
-    MU_CLEANUP(bio_free)
-    BIO *key_bio = BIO_new_mem_buf(m->certificate_key.data, (int)m->certificate_key.len);
     MU_CLEANUP(certificate_free) X509 *certificate = NULL;
     MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
     int64_t from;
 
-    if (bio == NULL || key_bio == NULL)
+    if (bio == NULL)
         return mu_oom(err);
     certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
     if (certificate == NULL)
         return mu_fail(err, MU_CONFIG, "%s: not a certificate in PEM", m->settings.certificate);
-    key = PEM_read_bio_PrivateKey(key_bio, NULL, no_passphrase, NULL);
-    if (key == NULL)
-        return mu_fail(err, MU_CONFIG, "%s: not a private key in PEM without a passphrase",
-                       m->settings.certificate_key);
+    MU_TRY(
+        read_private_key(m->settings.certificate_key, secret_view(&m->certificate_key), &key, err));
     if (X509_check_private_key(certificate, key) != 1)
         return mu_fail(err, MU_CONFIG, "%s is not the key of the certificate in %s",
                        m->settings.certificate_key, m->settings.certificate);
@@ -118,14 +122,8 @@ static enum mu_status check_certificate(struct verifier *m, struct mu_error *err
 
 static enum mu_status load_certificate(struct verifier *m, struct mu_error *err)
 {
-    MU_CLEANUP(buffer_free) struct buffer key = {0};
-
     MU_TRY(file_read(m->settings.certificate, PEM_MAX, &m->certificate, err));
-    MU_TRY(file_read(m->settings.certificate_key, PEM_MAX, &key, err));
-    MU_TRY(secret_alloc(&m->certificate_key, key.len + 1, err));
-    memcpy(m->certificate_key.data, key.data, key.len);
-    explicit_bzero(key.data, key.len);
-    m->certificate_key.len = key.len;
+    MU_TRY(read_secret_file(m->settings.certificate_key, &m->certificate_key, err));
     return check_certificate(m, err);
 }
 
@@ -138,6 +136,8 @@ enum mu_status verifier_load(const char *path, struct verifier **ret, struct mu_
     MU_TRY(settings_load(path, &m->settings, err));
     MU_TRY(reference_values_load(&m->settings, &m->reference, err));
     MU_TRY(load_keys(m, err));
+    MU_TRY(audiences_load(&m->settings, m->signing_key, path, &m->audiences, err));
+    MU_TRY(publish_discovery(m->settings.issuer, &m->audiences, &m->discovery, err));
     if (m->settings.root != NULL)
         MU_TRY(certificate_file(m->settings.root, &m->root, err));
     MU_TRY(load_certificate(m, err));

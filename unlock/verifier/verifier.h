@@ -5,7 +5,7 @@
 #include <openssl/evp.h>
 
 #include "appraise/chain_cache.h"
-#include "jose/jwk.h"
+#include "verifier/audience.h"
 #include "verifier/challenge.h"
 #include "verifier/reference.h"
 
@@ -15,9 +15,10 @@ struct verifier {
     struct settings settings;
     struct reference_values reference;
     struct challenge_keys challenge;
-    EVP_PKEY *signing_key[SETTINGS_KEYS_MAX]; /* the first signs, all are published */
+    EVP_PKEY *signing_key[SETTINGS_KEYS_MAX]; /* all are published */
     size_t signing_keys;
-    char *jwks;                    /* RFC 7517, 5 */
+    struct audiences audiences;
+    char *jwks, *discovery;        /* publish.h */
     struct buffer root;            /* PEM; data NULL: AWS's */
     struct buffer certificate;     /* PEM, of TLS; a zero byte follows */
     struct secret certificate_key; /* the same */

@@ -33,8 +33,8 @@ class Verifier:
         folder.mkdir()
         keys = run(MU_VERIFIER, "init", folder / "keys")
         lines = ["[verifier]", f"listen = 0.0.0.0:{VERIFIER_PORT}", f"certificate = {certificate}",
-                 f"certificate_key = {certificate}", f"issuer = {ISSUER}", f"audience = {AUDIENCE}", f"root = {root}",
-                 "identity = required", f"region_certificates = {regions}", keys]
+                 f"certificate_key = {certificate}", f"issuer = {ISSUER}", f"root = {root}",
+                 "identity = required", f"region_certificates = {regions}", f"[audience {AUDIENCE}]", keys]
         for i, path in enumerate(baselines):
             lines += [f"[baseline b{i}]", f"file = {path}", "state = boot"]
         (folder / "conf").write_text("\n".join(lines) + "\n")
