@@ -688,7 +688,7 @@ def spoil(name):
 
 
 @pytest.mark.parametrize("name,words", [
-    ("certificate of another key", "is not the key of the certificate"), ("signing key", "not a PEM private key"),
+    ("certificate of another key", "is not the key of the certificate"), ("signing key", "not a private key in PEM"),
     ("Ed25519", "P-384 or P-256"), ("challenge key", "has 32 random bytes"), ("weak baseline", "neither PCR 4 nor PCR 7"),
     ("no baseline", "no [baseline NAME] section"), ("no issuer", "has no issuer"), ("unknown key", "unknown key"),
     ("root", "not a certificate")])
