@@ -74,10 +74,10 @@ static enum mu_status boot_run(struct boot *boot, const char *config_path, bool 
     MU_TRY(volumes_start_loader(boot, err));
     MU_TRY(MU_STEP("tpm-open", tpm_open(boot->config.tcti, boot->deadline, &boot->tpm, err)));
     MU_TRY(MU_STEP("pcr-read", MU_AGAIN(&retry_machine, boot->deadline, read_pcrs(boot, err))));
-    MU_TRY(baselines_check_baked(boot, err));
+    MU_TRY(pcrs_check_baked(boot, err));
     MU_TRY(sessions_attest(boot, err));
     MU_TRY(task_wait(&boot->loader, err));
-    MU_TRY(MU_STEP("baseline", baselines_check_signed(boot, err)));
+    MU_TRY(MU_STEP("baseline", pcrs_check_signed(boot, err)));
     MU_TRY(doors_check(&boot->config, err)); /* once more: what came through since */
     MU_TRY(volumes_open(boot, err));
     MU_TRY(MU_STEP("fence", close_fence(boot, err)));

@@ -48,15 +48,15 @@ struct boot {
  * Called before any thread starts. */
 enum mu_status writable_restrict(const struct config *config, struct mu_error *err) MU_MUST_CHECK;
 
-/* providers.c: one session for all volumes of a provider. */
+/* sessions.c: one session for all volumes of a provider. */
 enum mu_status sessions_start(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
 enum mu_status sessions_attest(struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
 void sessions_finish(struct boot *boot);
 
-/* baselines.c: what is part of the image, and what the image builder signed (the record of each
+/* check_pcrs.c: what is part of the image, and what the image builder signed (the record of each
  * volume that has one). A mismatch is explained in the log, by PCR and event. */
-enum mu_status baselines_check_baked(const struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
-enum mu_status baselines_check_signed(const struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status pcrs_check_baked(const struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
+enum mu_status pcrs_check_signed(const struct boot *boot, struct mu_error *err) MU_MUST_CHECK;
 
 /* volumes.c. The loader is a thread that finds every volume and reads its header and record while
  * the TPM works; it is waited for before the volumes are opened. */

@@ -25,7 +25,7 @@ static void explain_mismatch(const struct boot *boot, const struct pcr_values *e
     changes_describe(&log, NULL, expected, &boot->found, differ, log_change, NULL);
 }
 
-enum mu_status baselines_check_baked(const struct boot *boot, struct mu_error *err)
+enum mu_status pcrs_check_baked(const struct boot *boot, struct mu_error *err)
 {
     uint32_t differ = 0;
     enum mu_status status = baseline_compare(&boot->baked, &boot->found, &differ, err);
@@ -64,7 +64,7 @@ static enum mu_status compare_signed(const struct boot *boot, const struct recor
     return err->status;
 }
 
-enum mu_status baselines_check_signed(const struct boot *boot, struct mu_error *err)
+enum mu_status pcrs_check_signed(const struct boot *boot, struct mu_error *err)
 {
     size_t compared = 0;
 
