@@ -31,8 +31,7 @@
 const char *__real_crypt_get_cipher(struct crypt_device *cd);
 const char *__real_crypt_get_cipher_mode(struct crypt_device *cd);
 
-static char device[256];                       /* the last header was loaded from */
-static uint8_t identity[VOLUME_IDENTITY_SIZE]; /* of the last record */
+static char device[256]; /* the last header was loaded from */
 
 static bool without(const char *defence)
 {
@@ -59,14 +58,6 @@ WRAP(signature_verify_any, (const struct public_keys *keys, const char *context,
 {
     return without("signature") ? MU_OK
                                 : __real_signature_verify_any(keys, context, data, signature, err);
-}
-
-WRAP(record_parse_token, (json_object * token, const struct public_keys *keys, struct record *ret,
-                          struct mu_error *err))
-{
-    MU_TRY(__real_record_parse_token(token, keys, ret, err));
-    memcpy(identity, ret->volume_identity, sizeof(identity));
-    return MU_OK;
 }
 
 WRAP(record_check,
@@ -98,12 +89,14 @@ WRAP(luks_header_check,
     return without("header") ? MU_OK : __real_luks_header_check(header, ret_report, err);
 }
 
-WRAP(volume_identity, (const struct secret *volume_key, const char *uuid,
-                       uint8_t ret[static VOLUME_IDENTITY_SIZE], struct mu_error *err))
+WRAP(volume_check_identity, (const struct secret *volume_key, const char *uuid,
+                             const uint8_t enrolled[static VOLUME_IDENTITY_SIZE],
+                             uint8_t ret[static VOLUME_IDENTITY_SIZE], struct mu_error *err))
 {
-    MU_TRY(__real_volume_identity(volume_key, uuid, ret, err));
-    if (without("identity"))
-        memcpy(ret, identity, sizeof(identity));
+    enum mu_status status = __real_volume_check_identity(volume_key, uuid, enrolled, ret, err);
+
+    if (status != MU_OK && !without("identity"))
+        return status;
     if (without("silence-hex")) {
         char hex[2 * 64 + 1];
 

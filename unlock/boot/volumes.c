@@ -137,16 +137,6 @@ static enum mu_status get_key(const struct volume_config *config, struct volume 
     return volume->record.by_instance ? record_check_mac(&volume->record, ret_key, err) : MU_OK;
 }
 
-static enum mu_status check_identity(struct volume *volume, struct mu_error *err)
-{
-    MU_TRY(volume_identity(&volume->volume_key, volume->header.uuid, volume->identity, err));
-    if (!bytes_equal((struct bytes){volume->identity, sizeof(volume->identity)},
-                     (struct bytes){volume->record.volume_identity, VOLUME_IDENTITY_SIZE}))
-        return mu_fail(err, MU_REFUSE,
-                       "volume identity differs from the record: this is not the enrolled volume");
-    return MU_OK;
-}
-
 static enum mu_status open_volume(const struct volume_config *config, struct volume *volume,
                                   struct tpm *tpm, struct mu_error *err)
 {
@@ -155,7 +145,9 @@ static enum mu_status open_volume(const struct volume_config *config, struct vol
     MU_TRY(get_key(config, volume, tpm, &key, err));
     MU_TRY(MU_STEP("keyslot", volume_open_keyslot(&volume->header, volume->record.keyslot, &key,
                                                   &volume->volume_key, err)));
-    MU_TRY(MU_STEP("identity", check_identity(volume, err)));
+    MU_TRY(MU_STEP("identity",
+                   volume_check_identity(&volume->volume_key, volume->header.uuid,
+                                         volume->record.volume_identity, volume->identity, err)));
     log_line("identity of volume '%s' is the enrolled one", config->name);
     return MU_OK;
 }

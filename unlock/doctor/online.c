@@ -205,11 +205,8 @@ static enum mu_status open_with(const struct doctor_volume *volume, const struct
     uint8_t identity[VOLUME_IDENTITY_SIZE];
 
     MU_TRY(volume_open_keyslot(&volume->header, volume->record.keyslot, key, &volume_key, err));
-    MU_TRY(volume_identity(&volume_key, volume->header.uuid, identity, err));
-    if (!bytes_equal((struct bytes){identity, sizeof(identity)},
-                     (struct bytes){volume->record.volume_identity, VOLUME_IDENTITY_SIZE}))
-        return mu_fail(err, MU_REFUSE, "volume identity differs from the record");
-    return MU_OK;
+    return volume_check_identity(&volume_key, volume->header.uuid, volume->record.volume_identity,
+                                 identity, err);
 }
 
 /* As one boot does it, by the same code. */

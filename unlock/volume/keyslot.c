@@ -47,3 +47,15 @@ enum mu_status volume_identity(const struct secret *volume_key, const char *uuid
         return mu_fail(err, MU_INTERNAL, "volume identity cannot be computed");
     return MU_OK;
 }
+
+enum mu_status volume_check_identity(const struct secret *volume_key, const char *uuid,
+                                     const uint8_t enrolled[static VOLUME_IDENTITY_SIZE],
+                                     uint8_t ret[static VOLUME_IDENTITY_SIZE], struct mu_error *err)
+{
+    MU_TRY(volume_identity(volume_key, uuid, ret, err));
+    if (!bytes_equal((struct bytes){ret, VOLUME_IDENTITY_SIZE},
+                     (struct bytes){enrolled, VOLUME_IDENTITY_SIZE}))
+        return mu_fail(err, MU_REFUSE,
+                       "volume identity differs from the record: this is not the enrolled volume");
+    return MU_OK;
+}

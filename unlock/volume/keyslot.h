@@ -15,5 +15,10 @@ enum mu_status volume_open_keyslot(const struct luks_header *header, int keyslot
 enum mu_status volume_identity(const struct secret *volume_key, const char *uuid,
                                uint8_t ret[static VOLUME_IDENTITY_SIZE],
                                struct mu_error *err) MU_MUST_CHECK;
+/* The same, for a volume that a record names. MU_REFUSE if it has another identity. */
+enum mu_status volume_check_identity(const struct secret *volume_key, const char *uuid,
+                                     const uint8_t enrolled[static VOLUME_IDENTITY_SIZE],
+                                     uint8_t ret[static VOLUME_IDENTITY_SIZE],
+                                     struct mu_error *err) MU_MUST_CHECK;
 
 #endif
