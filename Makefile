@@ -108,7 +108,7 @@ help:
 	@echo 'make test T=NAME  the tests with that name, or about that room of unlock/'
 	@echo 'make fuzz         FUZZ_TIME=60 FUZZ=TARGET; see tests/fuzz/README.md'
 	@echo 'make install      DESTDIR= PREFIX=/usr;  make uninstall'
-	@echo 'make deb rpm      packages of the static programs, in build/'
+	@echo 'make deb rpm oci  packages of the static programs, in build/'
 	@echo 'ARCH=aarch64 builds for Graviton, in build/aarch64/ (on another machine: gcc-aarch64-linux-gnu)'
 	@echo 'V=1 shows the commands.'
 
@@ -387,8 +387,9 @@ define stage
 endef
 
 # Packages are of the static programs: what they need is in them. debian/rules and measured-unlock.spec make the others.
-deb rpm: STAGE = $(abspath $(O))/package/$@
-deb rpm: all
+deb rpm oci: STAGE = $(abspath $(O))/package/$@
+oci: PACKAGES = measured-unlock-verifier
+deb rpm oci: all
 	$(if $(filter 1,$(STATIC)),,$(error A package holds the static programs: run 'make $@' without STATIC=0))
 	$(Q)rm -rf '$(STAGE)' '$(STAGE).rpm'
 	$(foreach name,$(PACKAGES),$(call stage,$(STAGE),$(name)))
@@ -402,5 +403,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo bench endurance fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm FORCE
+.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo bench endurance fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm oci FORCE
 .SECONDARY:

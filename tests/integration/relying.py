@@ -88,14 +88,11 @@ class Party:
         return w.mu_verifier("check", "--config", self.config, check=False)
 
 
-class Verifier:
-    """One running."""
+class Running:
+    """A verifier that was started."""
 
-    def __init__(self, party, program=()):
-        self.party, self.log_path = party, party.folder / f"log-{time.monotonic_ns()}"
-        with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([*program, str(w.MU_VERIFIER), "serve", "--config", str(party.config)],
-                                            stderr=log)
+    def __init__(self, party, log_path, process):
+        self.party, self.log_path, self.process = party, log_path, process
         self.address = self.wait_for("listening")["detail"]
         self.url = "https://" + self.address
         self.port = int(self.address.rpartition(":")[2])
@@ -163,6 +160,16 @@ class Verifier:
     def stop(self):
         self.process.terminate()
         assert self.process.wait(30) == 0
+
+
+class Verifier(Running):
+    """One that this starts."""
+
+    def __init__(self, party, program=()):
+        log_path = party.folder / f"log-{time.monotonic_ns()}"
+        with open(log_path, "wb") as log:
+            process = subprocess.Popen([*program, str(w.MU_VERIFIER), "serve", "--config", str(party.config)], stderr=log)
+        super().__init__(party, log_path, process)
 
 
 class Fleet:
