@@ -11,6 +11,7 @@ extern const struct verb verb_pcr;
 extern const struct verb verb_config;
 extern const struct verb verb_baseline_record, verb_baseline_predict, verb_baseline_diff,
     verb_baseline_sign, verb_baseline_verify;
+extern const struct verb verb_image_manifest;
 extern const struct verb verb_secureboot_list, verb_secureboot_store;
 extern const struct verb verb_eventlog;
 extern const struct verb verb_attest;

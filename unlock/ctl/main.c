@@ -8,6 +8,7 @@ static const struct verb *const verbs[] = {
     &verb_baseline_diff,
     &verb_baseline_sign,
     &verb_baseline_verify,
+    &verb_image_manifest,
     &verb_secureboot_list,
     &verb_secureboot_store,
     &verb_eventlog,
