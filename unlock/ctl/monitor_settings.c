@@ -19,7 +19,7 @@ static const struct ini_key keys[] = {
     {"monitor", "imds", KIND_URL, IN(imds), .text = IMDS_DEFAULT_URL},
     {"monitor", "tcti", KIND_TCTI, .offset = IN(tcti)},
 };
-static const struct ini_section sections[] = {{"monitor", 0, 0, 0, 0}};
+static const struct ini_section sections[] = {{"monitor", 0, 0, 0, 0, false}};
 static const struct ini_schema schema = {sections, 1, keys, MU_COUNT(keys)};
 
 void monitor_settings_free(struct monitor_settings *settings)

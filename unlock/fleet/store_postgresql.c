@@ -216,6 +216,10 @@ static enum mu_status postgresql_run(void *opened, const struct store_query *que
     return give_rows(result, query, err);
 }
 
+#define GUARD(name, events, table)                                                                 \
+    "CREATE TRIGGER " name " BEFORE " events " ON " table                                          \
+    " FOR EACH STATEMENT EXECUTE PROCEDURE measured_unlock_append_only()"
+
 const struct store_driver store_postgresql = {
     .prefix = "postgresql:",
     .place_is_secret = true,
@@ -225,6 +229,14 @@ const struct store_driver store_postgresql = {
             [STATEMENT_LOCK_SCHEMA] = "SELECT pg_advisory_xact_lock(4711066)",
             [STATEMENT_HAS_META] = "SELECT CASE WHEN to_regclass('meta') IS NULL THEN 0 ELSE 1 END",
             [STATEMENT_DURABLE] = "SET synchronous_commit = on",
+            [STATEMENT_GUARD] =
+                "CREATE OR REPLACE FUNCTION measured_unlock_append_only() RETURNS trigger "
+                "LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''% is append-only'', TG_TABLE_NAME; "
+                "END'",
+            [STATEMENT_GUARD_IMAGE_UPDATE] = GUARD("image_kept", "UPDATE", "image"),
+            [STATEMENT_GUARD_IMAGE_DELETE] = GUARD("image_there", "DELETE OR TRUNCATE", "image"),
+            [STATEMENT_GUARD_UPDATE] = GUARD("act_kept", "UPDATE", "image_act"),
+            [STATEMENT_GUARD_DELETE] = GUARD("act_there", "DELETE OR TRUNCATE", "image_act"),
         },
     .open = open_connection,
     .close = close_connection,

@@ -55,7 +55,8 @@ static enum mu_status make_claims(const struct settings *settings, const struct 
         !add_time(claims, "exp", until) || !json_add_text(claims, "baseline", reference->name) ||
         !json_add_text(claims, "baseline_version", reference->version) ||
         !json_add_text(claims, "state", reference_state_name(reference->state)) ||
-        !baseline_add_values(claims, "pcr", &pcrs) || !add_identity(claims, finding->report))
+        !reference_add_images(claims, reference) || !baseline_add_values(claims, "pcr", &pcrs) ||
+        !add_identity(claims, finding->report))
         return mu_oom(err);
     return MU_OK;
 }

@@ -32,6 +32,7 @@ void verifier_free(struct verifier **verifier)
     buffer_free(&m->certificate);
     secret_free(&m->certificate_key);
     chain_cache_free(&m->chains);
+    approved_free(&m->approved);
     free(m);
 }
 
@@ -80,6 +81,16 @@ static enum mu_status load_keys(struct verifier *m, struct mu_error *err)
     for (size_t i = 0; i < settings->challenge_keys; i++)
         MU_TRY(challenge_keys_add(&m->challenge, settings->challenge_key[i].file, err));
     return publish_keys(m, err);
+}
+
+static enum mu_status load_builder_key(struct verifier *m, struct mu_error *err)
+{
+    MU_CLEANUP(public_keys_free) struct public_keys keys = {0};
+
+    if (m->settings.builder_key == NULL)
+        return MU_OK;
+    MU_TRY(signature_load_keys(m->settings.builder_key, &keys, err));
+    return approved_new(&keys, m->settings.fence_pcr, &m->approved, err);
 }
 
 static int no_passphrase(char *to, int size, int writing, void *unused)
@@ -138,6 +149,7 @@ enum mu_status verifier_load(const char *path, struct verifier **ret, struct mu_
     MU_TRY(settings_load(path, &m->settings, err));
     MU_TRY(reference_values_load(&m->settings, &m->reference, err));
     MU_TRY(load_keys(m, err));
+    MU_TRY(load_builder_key(m, err));
     if (m->settings.root != NULL)
         MU_TRY(certificate_file(m->settings.root, &m->root, err));
     MU_TRY(load_certificate(m, err));

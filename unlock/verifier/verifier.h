@@ -6,6 +6,7 @@
 
 #include "appraise/chain_cache.h"
 #include "jose/jwk.h"
+#include "verifier/approved.h"
 #include "verifier/challenge.h"
 #include "verifier/reference.h"
 
@@ -22,7 +23,9 @@ struct verifier {
     struct buffer certificate;     /* PEM, of TLS; a zero byte follows */
     struct secret certificate_key; /* the same */
     int64_t certificate_until;     /* seconds since 1970 */
-    struct chain_cache *chains;    /* the only part that changes: verified paths */
+    struct chain_cache *chains;    /* this changes: verified paths */
+    struct approved *approved;     /* and this: the approved images; NULL: not used */
+    struct store *store;           /* where these are; not the verifier's own */
 };
 
 /* MU_CONFIG says which file is unusable, and why. */
