@@ -117,9 +117,10 @@ static enum mu_status refuse_withdrawn(const struct reference_value *reference,
     char until[TIME_TEXT];
 
     if (reference->withdrawn != NULL)
-        return mu_fail(err, MU_REFUSE, "%s %s%s%s%s%s %s", reference->ends, reference->ends_version,
-                       by_loader ? ", which started " : "", by_loader ? reference->name : "",
-                       by_loader ? " " : "", by_loader ? reference->version : "",
+        return mu_fail(err, MU_REFUSE, "%s %s%s%s%s%s%s %s", reference->ends,
+                       reference->ends_version, by_loader ? ", which started " : "",
+                       by_loader ? reference->name : "", by_loader ? " " : "",
+                       by_loader ? reference->version : "", by_loader ? "," : "",
                        reference->withdrawn);
     (void)time_text_ms((uint64_t)reference->until_ms, until);
     return mu_fail(err, MU_REFUSE, "the approval of %s %s ended at %s", reference->ends,
