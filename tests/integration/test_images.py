@@ -646,3 +646,77 @@ def test_store_that_never_could_be_read(tmp_path, fleet, builder, postgresql):
         postgresql.start()
     finally:
         approver.verifier.stop()
+
+
+# ---- what is written from manifests ----
+
+ROLES = ["--principal", "arn:aws:iam::111122223333:role/web", "--admin", "arn:aws:iam::111122223333:role/key-admin"]
+
+
+def images_of(builder, *paths):
+    return [a for path in paths for a in ("--images", path)] + ["--builder-key", builder.public]
+
+
+def test_key_policy_is_that_of_the_baselines(builder, tmp_path):
+    """All combinations, as if each had been predicted and named."""
+    ukis = [builder.manifest(n, builder.uki[n]) for n in "12"]
+    loaders = [builder.manifest(f"257.{n}", builder.loader[n], name="sd-boot", loader=True) for n in "12"]
+    done = w.muctl("policy", "kms", *images_of(builder, *ukis, *loaders), *ROLES)
+    baselines = []
+    for uki in "12":
+        for i, chain in enumerate(([builder.uki[uki]], [builder.loader["1"], builder.uki[uki]],
+                                   [builder.loader["2"], builder.uki[uki]])):
+            path = tmp_path / f"{uki}{i}.json"
+            path.write_text(json.dumps({"Measurements": predicted(*chain)}))
+            baselines += ["--baseline", path]
+    assert json.loads(done.stdout) == json.loads(w.muctl("policy", "kms", *baselines, *ROLES).stdout)
+    (tmp_path / "policy.json").write_text(done.stdout)
+    w.muctl("policy", "lint", tmp_path / "policy.json")
+    [release] = [s for s in json.loads(done.stdout)["Statement"] if s["Sid"] == "ReleaseToMeasuredBoot"]
+    assert len(release["Condition"]["StringEquals"]["kms:RecipientAttestation:NitroTPMPCR4"]) == 6
+
+
+@pytest.mark.parametrize("options,code,words", [
+    ([], 1, "needs --builder-key"), (["--builder-key", "STRANGER"], 2, "no trusted builder"),
+    (["--builder-key", "BUILDER", "--baseline", "/dev/null"], 1, "not both")])
+def test_key_policy_of_wrong_manifests(builder, tmp_path, options, code, words):
+    Builder.save(relying.p384(), tmp_path / "stranger.key", tmp_path / "stranger.pem")
+    files = {"STRANGER": tmp_path / "stranger.pem", "BUILDER": builder.public}
+    path = builder.manifest("1", builder.uki["1"])
+    done = w.muctl("policy", "kms", "--images", path, *ROLES, *(files.get(o, o) for o in options), check=False)
+    assert done.returncode == code and words in done.stderr and done.stdout == ""
+    loader = builder.manifest("257.1", builder.loader["1"], name="sd-boot", loader=True)
+    done = w.muctl("policy", "kms", *images_of(builder, loader), *ROLES, check=False)
+    assert done.returncode == 4 and "boot loaders alone" in done.stderr
+
+
+def admits(claims, bound):
+    """Vault, JWT/OIDC auth method, "Bound claims": each has one of the values."""
+    return all(claims.get(name) in (value if isinstance(value, list) else [value]) for name, value in bound.items())
+
+
+def test_vault_role(approver, builder):
+    one, loader = (builder.manifest("1", builder.uki["1"]),
+                   builder.manifest("257.1", builder.loader["1"], name="sd-boot", loader=True))
+    done = w.muctl("policy", "vault", *images_of(builder, one, loader), "--account", "111122223333", "--audience",
+                   relying.AUDIENCE, "--policy", "root-volume")
+    role = json.loads(done.stdout)
+    assert {k: role[k] for k in ("role_type", "user_claim", "bound_audiences", "token_policies")} == {
+        "role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"], "token_policies": ["root-volume"]}
+    bound = role["bound_claims"]
+    assert bound.pop("account") == "111122223333" and bound.keys() == {
+        "image", "state", *(f"pcr{n}" for n in (2, 3, 4, 7, 12, 13, 14, 15))}
+
+    def claims(*images, running=False):
+        key = relying.p384()
+        status, answer = approver.attest(pcrs_of(*images, running=running), key=key)
+        assert status == 200
+        return approver.verifier.claims(key, answer)
+    for path in one, loader, builder.manifest("2", builder.uki["2"]):
+        approver.approve(path)
+    assert admits(claims(builder.uki["1"]), bound) and admits(claims(builder.loader["1"], builder.uki["1"]), bound)
+    assert not admits(claims(builder.uki["2"]), bound) and not admits(claims(builder.uki["1"], running=True), bound)
+    done = w.muctl("policy", "vault", *images_of(builder, one), "--account", "*", "--audience", "x", "--policy", "y",
+                   check=False)
+    assert done.returncode == 1 and "12 digits" in done.stderr
+    assert w.muctl("policy", "vault", *images_of(builder, one), check=False).returncode == 1

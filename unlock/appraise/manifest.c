@@ -333,6 +333,32 @@ enum mu_status manifest_behind(const struct manifest *image, const struct manife
     return MU_OK;
 }
 
+static enum mu_status combine_one(const struct manifest *image, const struct manifest *const *list,
+                                  size_t count, enum manifest_bank bank, manifest_visit visit,
+                                  void *context, struct mu_error *err)
+{
+    MU_TRY(visit(image, NULL, &image->values[bank], context, err));
+    for (size_t i = 0; i < count; i++) {
+        struct pcr_values values;
+        bool fits;
+
+        MU_TRY(manifest_behind(image, list[i], bank, &fits, &values, err));
+        if (fits)
+            MU_TRY(visit(image, list[i], &values, context, err));
+    }
+    return MU_OK;
+}
+
+enum mu_status manifest_combine(const struct manifest *const *list, size_t count,
+                                enum manifest_bank bank, manifest_visit visit, void *context,
+                                struct mu_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i]->kind == MANIFEST_IMAGE)
+            MU_TRY(combine_one(list[i], list, count, bank, visit, context, err));
+    return MU_OK;
+}
+
 /* ---- the statement ---- */
 
 static enum mu_status read_predicate(json_object *predicate, struct manifest *ret,

@@ -65,4 +65,14 @@ enum mu_status manifest_behind(const struct manifest *image, const struct manife
                                enum manifest_bank bank, bool *ret_fits, struct pcr_values *ret,
                                struct mu_error *err) MU_MUST_CHECK;
 
+/* Each way in which these may start, given to visit: an image by itself, loader NULL; and behind
+ * each boot loader of the list that fits. */
+typedef enum mu_status (*manifest_visit)(const struct manifest *image,
+                                         const struct manifest *loader,
+                                         const struct pcr_values *values, void *context,
+                                         struct mu_error *err);
+enum mu_status manifest_combine(const struct manifest *const *list, size_t count,
+                                enum manifest_bank bank, manifest_visit visit, void *context,
+                                struct mu_error *err) MU_MUST_CHECK;
+
 #endif

@@ -21,7 +21,7 @@ extern const struct verb verb_revoke;
 extern const struct verb verb_update_install, verb_update_good, verb_update_list, verb_update_prune;
 extern const struct verb verb_record_show;
 extern const struct verb verb_header_check;
-extern const struct verb verb_policy_kms, verb_policy_lint;
+extern const struct verb verb_policy_kms, verb_policy_vault, verb_policy_lint;
 extern const struct verb verb_doctor;
 extern const struct verb verb_seal, verb_unseal;
 extern const struct verb verb_monitor;

@@ -23,6 +23,7 @@ static const struct verb *const verbs[] = {
     &verb_record_show,
     &verb_header_check,
     &verb_policy_kms,
+    &verb_policy_vault,
     &verb_policy_lint,
     &verb_doctor,
     &verb_config,

@@ -20,9 +20,9 @@
 #define VALUES_MAX 8192
 
 struct image {
-    struct manifest manifest;
-    int64_t until_ms; /* 0: for good */
-    char *withdrawn;  /* if it was revoked: by whom, when and why */
+    struct manifest manifest; /* first: it leads to the rest */
+    int64_t until_ms;         /* 0: for good */
+    char *withdrawn;          /* if it was revoked: by whom, when and why */
 };
 
 struct approved_set {
@@ -151,10 +151,14 @@ static enum mu_status take_image(const struct image_act *act, void *context, str
 /* ---- what follows from the images ---- */
 
 /* In both states. The earlier end counts, and any revocation. */
-static enum mu_status add_values(struct approved_set *set, const struct image *image,
-                                 const struct image *loader, const struct pcr_values *values,
+static enum mu_status add_values(const struct manifest *image_manifest,
+                                 const struct manifest *loader_manifest,
+                                 const struct pcr_values *values, void *context,
                                  struct mu_error *err)
 {
+    const struct image *image = (const struct image *)image_manifest;
+    const struct image *loader = (const struct image *)loader_manifest;
+    struct approved_set *set = context;
     const struct image *ends = image;
 
     if (loader != NULL && image->withdrawn == NULL &&
@@ -163,7 +167,7 @@ static enum mu_status add_values(struct approved_set *set, const struct image *i
         ends = loader;
     if (set->list.count + 2 > VALUES_MAX)
         return mu_fail(err, MU_CONFIG, "the approved images have more than %d combinations",
-                       VALUES_MAX);
+                       VALUES_MAX / 2);
     for (unsigned state = STATE_BOOT; state <= STATE_RUNNING; state++)
         set->value[set->list.count++] = (struct reference_value){
             .name = image->manifest.name,
@@ -182,23 +186,16 @@ static enum mu_status add_values(struct approved_set *set, const struct image *i
 
 static enum mu_status combine(struct approved_set *set, struct mu_error *err)
 {
-    for (size_t i = 0; i < set->images; i++) {
-        const struct image *image = &set->image[i];
+    const struct manifest **list = calloc(set->images + 1, sizeof(const struct manifest *));
+    enum mu_status status;
 
-        if (image->manifest.kind == MANIFEST_BOOT_LOADER)
-            continue;
-        MU_TRY(add_values(set, image, NULL, &image->manifest.values[MANIFEST_SHA384], err));
-        for (size_t k = 0; k < set->images; k++) {
-            struct pcr_values values;
-            bool fits;
-
-            MU_TRY(manifest_behind(&image->manifest, &set->image[k].manifest, MANIFEST_SHA384,
-                                   &fits, &values, err));
-            if (fits)
-                MU_TRY(add_values(set, image, &set->image[k], &values, err));
-        }
-    }
-    return MU_OK;
+    if (list == NULL)
+        return mu_oom(err);
+    for (size_t i = 0; i < set->images; i++)
+        list[i] = &set->image[i].manifest;
+    status = manifest_combine(list, set->images, MANIFEST_SHA384, add_values, set, err);
+    free(list);
+    return status;
 }
 
 static enum mu_status read_set(struct approved *approved, struct store *store, int64_t serial,

@@ -113,14 +113,14 @@ static const struct reference_value *find(const struct reference_list *list, boo
 static enum mu_status refuse_withdrawn(const struct reference_value *reference,
                                        struct mu_error *err)
 {
-    bool by_loader = reference->ends != reference->name;
     char until[TIME_TEXT];
 
+    if (reference->withdrawn != NULL && reference->ends != reference->name)
+        return mu_fail(err, MU_REFUSE, "%s %s, which started %s %s, %s", reference->ends,
+                       reference->ends_version, reference->name, reference->version,
+                       reference->withdrawn);
     if (reference->withdrawn != NULL)
-        return mu_fail(err, MU_REFUSE, "%s %s%s%s%s%s%s %s", reference->ends,
-                       reference->ends_version, by_loader ? ", which started " : "",
-                       by_loader ? reference->name : "", by_loader ? " " : "",
-                       by_loader ? reference->version : "", by_loader ? "," : "",
+        return mu_fail(err, MU_REFUSE, "%s %s %s", reference->ends, reference->ends_version,
                        reference->withdrawn);
     (void)time_text_ms((uint64_t)reference->until_ms, until);
     return mu_fail(err, MU_REFUSE, "the approval of %s %s ended at %s", reference->ends,
