@@ -112,9 +112,8 @@ static enum mu_status policy_vault_run(int argc, char **argv, struct mu_error *e
 
 const struct verb verb_policy_vault = {
     .name = "policy vault",
-    .synopsis =
-        "--images FILE... --builder-key FILE --account ID... --audience A --policy NAME...\n"
-        "             [OPTION...]",
+    .synopsis = "--images FILE... --builder-key FILE --account ID... --audience A\n"
+                "             --policy NAME... [OPTION...]",
     .summary = "a role of Vault's JWT auth method for approved images",
     .help =
         "Writes the role for 'vault write auth/jwt/role/NAME @role.json': its bound_claims demand\n"

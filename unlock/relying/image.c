@@ -500,11 +500,10 @@ const struct verb verb_image_show = {
     .name = "image show",
     .synopsis = "[-o FILE] [OPTION...] IMAGE",
     .summary = "what the manifest of an image says",
-    .help = PLACE_HELP
-    "  -o, --output FILE   the manifest itself, signed, for 'muctl policy kms --images'\n"
-    "\n"
-    "IMAGE as for 'image revoke', of one image.\n"
-    "\n"
-    "Example: mu-verifier image show web:7\n",
+    .help = PLACE_HELP "  -o, --output FILE   the manifest itself, signed, for 'muctl policy kms'\n"
+                       "\n"
+                       "IMAGE as for 'image revoke', of one image.\n"
+                       "\n"
+                       "Example: mu-verifier image show web:7\n",
     .run = run_image_show,
 };
