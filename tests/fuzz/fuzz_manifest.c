@@ -10,22 +10,11 @@
 #include "fuzz.h"
 #include "measure/baseline.h"
 
-static EVP_PKEY *builder_key(void)
-{
-    static const uint8_t seed[32] = "secret to nobody";
-    static EVP_PKEY *key;
-
-    if (key == NULL)
-        key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, sizeof(seed));
-    fuzz_require(key != NULL, "an Ed25519 key");
-    return key;
-}
-
 /* What a builder signs is read as if it were not signed; nobody else's key opens it. */
 static void check_signed(struct bytes statement, enum mu_status plain, const struct manifest *same)
 {
-    const struct signer signer = {.from = "", .key = builder_key()};
-    const struct public_keys keys = {{builder_key()}, 1}, others = {{fuzz_leaf_key()}, 1};
+    const struct signer signer = {.from = "", .key = fuzz_builder_key()};
+    const struct public_keys keys = {{fuzz_builder_key()}, 1}, others = {{fuzz_leaf_key()}, 1};
     MU_CLEANUP(json_free) json_object *envelope = NULL;
     MU_CLEANUP(manifest_free) struct manifest opened = {0};
     MU_CLEANUP(manifest_free) struct manifest never = {0};
@@ -59,7 +48,7 @@ static enum mu_status check_start(const struct manifest *image, const struct man
 
 static void check_envelope(struct bytes input)
 {
-    const struct public_keys keys = {{builder_key()}, 1};
+    const struct public_keys keys = {{fuzz_builder_key()}, 1};
     MU_CLEANUP(manifest_free) struct manifest manifest = {0};
     struct mu_error err = {0};
 

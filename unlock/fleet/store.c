@@ -31,9 +31,7 @@
     "detail, address"
 #define UNDELIVERED "FROM event WHERE id > (SELECT delivered FROM sink WHERE name = $1)"
 
-#define ACT_SELECT                                                                                 \
-    "SELECT i.id, i.kind, i.name, i.version, i.envelope, a.act, a.at_ms, a.until_ms, a.author, "   \
-    "a.why FROM image i JOIN image_act a ON a.image = i.id "
+#define ACT_COLUMNS "id, image, kind, name, version, envelope, act, at_ms, until_ms, author, why"
 
 /* In the words that both databases share. */
 static const char *const sql[STATEMENTS] = {
@@ -91,22 +89,17 @@ static const char *const sql[STATEMENTS] = {
     [STATEMENT_EXPIRE_INSTANCES] =
         "DELETE FROM instance WHERE announced = 'ok' AND announced_missing = 1 AND last_seen < $1",
     [STATEMENT_EXPIRE_EVENTS] = "DELETE FROM event WHERE at_ms < $1",
-    [STATEMENT_MAKE_IMAGE] = "CREATE TABLE image (id TEXT PRIMARY KEY, kind TEXT NOT NULL, "
-                             "name TEXT NOT NULL, version TEXT NOT NULL, envelope TEXT NOT NULL)",
     [STATEMENT_MAKE_ACT] =
-        "CREATE TABLE image_act (id BIGINT PRIMARY KEY, image TEXT NOT NULL REFERENCES image (id), "
-        "act TEXT NOT NULL, at_ms BIGINT NOT NULL, until_ms BIGINT NOT NULL, author TEXT NOT NULL, "
-        "why TEXT NOT NULL)",
-    [STATEMENT_IMAGE_ADD] = "INSERT INTO image (id, kind, name, version, envelope) "
-                            "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING",
+        "CREATE TABLE image_act (id BIGINT PRIMARY KEY, image TEXT NOT NULL, kind TEXT NOT NULL, "
+        "name TEXT NOT NULL, version TEXT NOT NULL, envelope TEXT NOT NULL, act TEXT NOT NULL, "
+        "at_ms BIGINT NOT NULL, until_ms BIGINT NOT NULL, author TEXT NOT NULL, why TEXT NOT NULL)",
     [STATEMENT_ACT_ID] = "UPDATE meta SET value = value + 1 WHERE name = 'act' RETURNING value",
-    [STATEMENT_ACT_ADD] = "INSERT INTO image_act (id, image, act, at_ms, until_ms, author, why) "
-                          "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    [STATEMENT_ACT_ADD] = "INSERT INTO image_act (" ACT_COLUMNS ") "
+                          "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     [STATEMENT_ACT_SERIAL] = "SELECT value FROM meta WHERE name = 'act'",
-    [STATEMENT_IMAGES] =
-        ACT_SELECT "WHERE a.id = (SELECT max(id) FROM image_act WHERE image = i.id) "
-                   "ORDER BY a.id",
-    [STATEMENT_ACTS] = ACT_SELECT "ORDER BY a.id",
+    [STATEMENT_IMAGES] = "SELECT " ACT_COLUMNS " FROM image_act a WHERE id = "
+                         "(SELECT max(id) FROM image_act WHERE image = a.image) ORDER BY id",
+    [STATEMENT_ACTS] = "SELECT " ACT_COLUMNS " FROM image_act ORDER BY id",
     [STATEMENT_ROLL_OUT] = "SELECT image, boot_loader, count(*) FROM instance "
                            "WHERE ok = 1 AND image <> '' GROUP BY image, boot_loader",
 };
@@ -194,11 +187,10 @@ static enum mu_status check_schema(struct store *store, bool *ret_there, struct 
 
 static enum mu_status make_schema(struct store *store, void *context, struct mu_error *err)
 {
-    static const enum store_statement make[] = {
-        STATEMENT_FIRST_META,   STATEMENT_MAKE_INSTANCE,      STATEMENT_MAKE_EVENT,
-        STATEMENT_MAKE_SINK,    STATEMENT_MAKE_IMAGE,         STATEMENT_MAKE_ACT,
-        STATEMENT_GUARD,        STATEMENT_GUARD_IMAGE_UPDATE, STATEMENT_GUARD_IMAGE_DELETE,
-        STATEMENT_GUARD_UPDATE, STATEMENT_GUARD_DELETE};
+    static const enum store_statement make[] = {STATEMENT_FIRST_META,   STATEMENT_MAKE_INSTANCE,
+                                                STATEMENT_MAKE_EVENT,   STATEMENT_MAKE_SINK,
+                                                STATEMENT_MAKE_ACT,     STATEMENT_GUARD,
+                                                STATEMENT_GUARD_UPDATE, STATEMENT_GUARD_DELETE};
     bool there = false;
 
     (void)context;

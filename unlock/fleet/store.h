@@ -127,14 +127,14 @@ enum image_act_kind { ACT_APPROVE, ACT_REVOKE };
 const char *store_act_name(enum image_act_kind kind);
 struct image_act {
     const char *id, *kind, *name, *version; /* of the manifest */
-    const char *envelope;
+    const char *envelope;                   /* as it was when it was approved last */
     enum image_act_kind act;
     int64_t at_ms, until_ms; /* 0: for good */
     const char *author, *why;
 };
 /* True if the image may run at that time. */
 bool store_act_allows(const struct image_act *act, int64_t now_ms);
-/* Adds the act, and the image if it is new, so that both outlive a power cut. */
+/* Adds the act, so that it outlives a power cut. */
 enum mu_status store_image_act(struct store *store, const struct image_act *act,
                                struct mu_error *err) MU_MUST_CHECK;
 /* The last act about each image, or all acts, the oldest first. What visit gets is valid within the

@@ -36,14 +36,10 @@ enum store_statement {
     STATEMENT_FORGET,
     STATEMENT_EXPIRE_INSTANCES,
     STATEMENT_EXPIRE_EVENTS,
-    STATEMENT_MAKE_IMAGE,
     STATEMENT_MAKE_ACT,
-    STATEMENT_GUARD, /* what follows refuses to change or delete what these tables have */
-    STATEMENT_GUARD_IMAGE_UPDATE,
-    STATEMENT_GUARD_IMAGE_DELETE,
+    STATEMENT_GUARD, /* what follows refuses to change or delete an act */
     STATEMENT_GUARD_UPDATE,
     STATEMENT_GUARD_DELETE,
-    STATEMENT_IMAGE_ADD,
     STATEMENT_ACT_ID,
     STATEMENT_ACT_ADD,
     STATEMENT_ACT_SERIAL,

@@ -21,15 +21,13 @@ static enum mu_status add_act(struct store *store, void *context, struct mu_erro
     struct store_number id, at = store_number(act->at_ms), until = store_number(act->until_ms);
     int64_t number = 0;
 
-    MU_TRY(store_run(store, STATEMENT_IMAGE_ADD,
-                     (const char *[]){act->id, act->kind, act->name, act->version, act->envelope},
-                     5, NULL, NULL, NULL, err));
     MU_TRY(store_run(store, STATEMENT_ACT_ID, NULL, 0, store_read_number, &number, NULL, err));
     id = store_number(number);
     return store_run(store, STATEMENT_ACT_ADD,
-                     (const char *[]){id.text, act->id, act_names[act->act], at.text, until.text,
+                     (const char *[]){id.text, act->id, act->kind, act->name, act->version,
+                                      act->envelope, act_names[act->act], at.text, until.text,
                                       act->author, act->why},
-                     7, NULL, NULL, NULL, err);
+                     11, NULL, NULL, NULL, err);
 }
 
 enum mu_status store_image_act(struct store *store, const struct image_act *act,
@@ -51,16 +49,16 @@ static enum mu_status visit_act(const char *const *column, void *context, struct
 {
     const struct act_visitor *visitor = context;
     const struct image_act act = {
-        .id = column[0],
-        .kind = column[1],
-        .name = column[2],
-        .version = column[3],
-        .envelope = column[4],
-        .act = strcmp(column[5], act_names[ACT_APPROVE]) == 0 ? ACT_APPROVE : ACT_REVOKE,
-        .at_ms = store_parse(column[6]),
-        .until_ms = store_parse(column[7]),
-        .author = column[8],
-        .why = column[9],
+        .id = column[1],
+        .kind = column[2],
+        .name = column[3],
+        .version = column[4],
+        .envelope = column[5],
+        .act = strcmp(column[6], act_names[ACT_APPROVE]) == 0 ? ACT_APPROVE : ACT_REVOKE,
+        .at_ms = store_parse(column[7]),
+        .until_ms = store_parse(column[8]),
+        .author = column[9],
+        .why = column[10],
     };
 
     return visitor->visit(&act, visitor->context, err);

@@ -216,9 +216,9 @@ static enum mu_status postgresql_run(void *opened, const struct store_query *que
     return give_rows(result, query, err);
 }
 
-#define GUARD(name, events, table)                                                                 \
-    "CREATE TRIGGER " name " BEFORE " events " ON " table                                          \
-    " FOR EACH STATEMENT EXECUTE PROCEDURE measured_unlock_append_only()"
+#define GUARD(name, events)                                                                        \
+    "CREATE TRIGGER " name " BEFORE " events                                                       \
+    " ON image_act FOR EACH STATEMENT EXECUTE PROCEDURE measured_unlock_append_only()"
 
 const struct store_driver store_postgresql = {
     .prefix = "postgresql:",
@@ -233,10 +233,8 @@ const struct store_driver store_postgresql = {
                 "CREATE OR REPLACE FUNCTION measured_unlock_append_only() RETURNS trigger "
                 "LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''% is append-only'', TG_TABLE_NAME; "
                 "END'",
-            [STATEMENT_GUARD_IMAGE_UPDATE] = GUARD("image_kept", "UPDATE", "image"),
-            [STATEMENT_GUARD_IMAGE_DELETE] = GUARD("image_there", "DELETE OR TRUNCATE", "image"),
-            [STATEMENT_GUARD_UPDATE] = GUARD("act_kept", "UPDATE", "image_act"),
-            [STATEMENT_GUARD_DELETE] = GUARD("act_there", "DELETE OR TRUNCATE", "image_act"),
+            [STATEMENT_GUARD_UPDATE] = GUARD("image_act_kept", "UPDATE"),
+            [STATEMENT_GUARD_DELETE] = GUARD("image_act_there", "DELETE OR TRUNCATE"),
         },
     .open = open_connection,
     .close = close_connection,

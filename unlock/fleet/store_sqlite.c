@@ -154,9 +154,9 @@ static enum mu_status sqlite_run(void *opened, const struct store_query *query, 
     return status;
 }
 
-#define GUARD(event, table)                                                                        \
-    "CREATE TRIGGER " #table "_" #event " BEFORE " #event " ON " #table                            \
-    " BEGIN SELECT RAISE(ABORT, '" #table " is append-only'); END"
+#define GUARD(event)                                                                               \
+    "CREATE TRIGGER image_act_" #event " BEFORE " #event                                           \
+    " ON image_act BEGIN SELECT RAISE(ABORT, 'image_act is append-only'); END"
 
 const struct store_driver store_sqlite = {
     .prefix = "sqlite:",
@@ -168,10 +168,8 @@ const struct store_driver store_sqlite = {
                 "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'",
             [STATEMENT_DURABLE] = "PRAGMA synchronous=FULL",
             [STATEMENT_GUARD] = "SELECT 1",
-            [STATEMENT_GUARD_IMAGE_UPDATE] = GUARD(UPDATE, image),
-            [STATEMENT_GUARD_IMAGE_DELETE] = GUARD(DELETE, image),
-            [STATEMENT_GUARD_UPDATE] = GUARD(UPDATE, image_act),
-            [STATEMENT_GUARD_DELETE] = GUARD(DELETE, image_act),
+            [STATEMENT_GUARD_UPDATE] = GUARD(UPDATE),
+            [STATEMENT_GUARD_DELETE] = GUARD(DELETE),
         },
     .open = open_connection,
     .close = close_connection,
