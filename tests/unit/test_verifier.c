@@ -112,13 +112,24 @@ static struct reference_values *some_baselines(void)
     struct reference_values *set = calloc(1, sizeof(*set));
 
     assert_non_null(set);
-    *set = (struct reference_values){
-        .fence_pcr = 15,
-        .count = 4,
-        .item = {{"old", "1", STATE_BOOT, values(GOLDEN_MASK, 1, 0)},
-                 {"new", "2", STATE_BOOT, values(GOLDEN_MASK, 2, 0)},
-                 {"up", "2", STATE_RUNNING, values(GOLDEN_MASK, 2, 0)},
-                 {"named", "2", STATE_RUNNING, values(GOLDEN_MASK | PCR_BIT(15), 3, 7)}}};
+    *set = (struct reference_values){.fence_pcr = 15,
+                                     .count = 4,
+                                     .item = {{.name = "old",
+                                               .version = "1",
+                                               .state = STATE_BOOT,
+                                               .values = values(GOLDEN_MASK, 1, 0)},
+                                              {.name = "new",
+                                               .version = "2",
+                                               .state = STATE_BOOT,
+                                               .values = values(GOLDEN_MASK, 2, 0)},
+                                              {.name = "up",
+                                               .version = "2",
+                                               .state = STATE_RUNNING,
+                                               .values = values(GOLDEN_MASK, 2, 0)},
+                                              {.name = "named",
+                                               .version = "2",
+                                               .state = STATE_RUNNING,
+                                               .values = values(GOLDEN_MASK | PCR_BIT(15), 3, 7)}}};
     return set;
 }
 
