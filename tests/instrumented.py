@@ -36,6 +36,7 @@ THREADED = {"boot": "test_unlocks or test_altered_pcr[12] or two_volumes or bad_
             "blank": "test_made_and_opened",
             "vault": "test_unlocks or our_verifier_refuses",
             "verifier": "at_once or reload or rotate or metrics or test_store or slow or connections or nitrotpm or stops",
+            "images": "revocation or reload",
             "watch": "sqlite and (sink or reload or stops or webhook or killed or prometheus)"}
 # What ThreadSanitizer has to find, so that its silence means something.
 RACE = """

@@ -77,6 +77,17 @@ EVP_PKEY *fuzz_leaf_key(void)
     return key;
 }
 
+EVP_PKEY *fuzz_builder_key(void)
+{
+    static const uint8_t seed[32] = "secret to nobody";
+    static EVP_PKEY *key;
+
+    if (key == NULL)
+        key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, sizeof(seed));
+    fuzz_require(key != NULL, "an Ed25519 key");
+    return key;
+}
+
 EVP_PKEY *fuzz_rsa_key(void)
 {
     static EVP_PKEY *key;

@@ -34,6 +34,8 @@ struct buffer fuzz_load(const char *path);
  * the CMS messages there (RSA-2048). */
 EVP_PKEY *fuzz_leaf_key(void);
 EVP_PKEY *fuzz_rsa_key(void);
+/* Ed25519, of an image builder. */
+EVP_PKEY *fuzz_builder_key(void);
 
 /* The document's own root in PEM; empty if it is no certificate. */
 struct buffer fuzz_own_root(const struct document *document);

@@ -11,17 +11,6 @@
 #include "fuzz.h"
 #include "release/kms_keys.h"
 
-static EVP_PKEY *builder_key(void)
-{
-    static const uint8_t seed[32] = "secret to nobody";
-    static EVP_PKEY *key;
-
-    if (key == NULL)
-        key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, sizeof(seed));
-    fuzz_require(key != NULL, "an Ed25519 key");
-    return key;
-}
-
 static int keyslot_of(struct bytes payload)
 {
     MU_CLEANUP(json_free) json_object *object = NULL;
@@ -62,8 +51,8 @@ static json_object *signed_token(struct bytes payload)
     MU_CLEANUP(buffer_free) struct buffer signature = {0};
     struct mu_error err = {0};
 
-    fuzz_require(signing_sign(builder_key(), RECORD_SIGNATURE_CONTEXT, payload, &signature, &err) ==
-                     MU_OK,
+    fuzz_require(signing_sign(fuzz_builder_key(), RECORD_SIGNATURE_CONTEXT, payload, &signature,
+                              &err) == MU_OK,
                  "a signature is made");
     return token_of(payload, "signature", buffer_view(&signature));
 }
@@ -86,13 +75,13 @@ static void round_trip(const struct record *record)
     MU_CLEANUP(string_free) char *text = NULL;
     struct mu_error err = {0};
 
-    fuzz_require(signer_record_token(&(struct signer){.from = "", .key = builder_key()}, record,
-                                     &text, &err) == MU_OK,
+    fuzz_require(signer_record_token(&(struct signer){.from = "", .key = fuzz_builder_key()},
+                                     record, &text, &err) == MU_OK,
                  "it can be made");
     token = parsed(text);
-    fuzz_require(
-        record_parse_token(token, &(struct public_keys){{builder_key()}, 1}, &again, &err) == MU_OK,
-        "and read again");
+    fuzz_require(record_parse_token(token, &(struct public_keys){{fuzz_builder_key()}, 1}, &again,
+                                    &err) == MU_OK,
+                 "and read again");
     fuzz_require(again.version == record->version && again.keyslot == record->keyslot &&
                      strcmp(again.volume_uuid, record->volume_uuid) == 0 &&
                      strcmp(again.volume_name, record->volume_name) == 0 &&
@@ -152,7 +141,7 @@ static void made_by_instance(json_object *token)
 
     fuzz_require(record_token_by_instance(token), "it says so");
     fuzz_outcome(status, &err, 1u << MU_REFUSE);
-    fuzz_require(record_parse_token(token, &(struct public_keys){{builder_key()}, 1}, &again,
+    fuzz_require(record_parse_token(token, &(struct public_keys){{fuzz_builder_key()}, 1}, &again,
                                     &err) == MU_REFUSE,
                  "nobody takes it for the builder's");
     if (status != MU_OK)
@@ -179,7 +168,7 @@ static void parse(json_object *token, bool is_signed)
     MU_CLEANUP(record_free) struct record unverified = {0};
     struct mu_error err = {0};
     enum mu_status status =
-        record_parse_token(token, &(struct public_keys){{builder_key()}, 1}, &record, &err);
+        record_parse_token(token, &(struct public_keys){{fuzz_builder_key()}, 1}, &record, &err);
     enum mu_status other;
 
     fuzz_outcome(status, &err, 1u << MU_REFUSE);

@@ -27,15 +27,16 @@ static const struct verifier *verifier_with(struct bytes root, enum identity_dem
                      .max_age = 120},
         .reference = {.fence_pcr = 15,
                       .count = 3,
-                      .item = {{"old", "1", STATE_BOOT, {.bank = HASH_SHA384}},
-                               {"up", "1", STATE_RUNNING, {.bank = HASH_SHA384}},
-                               {"web", "2", STATE_BOOT, {.bank = HASH_SHA384}}}},
+                      .item = {{.name = "old", .version = "1", .state = STATE_BOOT},
+                               {.name = "up", .version = "1", .state = STATE_RUNNING},
+                               {.name = "web", .version = "2", .state = STATE_BOOT}}},
         .challenge = {.count = 1},
         .signing_keys = 1,
     };
 
     for (size_t i = 0; i < verifier.reference.count; i++)
-        verifier.reference.item[i].values.mask = PCR_BIT(4) | PCR_BIT(12);
+        verifier.reference.item[i].values =
+            (struct pcr_values){.bank = HASH_SHA384, .mask = PCR_BIT(4) | PCR_BIT(12)};
     verifier.settings.identity = identity;
     verifier.settings.accounts = limited ? (char *)"444455556666, 111122223333" : NULL;
     verifier.reference.item[0].values.value[4].bytes[0] = 1;
@@ -82,6 +83,47 @@ static void check(const struct appraisal *appraisal)
     fuzz_require(!appraisal->matches || appraisal->reference != NULL, "what matched is known");
 }
 
+/* Approved images, of which one ends and two were revoked; what a document shows is three bits of
+ * it. */
+static void match_images(unsigned shown, uint64_t now_ms)
+{
+    static const char revoked[] = "was revoked", name[] = "web";
+    struct reference_value items[] = {
+        {.name = name,
+         .version = "1",
+         .image = "a",
+         .until_ms = 1000,
+         .ends = name,
+         .ends_version = "1"},
+        {.name = name, .version = "2", .withdrawn = revoked, .ends = name, .ends_version = "2"},
+        {.name = name, .version = "3", .withdrawn = revoked, .ends = "boot", .ends_version = "1"},
+        {.name = name, .version = "4", .state = STATE_RUNNING, .boot_loader = "b"},
+    };
+    static const struct reference_values none = {.fence_pcr = 15};
+    const struct reference_list list = {items, MU_COUNT(items)};
+    struct pcr_values found = {.bank = HASH_SHA384, .mask = UINT32_MAX};
+    MU_CLEANUP(json_free) json_object *object = json_object_new_object();
+    const struct reference_value *matched = NULL;
+    struct mu_error err = {0};
+    enum mu_status status;
+
+    for (size_t i = 0; i < MU_COUNT(items); i++) {
+        items[i].values =
+            (struct pcr_values){.bank = HASH_SHA384, .mask = PCR_BIT(4) | PCR_BIT(12)};
+        items[i].values.value[4].bytes[0] = (uint8_t)i;
+    }
+    found.value[4].bytes[0] = shown & 3;
+    found.value[15].bytes[0] = (shown & 4) != 0;
+    status = reference_values_match(&none, &list, &found, now_ms, &matched, &err);
+    fuzz_outcome(status, &err, 1u << MU_REFUSE);
+    fuzz_require(matched != NULL, "something is named");
+    fuzz_require((status == MU_OK) == ((shown == 0 && now_ms < 1000) || shown == 7),
+                 "what may run matches");
+    fuzz_require(status != MU_OK || reference_add_images(object, matched), "and is named");
+    fuzz_require(reference_values_match(&none, NULL, &found, now_ms, &matched, &err) == MU_CONFIG,
+                 "nothing matches nothing");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct reader r = reader_of((struct bytes){data, size});
@@ -97,6 +139,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (body.len > APPRAISE_BODY_MAX || now_ms > INT64_MAX / 2)
         return 0;
+    for (unsigned shown = 0; shown < 8; shown++)
+        match_images(shown, now_ms % 2000);
     appraise_attest(verifier, &tokens, body, now_ms, &attested);
     check(&attested);
     appraise_challenge(verifier, body, now_ms, &challenged);

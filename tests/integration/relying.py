@@ -21,6 +21,7 @@ from jwcrypto import jwe, jwk
 sys.path[:0] = [str(w.TOP / "tests/nitrotpm"), str(w.TOP / "tests/aws")]
 
 import document  # noqa: E402
+import identity  # noqa: E402
 import pki  # noqa: E402
 import tls  # noqa: E402
 
@@ -190,6 +191,20 @@ def baseline(path, pcrs, *numbers):
     path.write_text(json.dumps({"Measurements": {"HashAlgorithm": "SHA384",
                                                  **{f"PCR{n}": pcrs[n].hex() for n in numbers}}}))
     return path
+
+
+def identity_party(party, mode):
+    region = identity.Region()
+    region.publish(party.folder / "regions", w.REGION)
+    party.settings.update(identity=mode, region_certificates=party.folder / "regions")
+    party.write()
+    return region
+
+
+def identity_text(region, instance=w.INSTANCE_ID, account=w.ACCOUNT):
+    text = json.dumps({"accountId": account, "imageId": "ami-0c7217cdde317cfec", "instanceId": instance,
+                       "instanceType": "m6i.large", "pendingTime": "2026-02-15T14:12:11Z", "region": w.REGION}).encode()
+    return base64.b64encode(identity.folded(identity.pkcs7(text, region.rsa2048)).encode()).decode()
 
 
 def now_s():

@@ -6,7 +6,8 @@
 #include "fleet/store.h"
 
 /* store_driver STORE: records lines of standard input as a verifier would. Between tabs: instance,
- * milliseconds since 1970, 0 or 1, baseline, version, state, detail, address. */
+ * milliseconds since 1970, 0 or 1, baseline, version, state, detail, address, image, boot
+ * loader. */
 
 static char *next(char **at)
 {
@@ -38,6 +39,8 @@ int main(int argc, char **argv)
         a.state = next(&at);
         a.detail = next(&at);
         a.address = next(&at);
+        a.image = next(&at);
+        a.boot_loader = next(&at);
         if (store_record(store, &a, &err) != MU_OK) {
             (void)fprintf(stderr, "%s\n", err.text);
             return 1;

@@ -24,7 +24,8 @@ COMMANDS = [(program, verb) for program in PROGRAMS for verb in verbs(program)]
 
 
 def test_overview_lists_verbs():
-    assert verbs("mu-verifier") == ["serve", "init", "check", "watch", "list", "forget", "audit"]
+    assert verbs("mu-verifier") == ["serve", "init", "check", "watch", "list", "forget", "image approve",
+                                    "image revoke", "image list", "image show", "audit"]
     assert {"pcr", "baseline record", "baseline predict", "baseline diff", "eventlog", "attest", "enroll", "record show",
             "header check", "doctor"} <= set(VERBS)
 

@@ -22,6 +22,7 @@ import relying
 import world as w
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from relying import identity_party, identity_text
 
 GENUINE = sorted((w.VECTORS / "nitrotpm-doc").glob("*.cbor"))
 ENCLAVE = sorted((w.VECTORS / "enclave-doc").glob("*.cbor"))
@@ -268,20 +269,6 @@ def test_document_ages(fleet, party, started):
 
 
 # ---- who the instance is ----
-
-def identity_party(party, mode):
-    region = identity.Region()
-    region.publish(party.folder / "regions", w.REGION)
-    party.settings.update(identity=mode, region_certificates=party.folder / "regions")
-    party.write()
-    return region
-
-
-def identity_text(region, instance=w.INSTANCE_ID, account=w.ACCOUNT):
-    text = json.dumps({"accountId": account, "imageId": "ami-0c7217cdde317cfec", "instanceId": instance,
-                       "instanceType": "m6i.large", "pendingTime": "2026-02-15T14:12:11Z", "region": w.REGION}).encode()
-    return base64.b64encode(identity.folded(identity.pkcs7(text, region.rsa2048)).encode()).decode()
-
 
 def test_identity(fleet, party, started):
     region, key = identity_party(party, "required"), relying.p384()

@@ -300,6 +300,159 @@ TEST(test_several_writers)
     store_close(&store);
 }
 
+/* ---- images ---- */
+
+struct acts {
+    size_t count;
+    char id[16][16], why[16][64], author[16][64], envelope[64];
+    enum image_act_kind act[16];
+    int64_t at_ms, until_ms;
+};
+
+static enum mu_status see_act(const struct image_act *act, void *context, struct mu_error *error)
+{
+    struct acts *acts = context;
+    size_t at = acts->count++;
+
+    (void)error;
+    assert_true(at < 16);
+    (void)snprintf(acts->id[at], sizeof(acts->id[at]), "%s", act->id);
+    (void)snprintf(acts->why[at], sizeof(acts->why[at]), "%s", act->why);
+    (void)snprintf(acts->author[at], sizeof(acts->author[at]), "%s", act->author);
+    (void)snprintf(acts->envelope, sizeof(acts->envelope), "%s", act->envelope);
+    acts->act[at] = act->act;
+    acts->at_ms = act->at_ms;
+    acts->until_ms = act->until_ms;
+    return MU_OK;
+}
+
+static void act(struct store *store, const char *id, enum image_act_kind kind, int64_t at_ms,
+                int64_t until_ms, const char *why)
+{
+    const struct image_act add = {.id = id,
+                                  .kind = "image",
+                                  .name = "web",
+                                  .version = "7",
+                                  .envelope = "{\"signed\": true}",
+                                  .act = kind,
+                                  .at_ms = at_ms,
+                                  .until_ms = until_ms,
+                                  .author = "ada",
+                                  .why = why};
+
+    if (store_image_act(store, &add, &err) != MU_OK)
+        fail_msg("%s", err.text);
+}
+
+TEST(test_last_act_about_an_image_counts)
+{
+    struct store *store = opened();
+    struct acts now = {0}, all = {0};
+    int64_t before = 0, after = 0;
+
+    assert_int_equal(store_image_serial(store, &before, &err), MU_OK);
+    act(store, "aa", ACT_APPROVE, 1000, 9000, "tested");
+    act(store, "bb", ACT_APPROVE, 2000, 0, "tested, too");
+    act(store, "aa", ACT_REVOKE, 3000, 0, "CVE");
+    assert_int_equal(store_image_serial(store, &after, &err), MU_OK);
+    assert_int_equal(after, before + 3);
+    store_close(&store);
+    store = opened();
+    assert_int_equal(store_images(store, see_act, &now, &err), MU_OK);
+    assert_int_equal(now.count, 2);
+    assert_string_equal(now.id[0], "bb");
+    assert_int_equal(now.act[0], ACT_APPROVE);
+    assert_string_equal(now.id[1], "aa");
+    assert_int_equal(now.act[1], ACT_REVOKE);
+    assert_string_equal(now.why[1], "CVE");
+    assert_string_equal(now.author[1], "ada");
+    assert_string_equal(now.envelope, "{\"signed\": true}");
+    assert_int_equal(now.at_ms, 3000);
+    assert_int_equal(store_image_acts(store, see_act, &all, &err), MU_OK);
+    assert_int_equal(all.count, 3);
+    assert_string_equal(all.id[0], "aa");
+    assert_string_equal(all.why[0], "tested");
+    store_close(&store);
+}
+
+TEST(test_approval_ends)
+{
+    const struct image_act until = {.act = ACT_APPROVE, .until_ms = 5000};
+    const struct image_act for_good = {.act = ACT_APPROVE};
+    const struct image_act revoked = {.act = ACT_REVOKE, .until_ms = 5000};
+
+    assert_true(store_act_allows(&until, 4999));
+    assert_false(store_act_allows(&until, 5000));
+    assert_true(store_act_allows(&for_good, INT64_MAX));
+    assert_false(store_act_allows(&revoked, 1));
+}
+
+TEST(test_acts_cannot_be_changed)
+{
+    static const char *const commands[] = {"UPDATE image_act SET until_ms = 0",
+                                           "DELETE FROM image_act WHERE id = 1"};
+    struct store *store = opened();
+    struct acts all = {0};
+    sqlite3 *db;
+
+    if (strncmp(place, "sqlite:", 7) != 0)
+        skip(); /* PostgreSQL: tests/integration/test_images.py */
+    assert_int_equal(sqlite3_open(temp_path("store"), &db), SQLITE_OK);
+    for (size_t i = 0; i < MU_COUNT(commands); i++) {
+        assert_int_equal(sqlite3_exec(db, commands[i], NULL, NULL, NULL), SQLITE_CONSTRAINT);
+        assert_non_null(strstr(sqlite3_errmsg(db), "is append-only"));
+    }
+    (void)sqlite3_close(db);
+    assert_int_equal(store_image_acts(store, see_act, &all, &err), MU_OK);
+    assert_int_equal(all.count, 3);
+    store_close(&store);
+}
+
+struct roll_out {
+    size_t rows;
+    int64_t behind, alone;
+};
+
+static enum mu_status see_roll_out(const char *image, const char *boot_loader, int64_t instances,
+                                   void *context, struct mu_error *error)
+{
+    struct roll_out *seen = context;
+
+    (void)error;
+    seen->rows++;
+    assert_string_equal(image, "bb");
+    if (boot_loader[0] != '\0')
+        seen->behind = instances;
+    else
+        seen->alone = instances;
+    return MU_OK;
+}
+
+TEST(test_roll_out_counts_what_matched_last)
+{
+    struct store *store = opened();
+    struct attestation a = {
+        .instance_id = ONE, .at_ms = 1000, .ok = true, .image = "bb", .boot_loader = "cc"};
+    struct roll_out seen = {0};
+
+    assert_int_equal(store_record(store, &a, &err), MU_OK);
+    a.instance_id = TWO;
+    a.boot_loader = NULL;
+    assert_int_equal(store_record(store, &a, &err), MU_OK);
+    assert_int_equal(store_roll_out(store, see_roll_out, &seen, &err), MU_OK);
+    assert_int_equal(seen.rows, 2);
+    assert_int_equal(seen.behind, 1);
+    assert_int_equal(seen.alone, 1);
+    a.at_ms = 2000;
+    a.ok = false;
+    assert_int_equal(store_record(store, &a, &err), MU_OK);
+    seen = (struct roll_out){0};
+    assert_int_equal(store_roll_out(store, see_roll_out, &seen, &err), MU_OK);
+    assert_int_equal(seen.rows, 1);
+    assert_int_equal(seen.behind, 1);
+    store_close(&store);
+}
+
 TEST(test_other_schema_is_refused)
 {
     struct store *store = NULL;
@@ -316,7 +469,7 @@ TEST(test_other_schema_is_refused)
     assert_int_equal(store_open(place, STORE_WRITE, &store, &err), MU_CONFIG);
     assert_non_null(strstr(err.text, "has schema 1"));
     assert_int_equal(
-        sqlite3_exec(db, "UPDATE meta SET value = 2 WHERE name = 'schema'", NULL, NULL, NULL),
+        sqlite3_exec(db, "UPDATE meta SET value = 3 WHERE name = 'schema'", NULL, NULL, NULL),
         SQLITE_OK);
     (void)sqlite3_close(db);
     store = opened();

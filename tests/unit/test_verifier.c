@@ -112,13 +112,24 @@ static struct reference_values *some_baselines(void)
     struct reference_values *set = calloc(1, sizeof(*set));
 
     assert_non_null(set);
-    *set = (struct reference_values){
-        .fence_pcr = 15,
-        .count = 4,
-        .item = {{"old", "1", STATE_BOOT, values(GOLDEN_MASK, 1, 0)},
-                 {"new", "2", STATE_BOOT, values(GOLDEN_MASK, 2, 0)},
-                 {"up", "2", STATE_RUNNING, values(GOLDEN_MASK, 2, 0)},
-                 {"named", "2", STATE_RUNNING, values(GOLDEN_MASK | PCR_BIT(15), 3, 7)}}};
+    *set = (struct reference_values){.fence_pcr = 15,
+                                     .count = 4,
+                                     .item = {{.name = "old",
+                                               .version = "1",
+                                               .state = STATE_BOOT,
+                                               .values = values(GOLDEN_MASK, 1, 0)},
+                                              {.name = "new",
+                                               .version = "2",
+                                               .state = STATE_BOOT,
+                                               .values = values(GOLDEN_MASK, 2, 0)},
+                                              {.name = "up",
+                                               .version = "2",
+                                               .state = STATE_RUNNING,
+                                               .values = values(GOLDEN_MASK, 2, 0)},
+                                              {.name = "named",
+                                               .version = "2",
+                                               .state = STATE_RUNNING,
+                                               .values = values(GOLDEN_MASK | PCR_BIT(15), 3, 7)}}};
     return set;
 }
 
@@ -144,7 +155,7 @@ TEST(test_baselines)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct pcr_values found = values(cases[i].mask, cases[i].pcr4, cases[i].fence);
         const struct reference_value *golden = NULL;
-        enum mu_status status = reference_values_match(set, &found, &golden, &err);
+        enum mu_status status = reference_values_match(set, NULL, &found, 1, &golden, &err);
 
         assert_int_equal(status, cases[i].why == NULL ? MU_OK : MU_REFUSE);
         assert_string_equal(golden->name, cases[i].name);
@@ -152,6 +163,69 @@ TEST(test_baselines)
             fail_msg("'%s' does not say '%s'", err.text, cases[i].why);
     }
     free(set);
+}
+
+/* What approved images add: an end, a revocation, and files before them. */
+TEST(test_approved_images)
+{
+    static const char revoked[] = "was revoked at noon by ada: CVE";
+    const struct reference_value items[] = {
+        {.name = "web",
+         .version = "1",
+         .values = values(GOLDEN_MASK, 5, 0),
+         .image = "aa",
+         .until_ms = 5000,
+         .ends = "web",
+         .ends_version = "1"},
+        {.name = "web",
+         .version = "2",
+         .values = values(GOLDEN_MASK, 6, 0),
+         .image = "bb",
+         .boot_loader = "cc",
+         .withdrawn = revoked,
+         .ends = "sd-boot",
+         .ends_version = "257"},
+        {.name = "shadow", .version = "3", .values = values(GOLDEN_MASK, 1, 0), .image = "dd"},
+    };
+    static const struct {
+        uint8_t pcr4;
+        uint64_t now_ms;
+        const char *name, *why; /* why NULL: it matches */
+    } cases[] = {
+        {5, 4999, "web", NULL},
+        {5, 5000, "web", "the approval of web 1 ended at 1970-01-01T00:00:05.000Z"},
+        {6, 1, "web", "sd-boot 257, which started web 2, was revoked at noon by ada: CVE"},
+        {1, 1, "old", NULL}, /* a file comes first */
+        {9, 4999, "old", "no baseline matches; closest is old"},
+    };
+    const struct reference_list images = {items, MU_COUNT(items)};
+    struct reference_values *set = some_baselines();
+
+    for (size_t i = 0; i < MU_COUNT(cases); i++) {
+        struct pcr_values found = values(ALL, cases[i].pcr4, 0);
+        const struct reference_value *golden = NULL;
+        enum mu_status status =
+            reference_values_match(set, &images, &found, cases[i].now_ms, &golden, &err);
+
+        assert_int_equal(status, cases[i].why == NULL ? MU_OK : MU_REFUSE);
+        assert_string_equal(golden->name, cases[i].name);
+        if (cases[i].why != NULL && strstr(err.text, cases[i].why) == NULL)
+            fail_msg("'%s' does not say '%s'", err.text, cases[i].why);
+    }
+    free(set);
+}
+
+TEST(test_nothing_to_compare_with)
+{
+    static const struct reference_values set = {.fence_pcr = 15};
+    static const struct reference_list none = {NULL, 0};
+    struct pcr_values found = values(ALL, 1, 0);
+    const struct reference_value *golden = NULL;
+
+    assert_int_equal(reference_values_match(&set, &none, &found, 1, &golden, &err), MU_REFUSE);
+    assert_string_equal(err.text, "no image is approved");
+    assert_string_equal(golden->name, "");
+    assert_int_equal(reference_values_match(&set, NULL, &found, 1, &golden, &err), MU_CONFIG);
 }
 
 /* ---- limits ---- */

@@ -46,12 +46,12 @@ static const struct ini_key keys[] = {
 };
 
 static const struct ini_section sections[] = {
-    {"boot", 0, 0, 0, 0},
-    {"tpm", 0, 0, 0, 0},
-    {"aws", 0, 0, 0, 0},
-    {"vault", 0, 0, 0, 0},
+    {"boot", 0, 0, 0, 0, false},
+    {"tpm", 0, 0, 0, 0, false},
+    {"aws", 0, 0, 0, 0, false},
+    {"vault", 0, 0, 0, 0, false},
     {"volume", IN_CONFIG(volume), sizeof(struct volume_config), CONFIG_VOLUMES_MAX,
-     IN_CONFIG(volumes)},
+     IN_CONFIG(volumes), false},
 };
 
 static const struct ini_schema schema = {sections, MU_COUNT(sections), keys, MU_COUNT(keys)};

@@ -414,7 +414,7 @@ enum mu_status ini_load(const char *path, const struct ini_schema *schema, void 
         const struct ini_section *section = &schema->sections[i];
         size_t count = section->size == 0 ? 1 : *count_of(section, p.target);
 
-        if (count == 0)
+        if (count == 0 && !section->optional)
             return mu_fail(err, MU_CONFIG, "%s: no [%s NAME] section", path, section->name);
         for (size_t n = 0; n < count; n++)
             MU_TRY(check_needed(&p, section, p.target + section->offset + n * section->size, err));

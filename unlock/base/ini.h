@@ -39,13 +39,14 @@ struct ini_key {
     const char *const *words;  /* of KIND_WORD, in the order of its enum; the first is preset */
 };
 
-/* A section. A section with a `size` is "[section NAME]": it must occur, may up to `max` times, and
- * each one is an element of an array of structures that begin with `char *name`; `count` is the
- * offset of a size_t. */
+/* A section. A section with a `size` is "[section NAME]": it must occur unless it is optional, may
+ * up to `max` times, and each one is an element of an array of structures that begin with `char
+ * *name`; `count` is the offset of a size_t. */
 struct ini_section {
     const char *name;
     size_t offset; /* of the structure or the array */
     size_t size, max, count;
+    bool optional;
 };
 
 #define INI_KEYS_MAX 64

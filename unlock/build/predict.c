@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "build/authenticode.h"
+#include "build/cmdline.h"
 #include "build/pe.h"
 #include "measure/baseline.h"
 
@@ -567,5 +568,47 @@ enum mu_status predict_values(const struct predict_request *request, struct pcr_
     MU_TRY(eventlog_replay(&log, request->bank, &values, err));
     values.mask = mask; /* some have no event */
     *ret = values;
+    return MU_OK;
+}
+
+enum mu_status predict_phases(struct bytes uki, const char **ret, struct mu_error *err)
+{
+    MU_CLEANUP(cmdline_free) struct cmdline kernel = {0};
+    MU_CLEANUP(cmdline_free) struct cmdline systemd = {0};
+    MU_CLEANUP(buffer_free) struct buffer spare = {0};
+    const struct cmdline_word *forced;
+    struct bytes line;
+    bool variables = true;
+
+    MU_TRY(pe_section(uki, ".cmdline", &spare, &line, err));
+    MU_TRY(cmdline_parse(line, CMDLINE_KERNEL, &kernel, err));
+    MU_TRY(cmdline_parse(line, CMDLINE_SYSTEMD, &systemd, err));
+    for (size_t i = 0; i < kernel.count; i++)
+        if (cmdline_name_is(CMDLINE_KERNEL, kernel.word[i].name, "efi") &&
+            !kernel.word[i].to_init && cmdline_lists(&kernel.word[i], "noruntime"))
+            variables = false;
+    forced = cmdline_last(&systemd, "systemd.tpm2_measured_os");
+    if (forced != NULL)
+        variables = !cmdline_is_off(CMDLINE_SYSTEMD, forced);
+    *ret = variables ? EVENTLOG_PHASES : "";
+    return MU_OK;
+}
+
+enum mu_status predict_boot_loader(struct bytes image, struct mu_error *err)
+{
+    struct image loader = {0};
+    enum mu_status status = inspect(image, &loader, err);
+    bool is_uki = loader.kernel.len > 0;
+
+    buffer_free(&loader.spare);
+    if (status != MU_OK)
+        return status;
+    if (is_uki)
+        return mu_fail(err, MU_CONFIG, "this is a UKI, which starts its own kernel");
+    if (loader.loader != 0 && loader.loader < LOADER_KEEPS_COMMAND_LINE)
+        return mu_fail(err, MU_CONFIG,
+                       "systemd-boot %u hands a UKI its own command line, so that PCR 12 depends "
+                       "on both: name the UKI after it, as one image",
+                       loader.loader);
     return MU_OK;
 }

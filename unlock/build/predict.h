@@ -30,4 +30,13 @@ enum mu_status predict_values(const struct predict_request *request, struct pcr_
 enum mu_status predict_log(const struct predict_request *request, struct eventlog *ret,
                            uint32_t *ret_mask, struct mu_error *err) MU_MUST_CHECK;
 
+/* The boot phases after which PCR 11 is as measured-unlock finds it: systemd-pcrphase extends it if
+ * an EFI variable of the stub says that the UKI was measured. Without EFI variables it does not
+ * (systemd.unit(5), measured-uki and measured-os). */
+enum mu_status predict_phases(struct bytes uki, const char **ret,
+                              struct mu_error *err) MU_MUST_CHECK;
+/* MU_CONFIG unless the image is a boot loader that can be predicted without what it starts: it
+ * leaves PCR 12 alone if that is a UKI. */
+enum mu_status predict_boot_loader(struct bytes image, struct mu_error *err) MU_MUST_CHECK;
+
 #endif

@@ -9,7 +9,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/time.h"
-#include "build/cmdline.h"
 #include "build/esp.h"
 #include "build/pe.h"
 #include "build/predict.h"
@@ -121,31 +120,6 @@ static enum mu_status read_inputs(const struct options *o, struct inputs *inputs
     return secureboot_files_read(&inputs->variables, err);
 }
 
-/* systemd-pcrphase extends PCR 11 if an EFI variable of the stub says that the UKI was measured.
- * Without EFI variables it does not (systemd.unit(5), measured-uki and measured-os). */
-static enum mu_status default_phases(struct bytes uki, const char **ret, struct mu_error *err)
-{
-    MU_CLEANUP(cmdline_free) struct cmdline kernel = {0};
-    MU_CLEANUP(cmdline_free) struct cmdline systemd = {0};
-    MU_CLEANUP(buffer_free) struct buffer spare = {0};
-    const struct cmdline_word *forced;
-    struct bytes line;
-    bool variables = true;
-
-    MU_TRY(pe_section(uki, ".cmdline", &spare, &line, err));
-    MU_TRY(cmdline_parse(line, CMDLINE_KERNEL, &kernel, err));
-    MU_TRY(cmdline_parse(line, CMDLINE_SYSTEMD, &systemd, err));
-    for (size_t i = 0; i < kernel.count; i++)
-        if (cmdline_name_is(CMDLINE_KERNEL, kernel.word[i].name, "efi") &&
-            !kernel.word[i].to_init && cmdline_lists(&kernel.word[i], "noruntime"))
-            variables = false;
-    forced = cmdline_last(&systemd, "systemd.tpm2_measured_os");
-    if (forced != NULL)
-        variables = !cmdline_is_off(CMDLINE_SYSTEMD, forced);
-    *ret = variables ? EVENTLOG_PHASES : "";
-    return MU_OK;
-}
-
 static void warn_of_companion(void *unused, enum esp_kind kind, const char *path)
 {
     (void)unused;
@@ -219,7 +193,7 @@ static enum mu_status run_predict(int argc, char **argv, struct mu_error *err)
     MU_TRY(read_inputs(&o, &inputs, err));
     esp_companions(o.image[o.images - 1], warn_of_companion, NULL);
     if (o.phases == NULL)
-        MU_TRY(default_phases(inputs.image[o.images - 1], &o.phases, err));
+        MU_TRY(predict_phases(inputs.image[o.images - 1], &o.phases, err));
     MU_TRY(predict_to_json(&o, &inputs, &object, err));
     return cli_print_json(o.output != NULL ? o.output : "-", object, err);
 }

@@ -11,6 +11,7 @@ extern const struct verb verb_pcr;
 extern const struct verb verb_config;
 extern const struct verb verb_baseline_record, verb_baseline_predict, verb_baseline_diff,
     verb_baseline_sign, verb_baseline_verify;
+extern const struct verb verb_image_manifest;
 extern const struct verb verb_secureboot_list, verb_secureboot_store;
 extern const struct verb verb_eventlog;
 extern const struct verb verb_attest;
@@ -20,7 +21,7 @@ extern const struct verb verb_revoke;
 extern const struct verb verb_update_install, verb_update_good, verb_update_list, verb_update_prune;
 extern const struct verb verb_record_show;
 extern const struct verb verb_header_check;
-extern const struct verb verb_policy_kms, verb_policy_lint;
+extern const struct verb verb_policy_kms, verb_policy_vault, verb_policy_lint;
 extern const struct verb verb_doctor;
 extern const struct verb verb_seal, verb_unseal;
 extern const struct verb verb_monitor;

@@ -21,7 +21,7 @@ static const struct ini_key keys[] = {
     {"monitor", "token", KIND_PATH, .offset = IN(token)},
     {"monitor", "audience", KIND_TEXT, .offset = IN(audience)},
 };
-static const struct ini_section sections[] = {{"monitor", 0, 0, 0, 0}};
+static const struct ini_section sections[] = {{"monitor", 0, 0, 0, 0, false}};
 static const struct ini_schema schema = {sections, 1, keys, MU_COUNT(keys)};
 
 void monitor_settings_free(struct monitor_settings *settings)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCHEMA 2
+#define SCHEMA 3
 #define DETAIL_MAX 1024
 #define BOOT "boot" /* the state of the documents that keys are released for */
 
@@ -21,7 +21,8 @@
     "AND instance.boot_since > 0) THEN instance.boot_since ELSE excluded.boot_since END, "
 #define INSTANCE_COLUMNS                                                                           \
     "id, first_seen, last_seen, ok, baseline, baseline_version, state, detail, address, "          \
-    "last_good, good_baseline, good_version, mismatch_at, mismatch, boot_since"
+    "last_good, good_baseline, good_version, mismatch_at, mismatch, boot_since, image, "           \
+    "boot_loader"
 #define INSTANCE_SELECT                                                                            \
     "SELECT " INSTANCE_COLUMNS                                                                     \
     ", announced, announced_missing, announced_mismatch, announced_at FROM instance "
@@ -29,6 +30,8 @@
     "id, kind, at_ms, instance_id, last_seen, last_good, baseline, baseline_version, state, "      \
     "detail, address"
 #define UNDELIVERED "FROM event WHERE id > (SELECT delivered FROM sink WHERE name = $1)"
+
+#define ACT_COLUMNS "id, image, kind, name, version, envelope, act, at_ms, until_ms, author, why"
 
 /* In the words that both databases share. */
 static const char *const sql[STATEMENTS] = {
@@ -42,7 +45,8 @@ static const char *const sql[STATEMENTS] = {
         "baseline_version TEXT NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL, "
         "address TEXT NOT NULL, last_good BIGINT NOT NULL, good_baseline TEXT NOT NULL, "
         "good_version TEXT NOT NULL, mismatch_at BIGINT NOT NULL, mismatch TEXT NOT NULL, "
-        "boot_since BIGINT NOT NULL, announced TEXT NOT NULL DEFAULT 'new', "
+        "boot_since BIGINT NOT NULL, image TEXT NOT NULL, boot_loader TEXT NOT NULL, "
+        "announced TEXT NOT NULL DEFAULT 'new', "
         "announced_missing BIGINT NOT NULL DEFAULT 0, "
         "announced_mismatch BIGINT NOT NULL DEFAULT 0, "
         "announced_at BIGINT NOT NULL DEFAULT 0)",
@@ -52,13 +56,15 @@ static const char *const sql[STATEMENTS] = {
         "baseline TEXT NOT NULL, baseline_version TEXT NOT NULL, state TEXT NOT NULL, "
         "detail TEXT NOT NULL, address TEXT NOT NULL)",
     [STATEMENT_MAKE_SINK] = "CREATE TABLE sink (name TEXT PRIMARY KEY, delivered BIGINT NOT NULL)",
-    [STATEMENT_FIRST_META] = "INSERT INTO meta (name, value) VALUES ('schema', 2), ('event', 0)",
+    [STATEMENT_FIRST_META] =
+        "INSERT INTO meta (name, value) VALUES ('schema', 3), ('event', 0), ('act', 0)",
     [STATEMENT_META] = "SELECT value FROM meta WHERE name = 'schema'",
     [STATEMENT_RECORD] =
         "INSERT INTO instance (" INSTANCE_COLUMNS ") "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
-        "ON CONFLICT (id) DO UPDATE SET " BOOT_SINCE NEWER(ok) NEWER(baseline)
-            NEWER(baseline_version) NEWER(state) NEWER(detail) NEWER(address) NEWER(last_seen)
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) "
+        "ON CONFLICT (id) DO UPDATE SET " BOOT_SINCE NEWER(ok) NEWER(baseline) NEWER(image) NEWER(
+            boot_loader) NEWER(baseline_version) NEWER(state) NEWER(detail) NEWER(address)
+            NEWER(last_seen)
                 LATER(last_good, good_baseline) ", " LATER(last_good, good_version) ", " LATER(
                     last_good, last_good) ", " LATER(mismatch_at, mismatch) ", " LATER(mismatch_at,
                                                                                        mismatch_at),
@@ -83,6 +89,19 @@ static const char *const sql[STATEMENTS] = {
     [STATEMENT_EXPIRE_INSTANCES] =
         "DELETE FROM instance WHERE announced = 'ok' AND announced_missing = 1 AND last_seen < $1",
     [STATEMENT_EXPIRE_EVENTS] = "DELETE FROM event WHERE at_ms < $1",
+    [STATEMENT_MAKE_ACT] =
+        "CREATE TABLE image_act (id BIGINT PRIMARY KEY, image TEXT NOT NULL, kind TEXT NOT NULL, "
+        "name TEXT NOT NULL, version TEXT NOT NULL, envelope TEXT NOT NULL, act TEXT NOT NULL, "
+        "at_ms BIGINT NOT NULL, until_ms BIGINT NOT NULL, author TEXT NOT NULL, why TEXT NOT NULL)",
+    [STATEMENT_ACT_ID] = "UPDATE meta SET value = value + 1 WHERE name = 'act' RETURNING value",
+    [STATEMENT_ACT_ADD] = "INSERT INTO image_act (" ACT_COLUMNS ") "
+                          "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    [STATEMENT_ACT_SERIAL] = "SELECT value FROM meta WHERE name = 'act'",
+    [STATEMENT_IMAGES] = "SELECT " ACT_COLUMNS " FROM image_act a WHERE id = "
+                         "(SELECT max(id) FROM image_act WHERE image = a.image) ORDER BY id",
+    [STATEMENT_ACTS] = "SELECT " ACT_COLUMNS " FROM image_act ORDER BY id",
+    [STATEMENT_ROLL_OUT] = "SELECT image, boot_loader, count(*) FROM instance "
+                           "WHERE ok = 1 AND image <> '' GROUP BY image, boot_loader",
 };
 
 static const struct store_driver *const drivers[] = {&store_sqlite, &store_postgresql};
@@ -168,8 +187,10 @@ static enum mu_status check_schema(struct store *store, bool *ret_there, struct 
 
 static enum mu_status make_schema(struct store *store, void *context, struct mu_error *err)
 {
-    static const enum store_statement make[] = {STATEMENT_FIRST_META, STATEMENT_MAKE_INSTANCE,
-                                                STATEMENT_MAKE_EVENT, STATEMENT_MAKE_SINK};
+    static const enum store_statement make[] = {STATEMENT_FIRST_META,   STATEMENT_MAKE_INSTANCE,
+                                                STATEMENT_MAKE_EVENT,   STATEMENT_MAKE_SINK,
+                                                STATEMENT_MAKE_ACT,     STATEMENT_GUARD,
+                                                STATEMENT_GUARD_UPDATE, STATEMENT_GUARD_DELETE};
     bool there = false;
 
     (void)context;
@@ -275,7 +296,9 @@ enum mu_status store_record(struct store *store, const struct attestation *attes
                             ok ? version : "",
                             ok ? "0" : at.text,
                             ok ? "" : detail,
-                            ok && strcmp(state, BOOT) == 0 ? at.text : "0"};
+                            ok && strcmp(state, BOOT) == 0 ? at.text : "0",
+                            text_or_nothing(attestation->image),
+                            text_or_nothing(attestation->boot_loader)};
 
     (void)snprintf(detail, sizeof(detail), "%s", text_or_nothing(attestation->detail));
     return store_run(store, STATEMENT_RECORD, values, MU_COUNT(values), NULL, NULL, NULL, err);
@@ -320,9 +343,11 @@ static enum mu_status visit_row(const char *const *column, void *context, struct
         .mismatch_at = store_parse(column[12]),
         .mismatch = column[13],
         .boot_since = store_parse(column[14]),
-        .announced = {standing_of(column[15]), store_parse(column[16]) != 0},
-        .announced_mismatch = store_parse(column[17]),
-        .announced_at = store_parse(column[18]),
+        .image = column[15],
+        .boot_loader = column[16],
+        .announced = {standing_of(column[17]), store_parse(column[18]) != 0},
+        .announced_mismatch = store_parse(column[19]),
+        .announced_at = store_parse(column[20]),
     };
 
     return visitor->visit(&instance, visitor->context, err);

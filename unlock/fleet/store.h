@@ -32,6 +32,7 @@ struct attestation {
     const char *state;                       /* "boot", "running" */
     const char *detail;                      /* unless ok: what differs from the baseline */
     const char *address;                     /* of the sender */
+    const char *image, *boot_loader;         /* ids of approved images, if the baseline is theirs */
 };
 /* A document that is older than the latest one does not change the present state. */
 enum mu_status store_record(struct store *store, const struct attestation *attestation,
@@ -55,7 +56,7 @@ struct instance {
     const char *id;
     int64_t first_seen, last_seen;
     bool ok; /* the last one */
-    const char *baseline, *baseline_version, *state, *detail, *address;
+    const char *baseline, *baseline_version, *state, *detail, *address, *image, *boot_loader;
     int64_t last_good;
     const char *good_baseline, *good_version;
     int64_t mismatch_at; /* the last document that did not match, even if a good one followed */
@@ -117,6 +118,41 @@ enum mu_status store_event_done(struct store *store, const char *sink, int64_t i
                                 struct mu_error *err) MU_MUST_CHECK;
 enum mu_status store_events_waiting(struct store *store, const char *sink, int64_t *ret,
                                     struct mu_error *err) MU_MUST_CHECK;
+
+/* What people did with an image: the manifest (appraise/manifest.h) was approved, until a time or
+ * for good, or the approval was revoked. The store only ever adds: the last act about an image
+ * counts, and the database refuses to change or delete one. */
+enum image_act_kind { ACT_APPROVE, ACT_REVOKE };
+/* "approve", "revoke" */
+const char *store_act_name(enum image_act_kind kind);
+struct image_act {
+    const char *id, *kind, *name, *version; /* of the manifest */
+    const char *envelope;                   /* as it was when it was approved last */
+    enum image_act_kind act;
+    int64_t at_ms, until_ms; /* 0: for good */
+    const char *author, *why;
+};
+/* True if the image may run at that time. */
+bool store_act_allows(const struct image_act *act, int64_t now_ms);
+/* Adds the act, so that it outlives a power cut. */
+enum mu_status store_image_act(struct store *store, const struct image_act *act,
+                               struct mu_error *err) MU_MUST_CHECK;
+/* The last act about each image, or all acts, the oldest first. What visit gets is valid within the
+ * call, in which it must not use the store. */
+typedef enum mu_status (*act_visit)(const struct image_act *act, void *context,
+                                    struct mu_error *err);
+enum mu_status store_images(struct store *store, act_visit visit, void *context,
+                            struct mu_error *err) MU_MUST_CHECK;
+enum mu_status store_image_acts(struct store *store, act_visit visit, void *context,
+                                struct mu_error *err) MU_MUST_CHECK;
+/* Grows with each act. */
+enum mu_status store_image_serial(struct store *store, int64_t *ret,
+                                  struct mu_error *err) MU_MUST_CHECK;
+/* How many instances' last document matched this image behind this boot loader ("": none). */
+typedef enum mu_status (*roll_out_visit)(const char *image, const char *boot_loader,
+                                         int64_t instances, void *context, struct mu_error *err);
+enum mu_status store_roll_out(struct store *store, roll_out_visit visit, void *context,
+                              struct mu_error *err) MU_MUST_CHECK;
 
 /* Everything about an instance, except events on their way; *ret_known is false if there is no such
  * instance. */

@@ -36,10 +36,20 @@ enum store_statement {
     STATEMENT_FORGET,
     STATEMENT_EXPIRE_INSTANCES,
     STATEMENT_EXPIRE_EVENTS,
+    STATEMENT_MAKE_ACT,
+    STATEMENT_GUARD, /* what follows refuses to change or delete an act */
+    STATEMENT_GUARD_UPDATE,
+    STATEMENT_GUARD_DELETE,
+    STATEMENT_ACT_ID,
+    STATEMENT_ACT_ADD,
+    STATEMENT_ACT_SERIAL,
+    STATEMENT_IMAGES,
+    STATEMENT_ACTS,
+    STATEMENT_ROLL_OUT,
     STATEMENTS,
 };
 
-#define STORE_COLUMNS_MAX 20
+#define STORE_COLUMNS_MAX 24
 
 typedef enum mu_status (*store_row)(const char *const *column, void *context, struct mu_error *err);
 

@@ -216,6 +216,15 @@ static enum mu_status postgresql_run(void *opened, const struct store_query *que
     return give_rows(result, query, err);
 }
 
+static const char append_only[] =
+    "CREATE OR REPLACE FUNCTION measured_unlock_append_only() RETURNS trigger "
+    "LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''% is append-only'', TG_TABLE_NAME; "
+    "END'";
+
+#define GUARD(name, events)                                                                        \
+    "CREATE TRIGGER " name " BEFORE " events                                                       \
+    " ON image_act FOR EACH STATEMENT EXECUTE PROCEDURE measured_unlock_append_only()"
+
 const struct store_driver store_postgresql = {
     .prefix = "postgresql:",
     .place_is_secret = true,
@@ -225,6 +234,9 @@ const struct store_driver store_postgresql = {
             [STATEMENT_LOCK_SCHEMA] = "SELECT pg_advisory_xact_lock(4711066)",
             [STATEMENT_HAS_META] = "SELECT CASE WHEN to_regclass('meta') IS NULL THEN 0 ELSE 1 END",
             [STATEMENT_DURABLE] = "SET synchronous_commit = on",
+            [STATEMENT_GUARD] = append_only,
+            [STATEMENT_GUARD_UPDATE] = GUARD("image_act_kept", "UPDATE"),
+            [STATEMENT_GUARD_DELETE] = GUARD("image_act_there", "DELETE OR TRUNCATE"),
         },
     .open = open_connection,
     .close = close_connection,

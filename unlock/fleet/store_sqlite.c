@@ -154,6 +154,10 @@ static enum mu_status sqlite_run(void *opened, const struct store_query *query, 
     return status;
 }
 
+#define GUARD(event)                                                                               \
+    "CREATE TRIGGER image_act_" #event " BEFORE " #event                                           \
+    " ON image_act BEGIN SELECT RAISE(ABORT, 'image_act is append-only'); END"
+
 const struct store_driver store_sqlite = {
     .prefix = "sqlite:",
     .sql =
@@ -163,6 +167,9 @@ const struct store_driver store_sqlite = {
             [STATEMENT_HAS_META] =
                 "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'",
             [STATEMENT_DURABLE] = "PRAGMA synchronous=FULL",
+            [STATEMENT_GUARD] = "SELECT 1",
+            [STATEMENT_GUARD_UPDATE] = GUARD(UPDATE),
+            [STATEMENT_GUARD_DELETE] = GUARD(DELETE),
         },
     .open = open_connection,
     .close = close_connection,

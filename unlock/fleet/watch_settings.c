@@ -30,7 +30,7 @@ static const struct ini_key keys[] = {
 };
 
 static const struct ini_section sections[] = {
-    {"watch", 0, 0, 0, 0}, {"command", 0, 0, 0, 0}, {"webhook", 0, 0, 0, 0}};
+    {"watch", 0, 0, 0, 0, false}, {"command", 0, 0, 0, 0, false}, {"webhook", 0, 0, 0, 0, false}};
 
 static const struct ini_schema schema = {sections, MU_COUNT(sections), keys, MU_COUNT(keys)};
 

@@ -7,6 +7,7 @@
 
 #include "measure/baseline.h"
 #include "policy/format.h"
+#include "policy/images.h"
 #include "policy/policy.h"
 #include "volume/record.h"
 
@@ -27,6 +28,10 @@ static const char help[] =
     "--principal it releases the key to nobody: for a key whose first image is to be built.\n"
     "\n"
     "  --baseline FILE        what the image measures; again for each image that may boot\n"
+    "  --images FILE          the manifest of an image or a boot loader that may boot ('muctl "
+    "image\n"
+    "                         manifest'), instead of baselines; again for each: all combinations\n"
+    "  --builder-key FILE     whose signature the manifests must have\n"
     "  --principal ARN        role of the instances; may be repeated\n"
     "  --admin ARN            role that may change this policy and delete the key; may be "
     "repeated\n"
@@ -75,29 +80,11 @@ struct names {
 
 struct request {
     struct names principals, admins, builders, uuids, identities;
-    struct pcr_values baseline[NAMES_MAX];
-    size_t baselines;
+    struct policy_images measured; /* of --baseline or --images */
     bool data_volumes, replication;
     unsigned fence_pcr;
     const char *format, *output;
 };
-
-/* One value as it is, more as an array. */
-static bool put_texts(json_object *object, const char *name, const char *const *texts, size_t count)
-{
-    json_object *array;
-
-    if (count == 1)
-        return json_add_text(object, name, texts[0]);
-    array = json_object_new_array();
-    for (size_t i = 0; array != NULL && i < count; i++) {
-        if (!json_append(array, json_object_new_string(texts[i]))) {
-            json_free(&array);
-            return false;
-        }
-    }
-    return json_add(object, name, array);
-}
 
 /* A new member object, borrowed; NULL is out of memory. */
 static json_object *put_object(json_object *object, const char *name)
@@ -123,10 +110,10 @@ static json_object *add_statement(json_object *list, const char *sid, const char
             return NULL;
     } else {
         principal = put_object(statement, "Principal");
-        if (principal == NULL || !put_texts(principal, "AWS", who->name, who->count))
+        if (principal == NULL || !policy_add_texts(principal, "AWS", who->name, who->count))
             return NULL;
     }
-    if (!put_texts(statement, "Action", actions, count) ||
+    if (!policy_add_texts(statement, "Action", actions, count) ||
         !json_add_text(statement, "Resource", "*"))
         return NULL;
     return statement;
@@ -145,7 +132,8 @@ static bool put_context(json_object *equals, json_object *condition, const struc
     json_object *null = put_object(condition, "Null");
     char key[64];
 
-    if (all == NULL || null == NULL || !put_texts(all, CONTEXT_KEYS, names, by_instance ? 5 : 2) ||
+    if (all == NULL || null == NULL ||
+        !policy_add_texts(all, CONTEXT_KEYS, names, by_instance ? 5 : 2) ||
         !json_add_text(null, CONTEXT_KEYS, "false") ||
         (by_instance && !json_add_text(equals, CONTEXT_KEY "made-by", "instance")))
         return false;
@@ -153,35 +141,10 @@ static bool put_context(json_object *equals, json_object *condition, const struc
         (void)snprintf(key, sizeof(key), CONTEXT_KEY "%s", names[i]);
         if (by_instance || values[i]->count == 0
                 ? !json_add_text(null, key, "false")
-                : !put_texts(equals, key, values[i]->name, values[i]->count))
+                : !policy_add_texts(equals, key, values[i]->name, values[i]->count))
             return false;
     }
     return true;
-}
-
-/* The values that a PCR has in `count` baselines, each once. */
-static bool put_pcr(json_object *equals, const struct pcr_values *baseline, size_t count,
-                    unsigned pcr)
-{
-    char text[NAMES_MAX][POLICY_PCR_DIGITS + 1];
-    const char *texts[NAMES_MAX];
-    size_t values = 0;
-    char key[64];
-
-    for (size_t i = 0; i < count; i++) {
-        size_t known = 0;
-
-        while (known < i && (pcr_differing(&baseline[known], &baseline[i]) & PCR_BIT(pcr)) != 0)
-            known++;
-        if (known < i)
-            continue;
-        hex_encode((struct bytes){baseline[i].value[pcr].bytes, POLICY_PCR_DIGITS / 2},
-                   text[values]);
-        texts[values] = text[values];
-        values++;
-    }
-    (void)snprintf(key, sizeof(key), PCR_KEY "%u", pcr);
-    return put_texts(equals, key, texts, values);
 }
 
 static bool add_release(json_object *list, const struct request *q,
@@ -194,13 +157,16 @@ static bool add_release(json_object *list, const struct request *q,
         add_statement(list, sid, "Allow", &q->principals, actions, by_instance ? 2 : 1);
     json_object *condition = statement != NULL ? put_object(statement, "Condition") : NULL;
     json_object *equals = condition != NULL ? put_object(condition, "StringEquals") : NULL;
+    char key[64];
 
     if (equals == NULL)
         return false;
     for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
-        if ((baseline->mask & PCR_BIT(pcr)) != 0 && !put_pcr(equals, baseline, count, pcr))
+        (void)snprintf(key, sizeof(key), PCR_KEY "%u", pcr);
+        if ((baseline->mask & PCR_BIT(pcr)) != 0 &&
+            !policy_add_pcr(equals, key, baseline, count, pcr))
             return false;
-        if (pcr == q->fence_pcr && !put_pcr(equals, &zero, 1, pcr))
+        if (pcr == q->fence_pcr && !policy_add_pcr(equals, key, &zero, 1, pcr))
             return false;
     }
     return put_context(equals, condition, q, by_instance);
@@ -225,7 +191,8 @@ static bool add_builder(json_object *list, const struct request *q)
 
 static bool add_deny(json_object *list, const struct request *q)
 {
-    unsigned pcr = q->baselines == 0 || (q->baseline[0].mask & PCR_BIT(4)) != 0 ? 4 : 7;
+    unsigned pcr =
+        q->measured.baselines == 0 || (q->measured.baseline[0].mask & PCR_BIT(4)) != 0 ? 4 : 7;
     json_object *statement = add_statement(list, "RefuseWithoutDocument", "Deny", NULL, use,
                                            MU_COUNT(use) - (q->replication ? 1 : 0));
     json_object *condition = statement != NULL ? put_object(statement, "Condition") : NULL;
@@ -256,13 +223,13 @@ static bool add_releases(json_object *list, const struct request *q, bool by_ins
 {
     char sid[48];
 
-    if (q->baselines == 0)
+    if (q->measured.baselines == 0)
         return true;
-    if (differ_in_one(q->baseline, q->baselines))
-        return add_release(list, q, q->baseline, q->baselines, by_instance, name);
-    for (size_t i = 0; i < q->baselines; i++) {
+    if (differ_in_one(q->measured.baseline, q->measured.baselines))
+        return add_release(list, q, q->measured.baseline, q->measured.baselines, by_instance, name);
+    for (size_t i = 0; i < q->measured.baselines; i++) {
         (void)snprintf(sid, sizeof(sid), "%s%zu", name, i + 1);
-        if (!add_release(list, q, &q->baseline[i], 1, by_instance, sid))
+        if (!add_release(list, q, &q->measured.baseline[i], 1, by_instance, sid))
             return false;
     }
     return true;
@@ -400,12 +367,12 @@ static enum mu_status load_baselines(const struct names *paths, struct request *
                                      struct mu_error *err)
 {
     for (size_t i = 0; i < paths->count; i++) {
-        struct pcr_values *values = &q->baseline[i];
+        struct pcr_values *values = &q->measured.baseline[i];
 
         MU_TRY(baseline_load(paths->name[i], values, err));
         MU_TRY(policy_check_baseline(paths->name[i], q->fence_pcr, values, err));
     }
-    q->baselines = paths->count;
+    q->measured.baselines = paths->count;
     return MU_OK;
 }
 
@@ -431,10 +398,12 @@ static enum mu_status take_contexts(const struct names *contexts, struct request
     return MU_OK;
 }
 
-static enum mu_status check_names(struct request *q, struct names *baselines, struct mu_error *err)
+static enum mu_status check_names(struct request *q, struct names *baselines, size_t images,
+                                  struct mu_error *err)
 {
     struct names *const all[] = {baselines,    &q->principals, &q->admins,
                                  &q->builders, &q->uuids,      &q->identities};
+    const size_t measured = baselines->count + images;
 
     for (size_t i = 0; i < MU_COUNT(all); i++)
         drop_repeated(all[i]);
@@ -445,11 +414,13 @@ static enum mu_status check_names(struct request *q, struct names *baselines, st
     MU_TRY(check_identities(&q->identities, err));
     if (q->admins.count == 0)
         return mu_fail(err, MU_USAGE, "--admin is needed, or nobody can ever change the policy");
-    if ((baselines->count == 0) != (q->principals.count == 0))
+    if (baselines->count > 0 && images > 0)
+        return mu_fail(err, MU_USAGE, "--baseline or --images, not both");
+    if ((measured == 0) != (q->principals.count == 0))
         return mu_fail(
             err, MU_USAGE,
             "--baseline and --principal go together: neither releases the key to nobody");
-    if (baselines->count == 0 && q->builders.count == 0)
+    if (measured == 0 && q->builders.count == 0)
         return mu_fail(err, MU_USAGE, "--baseline and --principal are needed, or --builder alone");
     MU_TRY(check_apart(&q->principals, &q->admins, err));
     return check_apart(&q->principals, &q->builders, err);
@@ -461,9 +432,13 @@ static enum mu_status policy_kms_parse(int argc, char **argv, struct request *q,
                                        struct mu_error *err)
 {
     struct names baselines = {0}, contexts = {0};
+    struct policy_manifests manifests = {0};
     const char *fence = NULL;
     const struct cli_option options[] = {
         {"baseline", 'b', NAMES(baselines)},
+        {"images", 'i', .text = manifests.path, .count = &manifests.count,
+         .max = POLICY_IMAGES_MAX},
+        {"builder-key", 'k', .text = &manifests.builder_key},
         {"principal", 'p', NAMES(q->principals)},
         {"admin", 'a', NAMES(q->admins)},
         {"builder", 'e', NAMES(q->builders)},
@@ -480,8 +455,9 @@ static enum mu_status policy_kms_parse(int argc, char **argv, struct request *q,
     MU_TRY(cli_options(argc, argv, options, 0, 0, err));
     MU_TRY(ctl_fence_pcr(fence, &q->fence_pcr, err));
     MU_TRY(take_contexts(&contexts, q, err));
-    MU_TRY(check_names(q, &baselines, err));
-    return load_baselines(&baselines, q, err);
+    MU_TRY(check_names(q, &baselines, manifests.count, err));
+    return manifests.count > 0 ? policy_images_load(&manifests, q->fence_pcr, &q->measured, err)
+                               : load_baselines(&baselines, q, err);
 }
 
 static enum mu_status policy_kms_run(int argc, char **argv, struct mu_error *err)
@@ -511,7 +487,8 @@ static enum mu_status policy_kms_run(int argc, char **argv, struct mu_error *err
 
 const struct verb verb_policy_kms = {
     .name = "policy kms",
-    .synopsis = "--baseline FILE... --principal ARN... --admin ARN... [OPTION...]",
+    .synopsis = "--baseline FILE...|--images FILE... --principal ARN... --admin ARN...\n           "
+                "  [OPTION...]",
     .summary = "a KMS key policy that is safe as it stands",
     .help = help,
     .run = policy_kms_run,

@@ -2,7 +2,9 @@
 #include "relying/relying.h"
 
 static const struct verb *const verbs[] = {
-    &verb_serve, &verb_init, &verb_check, &verb_watch, &verb_list, &verb_forget, &verb_audit, NULL,
+    &verb_serve,      &verb_init,       &verb_check,         &verb_watch,
+    &verb_list,       &verb_forget,     &verb_image_approve, &verb_image_revoke,
+    &verb_image_list, &verb_image_show, &verb_audit,         NULL,
 };
 
 int main(int argc, char **argv)

@@ -10,6 +10,7 @@ extern const struct verb verb_serve, verb_check;
 extern const struct verb verb_init;
 extern const struct verb verb_watch, verb_list, verb_forget;
 extern const struct verb verb_audit;
+extern const struct verb verb_image_approve, verb_image_revoke, verb_image_list, verb_image_show;
 
 /* What the verbs about a fleet take. Without a file, a store that is named will do. */
 #define FLEET_OPTIONS                                                                              \

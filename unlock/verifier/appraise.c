@@ -26,6 +26,7 @@ enum http {
 void appraisal_free(struct appraisal *appraisal)
 {
     json_free(&appraisal->answer);
+    approved_release(&appraisal->images);
 }
 
 static void refuse(struct appraisal *ret, unsigned status, const char *word)
@@ -207,16 +208,35 @@ static enum mu_status check_account(const struct settings *settings,
                    account[0] != '\0' ? account : "(not known)");
 }
 
+/* If the store cannot be read, a file that matches still does. */
+static enum mu_status match_any(const struct verifier *verifier, const struct pcr_values *found,
+                                uint64_t now_ms, struct appraisal *ret)
+{
+    struct mu_error unknown = {0};
+    enum mu_status status;
+
+    if (verifier->approved != NULL &&
+        approved_get(verifier->approved, verifier->store, &ret->images, &unknown) != MU_OK)
+        ret->images = NULL;
+    status = reference_values_match(&verifier->reference, approved_list(ret->images), found, now_ms,
+                                    &ret->reference, &ret->why);
+    if (status == MU_OK || unknown.status == MU_OK)
+        return status;
+    ret->reference = NULL;
+    ret->why = unknown;
+    return unknown.status;
+}
+
 /* Fills in the check that verify_document leaves to a caller with several baselines. */
-static enum mu_status match(const struct verifier *verifier, const struct document *document,
+static enum mu_status match(const struct verifier *verifier, const struct finding *finding,
                             struct verify_report *report, struct appraisal *ret)
 {
     struct verify_check *check = &report->check[CHECK_BASELINE];
     struct pcr_values found;
     enum mu_status status;
 
-    verify_pcrs(document, &found);
-    status = reference_values_match(&verifier->reference, &found, &ret->reference, &ret->why);
+    verify_pcrs(finding->document, &found);
+    status = match_any(verifier, &found, finding->at_ms, ret);
     ret->matches = status == MU_OK;
     check->result = ret->matches ? VERIFY_OK : VERIFY_FAILED;
     if (ret->matches)
@@ -236,7 +256,8 @@ static bool add_facts(const struct appraisal *appraisal, const struct verify_rep
            json_add_text(answer, "instance_id", report->instance_id) &&
            json_add_text(answer, "baseline", reference->name) &&
            json_add_text(answer, "baseline_version", reference->version) &&
-           json_add_text(answer, "state", reference_state_name(reference->state));
+           json_add_text(answer, "state", reference_state_name(reference->state)) &&
+           reference_add_images(answer, reference);
 }
 
 static bool limit_allows(const struct asked *asked, const struct verifier *verifier,
@@ -305,7 +326,7 @@ static void appraise_document(const struct verifier *verifier, const struct aske
     if (status == MU_OK)
         status = check_account(&verifier->settings, &report, &ret->why);
     if (status == MU_OK)
-        status = match(verifier, document, &report, ret);
+        status = match(verifier, &finding, &report, ret);
     if (status == MU_OK) {
         finding.reference = ret->reference;
         accept_instance(verifier, asked, &finding, ret);

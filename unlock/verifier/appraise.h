@@ -18,10 +18,11 @@ struct appraisal {
     bool genuine;         /* chain, signature and nonce are valid: it is the instance's */
     bool matches;         /* and one of the baselines matches */
     const char *audience; /* a token for it was issued; NULL: none; lives with the verifier */
-    char token_id[ISSUE_ID_SIZE]; /* its "jti" */
-    char instance_id[24];         /* empty unless genuine */
-    const struct reference_value
-        *reference; /* matched, or the closest; NULL: none; lives with the verifier */
+    char token_id[ISSUE_ID_SIZE];            /* its "jti" */
+    char instance_id[24];                    /* empty unless genuine */
+    const struct reference_value *reference; /* matched, or the closest; NULL: none was looked for;
+                                                lives with the verifier, or with `images` */
+    struct approved_set *images;             /* NULL: none */
 };
 
 void appraisal_free(struct appraisal *appraisal);

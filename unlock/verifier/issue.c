@@ -102,7 +102,8 @@ static enum mu_status add_state(json_object *claims, const struct finding *findi
     if (!json_add_text(claims, "baseline", reference->name) ||
         !json_add_text(claims, "baseline_version", reference->version) ||
         !json_add_text(claims, "state", reference_state_name(reference->state)) ||
-        !baseline_add_values(claims, "pcr", &pcrs) || !add_identity(claims, finding->report))
+        !reference_add_images(claims, reference) || !baseline_add_values(claims, "pcr", &pcrs) ||
+        !add_identity(claims, finding->report))
         return mu_oom(err);
     return MU_OK;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/time.h"
 #include "measure/baseline.h"
 
 enum mu_status reference_baseline_load(const char *path, unsigned fence_pcr, struct pcr_values *ret,
@@ -33,6 +34,13 @@ enum mu_status reference_values_load(const struct settings *settings, struct ref
         ret->count++;
     }
     return MU_OK;
+}
+
+bool reference_add_images(json_object *object, const struct reference_value *reference)
+{
+    return (reference->image == NULL || json_add_text(object, "image", reference->image)) &&
+           (reference->boot_loader == NULL ||
+            json_add_text(object, "boot_loader", reference->boot_loader));
 }
 
 /* NULL if the fence PCR fits the state. */
@@ -76,36 +84,103 @@ static enum mu_status compare(const struct reference_values *set,
     return mu_fail(err, MU_REFUSE, "%s", text);
 }
 
-enum mu_status reference_values_match(const struct reference_values *set,
-                                      const struct pcr_values *found,
-                                      const struct reference_value **ret, struct mu_error *err)
+static bool may_run(const struct reference_value *reference, uint64_t now_ms)
 {
-    const struct reference_value *closest = NULL;
-    struct mu_error why = {0};
-    int least = 0;
+    return reference->withdrawn == NULL &&
+           (reference->until_ms == 0 || now_ms < (uint64_t)reference->until_ms);
+}
 
-    for (size_t i = 0; i < set->count; i++) {
+/* compare() without a text. */
+static bool is_equal(const struct reference_value *reference, const struct pcr_values *found,
+                     unsigned fence_pcr)
+{
+    return reference->values.bank == found->bank && reference->values.mask != 0 &&
+           (pcr_differing(&reference->values, found) & reference->values.mask) == 0 &&
+           fence_fault(reference, found, fence_pcr) == NULL;
+}
+
+static const struct reference_value *find(const struct reference_list *list, bool allowed,
+                                          const struct pcr_values *found, unsigned fence_pcr,
+                                          uint64_t now_ms)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (may_run(&list->item[i], now_ms) == allowed &&
+            is_equal(&list->item[i], found, fence_pcr))
+            return &list->item[i];
+    return NULL;
+}
+
+static enum mu_status refuse_withdrawn(const struct reference_value *reference,
+                                       struct mu_error *err)
+{
+    char until[TIME_TEXT];
+
+    if (reference->withdrawn != NULL && reference->ends != reference->name)
+        return mu_fail(err, MU_REFUSE, "%s %s, which started %s %s, %s", reference->ends,
+                       reference->ends_version, reference->name, reference->version,
+                       reference->withdrawn);
+    if (reference->withdrawn != NULL)
+        return mu_fail(err, MU_REFUSE, "%s %s %s", reference->ends, reference->ends_version,
+                       reference->withdrawn);
+    (void)time_text_ms((uint64_t)reference->until_ms, until);
+    return mu_fail(err, MU_REFUSE, "the approval of %s %s ended at %s", reference->ends,
+                   reference->ends_version, until);
+}
+
+struct nearest {
+    const struct reference_value *reference; /* NULL: none */
+    struct mu_error why;
+    int differences;
+};
+
+static enum mu_status find_nearest(const struct reference_values *set,
+                                   const struct reference_list *list,
+                                   const struct pcr_values *found, uint64_t now_ms,
+                                   struct nearest *ret, struct mu_error *err)
+{
+    for (size_t i = 0; i < list->count; i++) {
         struct mu_error differs = {0};
         int count = 0;
-        enum mu_status status = compare(set, &set->item[i], found, &count, &differs);
+        enum mu_status status;
 
-        if (status == MU_OK) {
-            *ret = &set->item[i];
-            return MU_OK;
-        }
+        if (!may_run(&list->item[i], now_ms))
+            continue;
+        status = compare(set, &list->item[i], found, &count, &differs);
         if (status != MU_REFUSE) {
             *err = differs;
-            return status;
+            return status != MU_OK ? status : mu_fail(err, MU_INTERNAL, "an equal baseline");
         }
-        if (closest != NULL && count >= least)
-            continue;
-        closest = &set->item[i];
-        least = count;
-        why = differs;
+        if (ret->reference == NULL || count < ret->differences)
+            *ret = (struct nearest){&list->item[i], differs, count};
     }
-    if (closest == NULL)
-        return mu_fail(err, MU_CONFIG, "there is no baseline");
-    *ret = closest;
-    return mu_fail(err, MU_REFUSE, "no baseline matches; closest is %s (%s): %.500s", closest->name,
-                   reference_state_name(closest->state), why.text);
+    return MU_OK;
+}
+
+enum mu_status reference_values_match(const struct reference_values *set,
+                                      const struct reference_list *images,
+                                      const struct pcr_values *found, uint64_t now_ms,
+                                      const struct reference_value **ret, struct mu_error *err)
+{
+    static const struct reference_value nothing = {.name = "", .version = ""};
+    static const struct reference_list none = {NULL, 0};
+    const struct reference_list files = {set->item, set->count};
+    const struct reference_list *const lists[] = {&files, images != NULL ? images : &none};
+    struct nearest nearest = {0};
+
+    for (size_t allowed = 2; allowed-- > 0;) {
+        for (size_t i = 0; i < MU_COUNT(lists); i++) {
+            *ret = find(lists[i], allowed == 1, found, set->fence_pcr, now_ms);
+            if (*ret != NULL)
+                return allowed == 1 ? MU_OK : refuse_withdrawn(*ret, err);
+        }
+    }
+    for (size_t i = 0; i < MU_COUNT(lists); i++)
+        MU_TRY(find_nearest(set, lists[i], found, now_ms, &nearest, err));
+    *ret = nearest.reference != NULL ? nearest.reference : &nothing;
+    if (nearest.reference != NULL)
+        return mu_fail(err, MU_REFUSE, "no baseline matches; closest is %s (%s): %.500s",
+                       nearest.reference->name, reference_state_name(nearest.reference->state),
+                       nearest.why.text);
+    return images != NULL ? mu_fail(err, MU_REFUSE, "no image is approved")
+                          : mu_fail(err, MU_CONFIG, "there is no baseline");
 }

@@ -115,6 +115,8 @@ static void record(const struct server *server, const struct appraisal *appraisa
         .state = reference_state_name(reference->state),
         .detail = appraisal->matches ? NULL : appraisal->why.text,
         .address = address,
+        .image = appraisal->matches ? reference->image : NULL,
+        .boot_loader = appraisal->matches ? reference->boot_loader : NULL,
     };
     struct mu_error err = {0};
 
@@ -137,6 +139,8 @@ static void write_line(const struct route *route, const struct appraisal *apprai
         journal_text(line, "baseline", reference->name);
         journal_text(line, "baseline_version", reference->version);
         journal_text(line, "state", reference_state_name(reference->state));
+        journal_text(line, "image", reference->image);
+        journal_text(line, "boot_loader", reference->boot_loader);
     }
     if (appraisal->audience != NULL) {
         journal_text(line, "audience", appraisal->audience);

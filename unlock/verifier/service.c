@@ -112,12 +112,25 @@ static void remember_reload(struct shared *shared, const char *error)
     (void)pthread_mutex_unlock(&shared->lock);
 }
 
+/* The store is opened when the service starts, and only then. */
+static enum mu_status use_store(const struct service *service, struct verifier *verifier,
+                                struct mu_error *err)
+{
+    verifier->store = service->shared->store;
+    if (verifier->approved != NULL && verifier->store == NULL)
+        return mu_fail(err, MU_CONFIG,
+                       "builder_key: there was no store when the service started: "
+                       "restart it");
+    return MU_OK;
+}
+
 static enum mu_status try_reload(struct service *service, struct mu_error *err)
 {
     MU_CLEANUP(verifier_free) struct verifier *verifier = NULL;
     struct server *fresh = NULL;
 
     MU_TRY(verifier_load(service->path, &verifier, err));
+    MU_TRY(use_store(service, verifier, err));
     MU_TRY(server_start(service->shared, &verifier, service->listening, &fresh, err));
     server_stop(&service->retiring);
     server_quiesce(service->current);
@@ -157,6 +170,7 @@ static enum mu_status start(struct service *service, struct mu_error *err)
     MU_TRY(verifier_load(service->path, &verifier, err));
     if (verifier->settings.store != NULL)
         MU_TRY(store_open(verifier->settings.store, STORE_MAKE, &service->shared->store, err));
+    MU_TRY(use_store(service, verifier, err));
     MU_TRY(listen_at(verifier->settings.listen, &service->listening, err));
     return server_start(service->shared, &verifier, service->listening, &service->current, err);
 }

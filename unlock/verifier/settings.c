@@ -27,6 +27,7 @@ static const struct ini_key keys[] = {
     {"verifier", "region_certificates", KIND_PATH, AT(region_certificates),
      .text = REGION_CERTIFICATES_DEFAULT_PATH},
     {"verifier", "store", KIND_TEXT, .offset = AT(store)},
+    {"verifier", "builder_key", KIND_PATH, .offset = AT(builder_key)},
     {"verifier", "identity", KIND_WORD, AT(identity), .words = demands},
     {"verifier", "accounts", KIND_TEXT, .offset = AT(accounts)},
     {"verifier", "challenge_lifetime", KIND_NUMBER, AT(challenge_lifetime), 5, 600, .preset = 60},
@@ -57,16 +58,16 @@ static const struct ini_key keys[] = {
 };
 
 static const struct ini_section sections[] = {
-    {"verifier", 0, 0, 0, 0},
-    {"limits", 0, 0, 0, 0},
+    {"verifier", 0, 0, 0, 0, false},
+    {"limits", 0, 0, 0, 0, false},
     {"audience", AT(audience), sizeof(struct audience_settings), SETTINGS_AUDIENCES_MAX,
-     AT(audiences)},
+     AT(audiences), false},
     {"signing-key", AT(signing_key), sizeof(struct key_settings), SETTINGS_KEYS_MAX,
-     AT(signing_keys)},
+     AT(signing_keys), false},
     {"challenge-key", AT(challenge_key), sizeof(struct key_settings), SETTINGS_KEYS_MAX,
-     AT(challenge_keys)},
+     AT(challenge_keys), false},
     {"baseline", AT(baseline), sizeof(struct baseline_settings), SETTINGS_BASELINES_MAX,
-     AT(baselines)},
+     AT(baselines), true},
 };
 
 static const struct ini_schema schema = {sections, MU_COUNT(sections), keys, MU_COUNT(keys)};
@@ -122,12 +123,26 @@ static enum mu_status check_accounts(const struct settings *settings, const char
     return MU_OK;
 }
 
+static enum mu_status check_images(const struct settings *settings, const char *path,
+                                   struct mu_error *err)
+{
+    if (settings->builder_key == NULL && settings->baselines == 0)
+        return mu_fail(err, MU_CONFIG,
+                       "%s: no [baseline NAME] section, and no builder_key for approved images",
+                       path);
+    if (settings->builder_key != NULL && settings->store == NULL)
+        return mu_fail(err, MU_CONFIG,
+                       "%s: builder_key: images are approved in a store: add store =", path);
+    return MU_OK;
+}
+
 enum mu_status settings_load(const char *path, struct settings *ret, struct mu_error *err)
 {
     MU_CLEANUP(settings_free) struct settings settings = {0};
 
     MU_TRY(ini_load(path, &schema, &settings, err));
     MU_TRY(check_accounts(&settings, path, err));
+    MU_TRY(check_images(&settings, path, err));
     *ret = MU_TAKE(settings);
     return MU_OK;
 }

@@ -53,6 +53,7 @@ struct settings {
     char *root;                /* PEM; NULL: AWS's */
     char *region_certificates; /* folder */
     char *store;               /* NULL: none */
+    char *builder_key;         /* of the images that the store has as approved; NULL: not used */
     enum identity_demand identity;
     char *accounts;              /* ids, with blanks or commas between them; NULL: any */
     unsigned challenge_lifetime; /* seconds; 5..600, default 60 */

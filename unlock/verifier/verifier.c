@@ -34,6 +34,7 @@ void verifier_free(struct verifier **verifier)
     buffer_free(&m->certificate);
     secret_free(&m->certificate_key);
     chain_cache_free(&m->chains);
+    approved_free(&m->approved);
     free(m);
 }
 
@@ -127,6 +128,16 @@ static enum mu_status load_certificate(struct verifier *m, struct mu_error *err)
     return check_certificate(m, err);
 }
 
+static enum mu_status load_builder_key(struct verifier *m, struct mu_error *err)
+{
+    MU_CLEANUP(public_keys_free) struct public_keys keys = {0};
+
+    if (m->settings.builder_key == NULL)
+        return MU_OK;
+    MU_TRY(signature_load_keys(m->settings.builder_key, &keys, err));
+    return approved_new(&keys, m->settings.fence_pcr, &m->approved, err);
+}
+
 enum mu_status verifier_load(const char *path, struct verifier **ret, struct mu_error *err)
 {
     MU_CLEANUP(verifier_free) struct verifier *m = calloc(1, sizeof(*m));
@@ -138,6 +149,7 @@ enum mu_status verifier_load(const char *path, struct verifier **ret, struct mu_
     MU_TRY(load_keys(m, err));
     MU_TRY(audiences_load(&m->settings, m->signing_key, path, &m->audiences, err));
     MU_TRY(publish_discovery(m->settings.issuer, &m->audiences, &m->discovery, err));
+    MU_TRY(load_builder_key(m, err));
     if (m->settings.root != NULL)
         MU_TRY(certificate_file(m->settings.root, &m->root, err));
     MU_TRY(load_certificate(m, err));

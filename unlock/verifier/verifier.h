@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 
 #include "appraise/chain_cache.h"
+#include "verifier/approved.h"
 #include "verifier/audience.h"
 #include "verifier/challenge.h"
 #include "verifier/reference.h"
@@ -23,7 +24,9 @@ struct verifier {
     struct buffer certificate;     /* PEM, of TLS; a zero byte follows */
     struct secret certificate_key; /* the same */
     int64_t certificate_until;     /* seconds since 1970 */
-    struct chain_cache *chains;    /* the only part that changes: verified paths */
+    struct chain_cache *chains;    /* this changes: verified paths */
+    struct approved *approved;     /* and this: the approved images; NULL: not used */
+    struct store *store;           /* where these are; not the verifier's own */
 };
 
 /* MU_CONFIG says which file is unusable, and why. */
