@@ -169,6 +169,17 @@ def test_signature_by_another_hand(builder, tmp_path, kind):
         w.run("openssl", "dgst", "-sha384", "-verify", tmp_path / "pem", "-signature", tmp_path / "sig", tmp_path / "pae")
 
 
+def test_key_that_is_not_a_file(builder):
+    """The other places of a key are those of test_signers.py: it is the same signer."""
+    how = f"exec:openssl pkeyutl -sign -inkey {builder.private}"
+    envelope = json.loads(builder.manifest("1", builder.uki["1"], name="exec", key=how,
+                                           options=["--builder-key", builder.public]).read_text())
+    payload, sig = base64.b64decode(envelope["payload"]), base64.b64decode(envelope["signatures"][0]["sig"])
+    builder.key.public_key().verify(sig, pae(payload), ec.ECDSA(hashes.SHA384()))
+    done = builder.manifest("1", builder.uki["1"], name="exec", key=how, check=False)
+    assert done.returncode == 1 and "--builder-key" in done.stderr
+
+
 def test_libraries_of_the_formats_take_it(builder):
     packages = aws_programs.pip_install("intoto.txt").parent
     script = """
