@@ -25,8 +25,8 @@ ENVIRONMENT = {"MU_BUILD": str(SANITIZE), "UBSAN_OPTIONS": "print_stacktrace=1",
 # which system calls it makes); not faults, which has a build of its own; not trouble and attacks, which take the ways of
 # boot and release once more, waiting or with a defence taken out.
 DRIVEN = [f"tests/integration/test_{name}.py" for name in
-          ("audit", "baseline", "blank", "boot", "cli", "denial", "doctor", "doors", "header", "identity", "monitor", "policy",
-           "regions", "release", "secureboot", "signers", "token", "tpm", "tpm2", "update", "update_images", "vault",
+          ("audit", "baseline", "blank", "boot", "cli", "denial", "doctor", "doors", "header", "identity", "images", "monitor",
+           "policy", "regions", "release", "secureboot", "signers", "token", "tpm", "tpm2", "update", "update_images", "vault",
            "verifier", "verify", "watch")]
 # Of these, at each change.
 DRIVEN_SHORT = [f"tests/integration/test_{name}.py" for name in ("boot", "verify")]

@@ -14,6 +14,7 @@ import fleet as watching
 import made_image
 import pytest
 import relying
+import test_audit as cloudtrail
 import tls
 import vault as real
 import world as w
@@ -167,6 +168,17 @@ def test_signature_by_another_hand(builder, tmp_path, kind):
         (tmp_path / "pae").write_bytes(pae(payload))
         (tmp_path / "sig").write_bytes(sig)
         w.run("openssl", "dgst", "-sha384", "-verify", tmp_path / "pem", "-signature", tmp_path / "sig", tmp_path / "pae")
+
+
+def test_key_that_is_not_a_file(builder):
+    """The other places of a key are those of test_signers.py: it is the same signer."""
+    how = f"exec:openssl pkeyutl -sign -inkey {builder.private}"
+    envelope = json.loads(builder.manifest("1", builder.uki["1"], name="exec", key=how,
+                                           options=["--builder-key", builder.public]).read_text())
+    payload, sig = base64.b64decode(envelope["payload"]), base64.b64decode(envelope["signatures"][0]["sig"])
+    builder.key.public_key().verify(sig, pae(payload), ec.ECDSA(hashes.SHA384()))
+    done = builder.manifest("1", builder.uki["1"], name="exec", key=how, check=False)
+    assert done.returncode == 1 and "--builder-key" in done.stderr
 
 
 def test_libraries_of_the_formats_take_it(builder):
@@ -755,6 +767,34 @@ def test_vault_takes_the_role(approver, builder, vault):
     assert not login(builder.uki["2"], **shown)
     assert not login(builder.uki["1"], running=True, **shown)
     assert not login(builder.uki["1"])
+
+
+def test_audit_knows_what_was_approved_when(approver, builder, tmp_path):
+    """The acts are at 10:00 and 12:00 of one day; calls come before, between and after."""
+    def day(hour):
+        return f"2026-11-29T{hour:02}:00:00Z", 1795946400000 + (hour - 10) * 3600000
+
+    approver.approve(builder.manifest("1", builder.uki["1"]))
+    approver.approve(builder.manifest("257.1", builder.loader["1"], name="sd-boot", loader=True))
+    for number, (name, act, hour) in enumerate((("web", "approve", 10), ("sd-boot", "approve", 11), ("web", "revoke", 12)), 3):
+        approver.sql(("INSERT INTO image_act SELECT ?, image, kind, name, version, envelope, ?, ?, 0, 'ada', 'x' FROM image_act "
+                      "WHERE name = ? LIMIT 1", (number, act, day(hour)[1], name)))
+
+    def audit(hour, *images, options=("--builder-key", builder.public)):
+        shown = {n: pcrs_of(*images)[n].hex() for n in (2, 3, 4, 7, 12, 13, 14, 15)}
+        log = tmp_path / "log.json"
+        log.write_text(json.dumps({"Records": [cloudtrail.record("Decrypt", shown, eventTime=day(hour)[0])]}))
+        done = w.mu_verifier("audit", "--store", approver.store, *options, "--json", log, check=False)
+        return done.returncode, [f["detail"] for f in json.loads(done.stdout)["findings"]] if done.stdout else done.stderr
+    both = builder.loader["1"], builder.uki["1"]
+    late = ["it booted web 1, which was not approved then"]
+    assert audit(9, builder.uki["1"]) == (2, late) and audit(10, builder.uki["1"]) == (0, [])
+    assert audit(10, *both) == (2, late) and audit(11, *both) == (0, [])
+    assert audit(12, builder.uki["1"]) == (2, late) and audit(12, *both) == (2, late)
+    code, [why] = audit(11, builder.uki["2"])
+    assert code == 2 and "or approved image" in why
+    code, why = audit(11, builder.uki["1"], options=())
+    assert code == 1 and "go together" in why
 
 
 def test_vault_role(builder):

@@ -4,9 +4,11 @@
 
 #include "base/defaults.h"
 #include "base/file.h"
+#include "base/time.h"
 #include "fleet/cloudtrail.h"
 #include "measure/baseline.h"
 #include "policy/policy.h"
+#include "relying/approvals.h"
 #include "relying/relying.h"
 #include "verifier/reference.h"
 
@@ -40,6 +42,7 @@ struct audit {
     struct kms_filter keys;
     struct pcr_values baseline[BASELINES_MAX];
     size_t baselines;
+    struct approvals approvals;
     json_object *findings;
     bool json;
     size_t calls, explained, refused, found;
@@ -81,6 +84,33 @@ static bool explains(const struct pcr_values *baseline, const struct kms_call *c
            baseline_compare(&seen, &call->shown, &differ, &ignored) == MU_OK;
 }
 
+/* CloudTrail has whole seconds: a call in the second of an approval came after it. */
+static enum mu_status audit_image(struct audit *audit, const struct kms_call *call,
+                                  struct mu_error *err)
+{
+    const struct approvals *approvals = &audit->approvals;
+    const struct approval_start *booted = NULL;
+    uint64_t at_ms = 0;
+    char why[256];
+
+    (void)time_parse(call->time, &at_ms);
+    for (size_t i = 0; i < approvals->starts; i++) {
+        if (!explains(&approvals->start[i].values, call))
+            continue;
+        booted = &approvals->start[i];
+        if (approvals_allow(approvals, booted, (int64_t)at_ms + 999)) {
+            audit->explained++;
+            return MU_OK;
+        }
+    }
+    if (booted == NULL)
+        return add_finding(audit, call, "image",
+                           "its PCRs do not match any --baseline or approved image", err);
+    (void)snprintf(why, sizeof(why), "it booted %s %s, which was not approved then",
+                   booted->image->name, booted->image->version);
+    return add_finding(audit, call, "image", why, err);
+}
+
 static enum mu_status audit_use(struct audit *audit, const struct kms_call *call,
                                 struct mu_error *err)
 {
@@ -96,7 +126,7 @@ static enum mu_status audit_use(struct audit *audit, const struct kms_call *call
             return MU_OK;
         }
     }
-    return add_finding(audit, call, "image", "its PCRs do not match any --baseline", err);
+    return audit_image(audit, call, err);
 }
 
 static enum mu_status audit_record(json_object *record, void *context, struct mu_error *err)
@@ -235,14 +265,22 @@ static enum mu_status print_report(struct audit *audit, struct mu_error *err)
     return cli_print_json("-", report, err);
 }
 
+static void audit_free(struct audit *audit)
+{
+    approvals_free(&audit->approvals);
+}
+
 static enum mu_status run_audit(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(json_free) json_object *findings = json_object_new_array();
     const char *baselines[BASELINES_MAX], *policy = NULL, *in_force = NULL;
-    struct audit audit = {.findings = findings};
+    const char *store = NULL, *builder_key = NULL;
+    MU_CLEANUP(audit_free) struct audit audit = {.findings = findings};
     const struct cli_option options[] = {
         {"key", 'k', .text = audit.keys.key, .count = &audit.keys.count, .max = KMS_FILTER_MAX},
         {"baseline", 'b', .text = baselines, .count = &audit.baselines, .max = BASELINES_MAX},
+        {"store", 's', .text = &store},
+        {"builder-key", 0, .text = &builder_key},
         {"policy", 0, .text = &policy},
         {"in-force", 0, .text = &in_force},
         {"json", 'j', .flag = &audit.json},
@@ -254,6 +292,10 @@ static enum mu_status run_audit(int argc, char **argv, struct mu_error *err)
     MU_TRY(cli_options(argc, argv, options, 0, 4096, err));
     if (optind == argc && policy == NULL)
         return mu_fail(err, MU_USAGE, "which log? FILE..., or - for standard input");
+    if ((store == NULL) != (builder_key == NULL))
+        return mu_fail(err, MU_USAGE, "--store and --builder-key go together");
+    if (store != NULL)
+        MU_TRY(approvals_load(store, builder_key, &audit.approvals, err));
     for (size_t i = 0; i < audit.baselines; i++)
         MU_TRY(reference_baseline_load(baselines[i], FENCE_DEFAULT, &audit.baseline[i], err));
     MU_TRY(audit_policy(&audit, policy, in_force, err));
@@ -272,6 +314,10 @@ const struct verb verb_audit = {
     .help =
         "  -k, --key ARN        only this key; again for each that a volume has\n"
         "  -b, --baseline FILE  what an image that may boot measures; again for each\n"
+        "      --store STORE    the verifiers' store: a call must be by an image that was "
+        "approved\n"
+        "                       at that time, if one that the key in\n"
+        "      --builder-key F  signed\n"
         "      --policy FILE    the key policy as it was written, and\n"
         "      --in-force FILE  as 'aws kms get-key-policy' prints it: a finding if they differ\n"
         "  -j, --json\n"
