@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""docs/examples/acceptance/run by AWS's own CLI against moto. Its instances are this host's measured-unlock with a TPM and a KMS
+of the emulators; vm-tests/test_acceptance.py has whole machines."""
+import base64
+import gzip
+import json
+import re
+import subprocess
+import sys
+
+import aws_programs as programs
+import event_log
+import pytest
+import uefi_data
+import world as w
+
+sys.path.append(str(w.TOP / "tests/acceptance"))
+import acceptance  # noqa: E402
+
+PAGE = w.TOP / "docs/guide/acceptance.md"
+ESP_MIB = 4
+STUB = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+PLACES = {"x86_64": "EFI/BOOT/BOOTX64.EFI", "arm64": "EFI/BOOT/BOOTAA64.EFI"}
+ACCOUNT = "123456789012"  # moto's
+BANNER = "measured-unlock: BOOT REFUSED\nmeasured-unlock: reason: refused\nmeasured-unlock: fence:  closed\n"
+
+
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory):
+    """Architecture -> a disk whose EFI system partition has something like a UKI."""
+    if reason := acceptance.why_not():
+        pytest.skip(reason)
+    folder, made = tmp_path_factory.mktemp("disks"), {}
+    for name, text in ("osrel", 'ID=test\nPRETTY_NAME="a test"\n'), ("cmdline", "root=/dev/mapper/root console=ttyS0"):
+        (folder / name).write_text(text)
+    w.run("objcopy", *(word for n, a in (("osrel", "0x20000"), ("cmdline", "0x30000")) for word in (
+        "--add-section", f".{n}={folder / n}", "--change-section-vma", f".{n}={a}")), STUB, folder / "uki.efi")
+    for architecture, place in PLACES.items():
+        esp, disk = folder / "esp", folder / f"{architecture}.raw"
+        esp.unlink(missing_ok=True)
+        w.run("truncate", "-s", f"{ESP_MIB}M", esp)
+        w.run("mformat", "-i", esp, "-v", "ESP", "::")
+        w.run("mmd", "-i", esp, "::EFI", "::EFI/BOOT")
+        w.run("mcopy", "-i", esp, folder / "uki.efi", f"::{place}")
+        w.run("truncate", "-s", "8M", disk)
+        w.run("sfdisk", "--quiet", disk, input=f"label: gpt\nstart=1MiB, size={ESP_MIB}MiB, type=U, name=esp\ntype=L, name=root\n".encode())
+        with open(disk, "r+b") as file:
+            file.seek(acceptance.MIB)
+            file.write(esp.read_bytes())
+        made[architecture] = disk
+    return made
+
+
+class Host:
+    """This host as each instance: what the firmware of a machine with that disk and these variables would measure, then
+    measured-unlock, then what the unit in the image does."""
+
+    def __init__(self, world, disks, blind=()):
+        """blind: PCRs that firmware does not extend, so that an alteration unlocks."""
+        self.world, self.disks, self.blind, self.altered = world, disks, blind, []
+
+    def alterations(self, home):
+        """PCR -> what firmware measures there besides, or instead."""
+        image = json.loads((home / "image.json").read_text())
+        good, place = self.disks[image["architecture"]], PLACES[image["architecture"]]
+        disk = acceptance.as_launched(home, good, home / "disk")
+        found, store = {}, uefi_data.variables(image["uefi_data"]) if image["uefi_data"] else {}
+        if acceptance.esp_file(disk, place) != acceptance.esp_file(good, place):
+            found[4] = acceptance.esp_file(disk, place)
+        if "BootNext" in store:
+            _, _, option = store[f"Boot{int.from_bytes(store['BootNext'][2], 'little'):04X}"]
+            assert place.replace("/", "\\").encode("utf-16-le") in option
+            found[12] = option[-80:]
+        if "db" in store:
+            found[7] = store["db"][2]
+        if store.get("DriverOrder"):
+            driver = acceptance.esp_file(disk, "EFI/acceptance.efi")
+            assert driver[:2] == b"MZ" and "\\EFI\\acceptance.efi".encode("utf-16-le") in store["Driver0000"][2]
+            found[2] = driver
+        self.altered.append((image["architecture"], image["type"], *sorted(found)))
+        return found
+
+    def __call__(self, home):
+        world = self.world
+        world.fresh()
+        for pcr, data in self.alterations(home).items():
+            if pcr not in self.blind:
+                world.tpm.extend(pcr, data)
+        done = world.unlock()
+        console = "[    1.000000] " + "\n[    1.000000] ".join(done.stderr.splitlines()) + "\n"
+        if done.returncode != 0:
+            (home / "console").write_text(console + BANNER)
+            (home / "stopped").touch()
+            return
+        (home / "console").write_text(console)
+        self.tell(home)
+
+    def tell(self, home):
+        """The program of docs/examples/acceptance/rootfs, with this world's paths."""
+        log, script = home / "log", home / "acceptance"
+        log.write_bytes(event_log.spec_id() + b"".join(
+            event_log.event(pcr, event_log.EV_SEPARATOR if data == w.SEPARATOR else event_log.EV_EFI_ACTION, data)
+            for pcr, data in self.world.tpm.measured))
+        text = (acceptance.TREE / "usr/lib/measured-unlock/acceptance").read_text()
+        for old, new in {"/etc/measured-unlock/measured-unlock.conf": self.world.config_path, "/run/measured-unlock-acceptance": home / "work",
+                         "/run/measured-unlock/report.json": self.world.report_path, "/dev/console": home / "told",
+                         "/usr/lib/measured-unlock/measured-unlock": w.UNLOCK, "muctl attest": f"{w.MUCTL} attest --tcti {self.world.tpm.tcti}",
+                         "/sys/kernel/security/tpm0/binary_bios_measurements": log, "sleep 60": "exit"}.items():
+            assert old in text, old
+            text = text.replace(old, str(new))
+        # This world's configuration names the report already.
+        text = text.replace("sed 's|", "sed '/^report = /d; s|")
+        script.write_text(text)
+        w.run("sh", script)
+        # A line of the kernel's in the middle of the first round, which nobody sees whole then.
+        told = (home / "told").read_text()
+        broken = re.sub(r"(acceptance 1 document 2 \w{20})", r"\1[    9.123456] random: crng init done\n", told)
+        assert broken != told
+        with open(home / "console", "a") as console:
+            console.write(broken + told.replace("acceptance 1 ", "acceptance 2 "))
+
+
+@pytest.fixture
+def start(tmp_path, disks, world):
+    """-> a Cloud and the options of a run that builds for these architectures."""
+    clouds = []
+
+    def make(*architectures, **options):
+        packages = []
+        for architecture in architectures or ("x86_64",):
+            packages.append(tmp_path / f"measured-unlock_1_{ {'x86_64': 'amd64'}.get(architecture, architecture)}.deb")
+            packages[-1].touch()
+        cloud = acceptance.Cloud(tmp_path, programs.pip_install("moto.txt"), w.two_free_ports(), disks, world.complete,
+                                 (1 + ESP_MIB) * acceptance.MIB, **options)
+        clouds.append(cloud)
+        return cloud, ["--build", *packages, "--report", tmp_path / "report", "--muctl", w.MUCTL, "--root", world.tpm.root, "--yes"]
+    yield make
+    for cloud in clouds:
+        cloud.close()
+
+
+def report(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+def steps(folder):
+    return {(m["architecture"], s["name"]): s["ok"] for m in report(folder)["machines"] for s in m["steps"]}
+
+
+NAMES = ["unlock", "fence", "document", "event-log", "timings", "command-line", "uki", "uefi-variable", "driver"]
+
+
+def test_whole_run(start, world, disks, tmp_path):
+    """Both architectures: unlocked, then refused four times each, for the right PCR; a report; nothing is left."""
+    cloud, options = start("x86_64", "arm64")
+    host = Host(world, disks)
+    with acceptance.Player(cloud.instances, host):
+        done = cloud.run(*options)
+    assert done.returncode == 0, done.stdout + (tmp_path / "cloud.log").read_text()[-3000:]
+    assert host.altered == [(a, t, *p) for a, t in (("x86_64", "c7i.large"), ("arm64", "c7g.large")) for p in ((), (12,), (4,), (7,), (2,))]
+    assert steps(tmp_path) == {(a, n): True for a in ("x86_64", "arm64") for n in NAMES}
+    assert cloud.left() == []
+    is_told(tmp_path, world)
+    is_masked(tmp_path)
+    was_given(cloud, world)
+    was_asked(cloud)
+
+
+def is_told(folder, world):
+    """The report has what it says: a document that holds, its event log, the timings."""
+    told = report(folder)
+    assert told["ok"] and told["ended"] is None
+    for machine in told["machines"]:
+        (folder / "document").write_bytes(base64.b64decode(machine["document"]))
+        assert w.muctl("verify", folder / "document", "--root", world.tpm.root, "--baseline", world.complete).returncode == 0
+        assert machine["pcrs"]["15"].strip("0") != ""
+        assert gzip.decompress(base64.b64decode(machine["eventlog_gz"])).startswith(event_log.spec_id())
+        assert {"attest", "fence"} & {s["name"] for s in machine["timings"]}
+        assert any("PCR 12: expected" in line for line in machine["console"]["command-line"])
+    page = (folder / "report.md").read_text()
+    assert all(f"| {name} | yes |" in page for name in NAMES)
+
+
+def is_masked(folder):
+    for name in "report.json", "report.md":
+        text = (folder / name).read_text()
+        assert ACCOUNT not in text and "the secret key" not in text and "PRIVATE KEY" not in text, name
+
+
+def was_given(cloud, world):
+    """Packer's input is what docs/examples/packer/README.md wants, for the key and the roles of the stacks."""
+    given = cloud.folder / "input-arm64"
+    conf = subprocess.run(["sh", "-c", '. "$1"; echo "$KEY_ARN|$ROLE_ARN|$ADMIN_ARN|$BUILDER_ARN|$FILES"', "sh", given / "image.conf"],
+                          capture_output=True, text=True, check=True).stdout.strip().split("|")
+    assert re.fullmatch(rf"arn:aws:kms:{acceptance.REGION}:{ACCOUNT}:key/[\w-]+", conf[0])
+    assert [re.search(r"role/.*-roles-(\w+)-\w+$", arn)[1] for arn in conf[1:4]] == ["InstanceRole", "KeyAdminRole", "BuilderRole"]
+    assert conf[4] == "/mnt/image/in/measured-unlock_1_arm64.deb /mnt/image/in/acceptance.tar"
+    listed = w.run("tar", "--list", "--verbose", "--file", given / "acceptance.tar", text=True).stdout
+    assert re.search(r"^-rwxr-xr-x .* \./usr/lib/measured-unlock/acceptance$", listed, re.M)
+    assert re.search(r"multi-user\.target\.wants/measured-unlock-acceptance\.service -> \.\./measured-unlock-acceptance\.service", listed)
+    policies = [json.loads((home / "policy.json").read_text()) for home in cloud.instances.iterdir()]
+    pcr4 = json.loads(world.complete.read_text())["Measurements"]["PCR4"]
+    assert all(len(p) == 1 and pcr4 in json.dumps(p) for p in policies)
+
+
+def was_asked(cloud):
+    """Every instance and image as docs/guide/getting-started.md has them, and with tags; the page has each action."""
+    for request in cloud.requests("RunInstances"):
+        asked = request["parameters"]
+        assert asked["MetadataOptions.HttpTokens"] == "required" and asked["TagSpecification.1.Tag.1.Key"] == "measured-unlock-acceptance"
+        assert not [name for name in asked if name.startswith(("UserData", "KeyName", "SecurityGroup"))]
+    registered = [r["parameters"] for r in cloud.requests("RegisterImage")]
+    assert {(p["BootMode"], p["TpmSupport"], p["ImdsSupport"], p["EnaSupport"]) for p in registered} == {("uefi", "v2.0", "v2.0", "true")}
+
+
+@pytest.mark.parametrize("pcr, step", [(12, "command-line"), (2, "driver")])
+def test_an_alteration_that_unlocks(start, world, disks, tmp_path, pcr, step):
+    """It fails the run, and the report says that firmware did not take it."""
+    cloud, options = start()
+    with acceptance.Player(cloud.instances, Host(world, disks, blind=(pcr,))):
+        done = cloud.run(*options)
+    assert done.returncode == 2, done.stdout
+    assert {name for (_, name), ok in steps(tmp_path).items() if not ok} == {step}
+    found, = (s["detail"] for s in report(tmp_path)["machines"][0]["steps"] if s["name"] == step)
+    assert f"UNLOCKED; PCR {pcr} is as without it" in found
+    assert not report(tmp_path)["ok"] and cloud.left() == []
