@@ -41,9 +41,9 @@ def why_not():
 
 class Cloud:
     """packages: those of tests/integration/moto.txt. disks: architecture -> what an image of it is. refuse: actions that
-    fail. before: shell that Packer runs first."""
+    fail. before: shell that Packer runs first. second: how long one of the run's is."""
 
-    def __init__(self, folder, packages, port, disks, baseline, size, refuse=(), before=""):
+    def __init__(self, folder, packages, port, disks, baseline, size, refuse=(), before="", second=0.02):
         self.folder, self.log, self.instances = folder, folder / "requests.jsonl", folder / "instances"
         self.instances.mkdir()
         (folder / "bin").mkdir()
@@ -57,7 +57,7 @@ class Cloud:
         for architecture, snapshot in zip(disks, snapshots):
             (folder / f"snapshot-{architecture}").write_text(snapshot)
         self.environment = {**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, "PATH": f"{folder}/bin:{os.environ['PATH']}",
-                            "HOME": str(folder), "AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "the secret key", "ACCEPTANCE_SECOND": "0.02"}
+                            "HOME": str(folder), "AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "the secret key", "ACCEPTANCE_SECOND": str(second)}
         self._program("aws", f'#!/bin/sh\nexec {CLI} --endpoint-url http://127.0.0.1:{port} "$@"\n')
         self._program("packer", PACKER.format(folder=folder, baseline=baseline, before=before))
 

@@ -4,9 +4,12 @@ of the emulators; vm-tests/test_acceptance.py has whole machines."""
 import base64
 import gzip
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 
 import aws_programs as programs
 import event_log
@@ -114,7 +117,7 @@ class Host:
         w.run("sh", script)
         # A line of the kernel's in the middle of the first round, which nobody sees whole then.
         told = (home / "told").read_text()
-        broken = re.sub(r"(acceptance 1 document 2 \w{20})", r"\1[    9.123456] random: crng init done\n", told)
+        broken = re.sub(r"(acceptance 1 document 2 [\w+/]{20})", r"\1[    9.123456] random: crng init done\n", told)
         assert broken != told
         with open(home / "console", "a") as console:
             console.write(broken + told.replace("acceptance 1 ", "acceptance 2 "))
@@ -204,23 +207,148 @@ def was_given(cloud, world):
 
 
 def was_asked(cloud):
-    """Every instance and image as docs/guide/getting-started.md has them, and with tags; the page has each action."""
+    """Every instance and image as docs/guide/getting-started.md has them, and with tags; the page names each action."""
     for request in cloud.requests("RunInstances"):
         asked = request["parameters"]
         assert asked["MetadataOptions.HttpTokens"] == "required" and asked["TagSpecification.1.Tag.1.Key"] == "measured-unlock-acceptance"
         assert not [name for name in asked if name.startswith(("UserData", "KeyName", "SecurityGroup"))]
     registered = [r["parameters"] for r in cloud.requests("RegisterImage")]
     assert {(p["BootMode"], p["TpmSupport"], p["ImdsSupport"], p["EnaSupport"]) for p in registered} == {("uefi", "v2.0", "v2.0", "true")}
+    paths = {"GET /snapshots/blocks": "GetSnapshotBlock", "POST /snapshots": "StartSnapshot", "PUT /snapshots/blocks": "PutSnapshotBlock",
+             "POST /snapshots/completion": "CompleteSnapshot"}
+    named = set(re.findall(r"`(?:\w+:)?([A-Z]\w+)`", PAGE.read_text()))
+    assert {paths.get(r["action"], r["action"]) for r in cloud.requests()} <= named
+
+
+def take_an_ami(cloud, world):
+    """The options of a run that takes an AMI, which somebody made with a role of his own."""
+    cloud.aws("iam", "create-instance-profile", "--instance-profile-name", "web")
+    ami = cloud.aws("ec2", "register-image", "--name", "web-1", "--architecture", "x86_64", "--virtualization-type", "hvm", "--boot-mode", "uefi",
+                    "--tpm-support", "v2.0", "--root-device-name", "/dev/xvda", "--block-device-mappings",
+                    f"DeviceName=/dev/xvda,Ebs={{SnapshotId={(cloud.folder / 'snapshot-x86_64').read_text()}}}")["ImageId"]
+    return ["--ami", f"{ami}={world.complete}", "--profile", "web", "--type", "t3.micro"]
 
 
 @pytest.mark.parametrize("pcr, step", [(12, "command-line"), (2, "driver")])
 def test_an_alteration_that_unlocks(start, world, disks, tmp_path, pcr, step):
-    """It fails the run, and the report says that firmware did not take it."""
+    """It fails the run, and the report says that firmware did not take it. Here the run takes an AMI, which is there afterwards."""
     cloud, options = start()
-    with acceptance.Player(cloud.instances, Host(world, disks, blind=(pcr,))):
-        done = cloud.run(*options)
+    host = Host(world, disks, blind=(pcr,))
+    with acceptance.Player(cloud.instances, host):
+        done = cloud.run(*take_an_ami(cloud, world), *options[options.index("--report"):])
     assert done.returncode == 2, done.stdout
-    assert {name for (_, name), ok in steps(tmp_path).items() if not ok} == {step}
+    assert {name for (_, name), ok in steps(tmp_path).items() if not ok} == {step} and {t for _, t, *_ in host.altered} == {"t3.micro"}
     found, = (s["detail"] for s in report(tmp_path)["machines"][0]["steps"] if s["name"] == step)
     assert f"UNLOCKED; PCR {pcr} is as without it" in found
-    assert not report(tmp_path)["ok"] and cloud.left() == []
+    assert not report(tmp_path)["ok"] and cloud.left() == ["web-1"]
+    snapshots = [s["SnapshotId"] for s in cloud.aws("ec2", "describe-snapshots", "--owner-ids", "self")["Snapshots"]]
+    assert (cloud.folder / "snapshot-x86_64").read_text() in snapshots
+
+
+# Action that AWS refuses -> what has been made by then, as parts of what the run must have deleted
+FAILURES = {"CreateStack": [], "UpdateStack": ["DeregisterImage", "DeleteSnapshot", "DeleteStack"], "RunInstances": ["DeregisterImage", "DeleteStack"],
+            "GetConsoleOutput": ["TerminateInstances", "DeregisterImage", "DeleteStack"],
+            "PUT /snapshots/blocks": ["TerminateInstances", "DeleteSnapshot", "DeregisterImage", "DeleteStack"]}
+
+
+@pytest.mark.parametrize("refused", [pytest.param(name, marks=[] if name in ("CreateStack", "PUT /snapshots/blocks") else pytest.mark.long)
+                                     for name in FAILURES])
+def test_clean_up_after_a_failure(start, world, disks, tmp_path, refused):
+    """Wherever it fails: the report says so, all that was made is gone, and the exit code is 3."""
+    cloud, options = start(refuse=[refused])
+    with acceptance.Player(cloud.instances, Host(world, disks)):
+        done = cloud.run(*options)
+    assert done.returncode == 3, done.stdout
+    assert not report(tmp_path)["ok"] and "exit code" in report(tmp_path)["ended"]
+    assert cloud.left() == [] and "not removed" not in done.stdout
+    asked = {r["action"] for r in cloud.requests()}
+    assert set(FAILURES[refused]) <= asked, asked
+    assert not list(tmp_path.glob("mu-acceptance-*")), "keys are left"
+
+
+def test_interrupted(start, tmp_path):
+    """Packer gets an interrupt, as it wants for its own clean-up, and then all is removed."""
+    cloud, options = start(before=f"trap 'touch {tmp_path}/interrupted; exit 1' INT; touch {tmp_path}/building; while :; do sleep 0.1; done")
+    run = subprocess.Popen([acceptance.RUN, "--region", acceptance.REGION, *map(str, options)], env=cloud.environment, cwd=tmp_path,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with run:
+        while not (tmp_path / "building").exists():
+            assert run.poll() is None, run.stdout.read()
+            time.sleep(0.1)
+        run.terminate()
+        said = run.communicate()[0]
+    assert run.returncode == 3 and "interrupted (SIGTERM)" in said
+    assert (tmp_path / "interrupted").exists() and cloud.left() == []
+
+
+def test_kept_and_cleaned_up_later(start, tmp_path):
+    cloud, options = start(before="exit 1")
+    done = cloud.run(*options, "--keep")
+    name = re.search(r"--clean-up (\w+)", done.stdout)[1]
+    assert done.returncode == 3 and len([n for n in cloud.left() if name in n]) >= 2, done.stdout
+    shutil.rmtree(re.search(r"Kept: ([^,]*),", done.stdout)[1])
+    assert cloud.run("--clean-up", "00000000").returncode == 0 and cloud.left() != []
+    assert cloud.run("--clean-up", name).returncode == 0 and cloud.left() == []
+
+
+def test_asks_before_it_spends(start, tmp_path):
+    cloud, options = start()
+    done = cloud.run(*(o for o in options if o != "--yes"), input="no\n")
+    assert done.returncode == 0 and "together: 0.43" in done.stdout and "Nothing was made." in done.stdout
+    assert {r["action"] for r in cloud.requests()} == {"GetCallerIdentity", "DescribeInstanceTypes"}
+    assert not (tmp_path / "report.json").exists()
+
+
+@pytest.mark.parametrize("change, code, words", [
+    (["--type", "t2.micro"], 4, "no NitroTPM"), (["--build", "web.deb"], 4, "web.deb: want a package"), (["--muctl", "no-muctl"], 4, "no-muctl"),
+    (["--ami", "ami-1=b"], 1, "either --build or --ami"), (["--clean-up", "x"], 1, "eight hexadecimal")])
+def test_bad_input(start, change, code, words):
+    cloud, options = start()
+    done = cloud.run(*options, *change)
+    assert (done.returncode, words in done.stdout) == (code, True), done.stdout
+    assert not cloud.requests("CreateStack", "RunInstances")
+
+
+def test_version_1_of_the_cli(tmp_path):
+    (tmp_path / "aws").write_text("#!/bin/sh\necho aws-cli/1.45.11 Python/3.11\n")
+    (tmp_path / "aws").chmod(0o755)
+    done = w.run(acceptance.RUN, "--region", "r", "--clean-up", "00000000", check=False, text=True,
+                 env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert done.returncode == 4 and "version 2 is needed" in done.stderr
+
+
+# docs/guide/acceptance.md
+
+def rows(text, columns):
+    """The cells of tables that begin with these columns."""
+    found = []
+    for table in re.findall(rf"^\| {re.escape(columns)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.M):
+        found += [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()]
+    return found
+
+
+def claims():
+    """{claim: tests} of docs/guide/threat-model.md: what attackers cannot do, and what enters a boot."""
+    text = (w.TOP / "docs/guide/threat-model.md").read_text()
+    cannot, inputs = rows(text, "cannot | because"), rows(text, "input | who")
+    assert len(cannot) > 40 and len(inputs) > 40
+    return {row[0]: set(re.findall(r"test_\w+\.(?:py|c)::test_\w+", row[-1])) for row in cannot + inputs}
+
+
+def seen():
+    return rows(PAGE.read_text(), "claim | step")
+
+
+def test_every_claim_has_a_row():
+    """With the tests that the threat model names for it, and no other claims and tests."""
+    assert {row[0].replace("threat-model.md#", "#"): set(re.findall(r"test_\w+\.(?:py|c)::test_\w+", row[3])) for row in seen()} == claims()
+
+
+def test_seen_on_ec2_is_a_report():
+    """Of a step of the run; empty, or the report that shows it, which lies in the folder of reports."""
+    for claim, step, ec2, _ in seen():
+        assert not step or set(re.findall(r"`([\w-]+)`", step)) <= set(NAMES), claim
+        for path in re.findall(r"\]\(([^)]*)\)", ec2):
+            told = json.loads((PAGE.parent / path).with_suffix(".json").read_text())
+            assert step and told["ok"], claim
+        assert ec2 == "" or "](" in ec2, claim
