@@ -36,7 +36,9 @@ tar --create --file="$output" --directory={folder} ./baseline.json
 
 def why_not():
     done = subprocess.run([CLI, "--version"], capture_output=True, text=True) if os.path.exists(CLI) else None
-    return None if done and done.stdout.startswith("aws-cli/2") else "the AWS CLI of version 2 is not installed (tests/setup installs it)"
+    if not done or not done.stdout.startswith("aws-cli/2"):
+        return "the AWS CLI of version 2 is not installed (tests/setup installs it)"
+    return None
 
 
 class Cloud:
@@ -47,24 +49,23 @@ class Cloud:
         self.folder, self.log, self.instances = folder, folder / "requests.jsonl", folder / "instances"
         self.instances.mkdir()
         (folder / "bin").mkdir()
+        (folder / "images.json").write_text("[]")
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(packages), "HOME": str(folder),
+                       "MOTO_AMIS_PATH": str(folder / "images.json")}
         with open(folder / "cloud.log", "w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, HERE / "cloud.py", "--port", str(port), "--log", self.log, "--region", REGION, "--folder", self.instances,
-                 "--size", str(size), *(["--refuse", *refuse] if refuse else []), "--", *disks.values()], stdout=subprocess.PIPE, stderr=log,
-                text=True, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(packages), "HOME": str(folder), "MOTO_AMIS_PATH": self._no_images()})
+                [sys.executable, HERE / "cloud.py", "--port", str(port), "--log", self.log, "--region", REGION,
+                 "--folder", self.instances, "--size", str(size), *(["--refuse", *refuse] if refuse else []), "--",
+                 *disks.values()], stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         word, *snapshots = self.process.stdout.readline().split() or [""]
         assert word == "ready", (folder / "cloud.log").read_text()
         for architecture, snapshot in zip(disks, snapshots):
             (folder / f"snapshot-{architecture}").write_text(snapshot)
-        self.environment = {**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, "PATH": f"{folder}/bin:{os.environ['PATH']}",
-                            "HOME": str(folder), "AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "the secret key", "ACCEPTANCE_SECOND": str(second)}
+        self.environment = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}", "HOME": str(folder),
+                            "AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "the secret key", "ACCEPTANCE_SECOND": str(second)}
+        self.environment.pop("PYTHONPATH", None)
         self._program("aws", f'#!/bin/sh\nexec {CLI} --endpoint-url http://127.0.0.1:{port} "$@"\n')
         self._program("packer", PACKER.format(folder=folder, baseline=baseline, before=before))
-
-    def _no_images(self):
-        path = self.folder / "images.json"
-        path.write_text("[]")
-        return str(path)
 
     def _program(self, name, text):
         (self.folder / "bin" / name).write_text(text)
@@ -75,10 +76,16 @@ class Cloud:
                               stdout=subprocess.PIPE, check=True)
         return json.loads(done.stdout or "null")
 
-    def run(self, *words, **options):
-        """A run, ended; what it said is in stdout."""
-        return subprocess.run([RUN, "--region", REGION, *map(str, words)], env=self.environment, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, cwd=self.folder, **options)
+    def start(self, *words, **options):
+        """A run; what it says is in stdout."""
+        return subprocess.Popen([RUN, "--region", REGION, *map(str, words)], env=self.environment, text=True, cwd=self.folder,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+
+    def run(self, *words, answer=""):
+        """The same, ended."""
+        with self.start(*words) as run:
+            said, _ = run.communicate(answer)
+        return subprocess.CompletedProcess(run.args, run.returncode, said)
 
     def requests(self, *actions):
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -90,10 +97,13 @@ class Cloud:
         images = [i["Name"] for i in self.aws("ec2", "describe-images", "--owners", "self")["Images"]]
         snapshots = [s["SnapshotId"] for s in self.aws("ec2", "describe-snapshots", "--owner-ids", "self", "--filters",
                                                       "Name=tag-key,Values=measured-unlock-acceptance")["Snapshots"]]
-        stacks = [s["StackName"] for s in self.aws("cloudformation", "list-stacks")["StackSummaries"] if s["StackStatus"] != "DELETE_COMPLETE"]
-        keys = [self.aws("kms", "describe-key", "--key-id", k["KeyId"])["KeyMetadata"]["KeyState"] for k in self.aws("kms", "list-keys")["Keys"]]
+        stacks = [s["StackName"] for s in self.aws("cloudformation", "list-stacks")["StackSummaries"]
+                  if s["StackStatus"] != "DELETE_COMPLETE"]
+        keys = [self.aws("kms", "describe-key", "--key-id", k["KeyId"])["KeyMetadata"]["KeyState"]
+                for k in self.aws("kms", "list-keys")["Keys"]]
         roles = [r["RoleName"] for r in self.aws("iam", "list-roles")["Roles"]]
-        return [*(i for i in instances if i != "terminated"), *images, *snapshots, *stacks, *(k for k in keys if k != "PendingDeletion"), *roles]
+        gone = {"terminated", "PendingDeletion"}
+        return [name for name in (*instances, *images, *snapshots, *stacks, *keys, *roles) if name not in gone]
 
     def close(self):
         self.process.terminate()

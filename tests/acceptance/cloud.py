@@ -73,6 +73,10 @@ def seed(backend, disk, size):
     return made.snapshot_id
 
 
+AS_REGISTERED = {"architecture": "Architecture", "boot_mode": "BootMode", "tpm_support": "TpmSupport", "uefi": "UefiData",
+                 "root_device_name": "RootDeviceName", "virtualization_type": "VirtualizationType"}
+
+
 def images():
     """AMIs are what they were registered as."""
     from moto.ec2.models.amis import Ami
@@ -86,8 +90,7 @@ def images():
         mapping, = self._get_param("BlockDeviceMappings")
         self.ec2_backend.snapshots.pop(image.ebs_snapshot.id)
         image.ebs_snapshot = self.ec2_backend.snapshots[mapping["Ebs"]["SnapshotId"]]
-        for name, parameter in {"architecture": "Architecture", "boot_mode": "BootMode", "tpm_support": "TpmSupport", "uefi": "UefiData",
-                                "root_device_name": "RootDeviceName", "virtualization_type": "VirtualizationType"}.items():
+        for name, parameter in AS_REGISTERED.items():
             setattr(image, name, self._get_param(parameter))
         assert mapping["DeviceName"] == image.root_device_name
         return type(self.describe_images())({"ImageId": image.id})
@@ -101,9 +104,9 @@ def keys():
         original_resource.policy = cloudformation_json["Properties"]["KeyPolicy"]
         return original_resource
 
-    def delete(cls, resource_name, resource_json, account_id, region_name):
-        kms_backends[account_id][region_name].schedule_key_deletion(resource_name, resource_json["Properties"]["PendingWindowInDays"])
-    Key.update_from_cloudformation_json, Key.delete_from_cloudformation_json = classmethod(update), classmethod(delete)
+    def delete(self, account_id, region_name):
+        kms_backends[account_id][region_name].schedule_key_deletion(self.id, 7)
+    Key.update_from_cloudformation_json, Key.delete = classmethod(update), delete
 
 
 def instances(folder):
@@ -131,8 +134,8 @@ def instances(folder):
             (home / f"blocks/{index}").write_bytes(data)
         policies = [k.policy for k in kms_backends[self.current_account][self.region].keys.values() if k.key_state == "Enabled"]
         (home / "policy.json").write_text(json.dumps(policies))
-        (home / "image.part").write_text(json.dumps({"name": image.name, "architecture": image.architecture, "uefi_data": image.uefi,
-                                                     "type": instance.instance_type}))
+        launched = {"architecture": image.architecture, "uefi_data": image.uefi, "type": instance.instance_type}
+        (home / "image.part").write_text(json.dumps(launched))
         (home / "image.part").rename(home / "image.json")
         return answer
 
@@ -147,9 +150,10 @@ def instances(folder):
         said = console.read_bytes()[-65536:] if console.exists() else b""
         return ActionResult({"InstanceId": name, "Output": base64.b64encode(said).decode() if said else None})
 
-    run_before, describe_before, terminate_before = (
-        InstanceResponse.run_instances, InstanceResponse.describe_instances, InstanceResponse.terminate_instances)
-    InstanceResponse.run_instances, InstanceResponse.describe_instances, InstanceResponse.terminate_instances = run, describe, terminate
+    run_before, describe_before = InstanceResponse.run_instances, InstanceResponse.describe_instances
+    terminate_before = InstanceResponse.terminate_instances
+    InstanceResponse.run_instances, InstanceResponse.describe_instances = run, describe
+    InstanceResponse.terminate_instances = terminate
     General.get_console_output = get_console_output
 
 
