@@ -315,7 +315,7 @@ def test_asks_before_it_spends(start, tmp_path):
 @pytest.mark.parametrize("change, code, words", [
     (["--type", "t2.micro"], 4, "no NitroTPM"), (["--build", "web.deb"], 4, "web.deb: want a package"),
     (["--muctl", "no-muctl"], 4, "no-muctl"), (["--ami", "ami-1=b"], 1, "either --build or --ami"),
-    (["--clean-up", "x"], 1, "eight hexadecimal")])
+    (["--clean-up", "x"], 1, "eight hexadecimal"), (["--report", "no/folder/r"], 4, "no such folder")])
 def test_bad_input(start, change, code, words):
     cloud, options = start()
     done = cloud.run(*options, *change)
