@@ -70,6 +70,7 @@ class Host:
         found, store = {}, uefi_data.variables(image["uefi_data"]) if image["uefi_data"] else {}
         if acceptance.esp_file(disk, place) != acceptance.esp_file(good, place):
             found[4] = acceptance.esp_file(disk, place)
+            assert len(list((home / "blocks").iterdir())) == 1
         if "BootNext" in store:
             _, _, option = store[f"Boot{int.from_bytes(store['BootNext'][2], 'little'):04X}"]
             assert place.replace("/", "\\").encode("utf-16-le") in option
