@@ -98,15 +98,22 @@ def images():
 
 
 def keys():
+    """Keys as CloudFormation treats them; the policy of a key is text, as KMS has it."""
     from moto.kms.models import Key, kms_backends
+    create = Key.create_from_cloudformation_json.__func__
+
+    def created(cls, resource_name, cloudformation_json, account_id, region_name, **more):
+        key = create(cls, resource_name, cloudformation_json, account_id, region_name, **more)
+        return update(cls, key, resource_name, cloudformation_json, account_id, region_name)
 
     def update(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
-        original_resource.policy = cloudformation_json["Properties"]["KeyPolicy"]
+        original_resource.policy = json.dumps(cloudformation_json["Properties"]["KeyPolicy"])
         return original_resource
 
     def delete(self, account_id, region_name):
         kms_backends[account_id][region_name].schedule_key_deletion(self.id, 7)
-    Key.update_from_cloudformation_json, Key.delete = classmethod(update), delete
+    Key.create_from_cloudformation_json, Key.update_from_cloudformation_json = classmethod(created), classmethod(update)
+    Key.delete = delete
 
 
 def instances(folder):
@@ -132,7 +139,7 @@ def instances(folder):
         (home / "blocks").mkdir(parents=True)
         for index, data in snapshot.put.items():
             (home / f"blocks/{index}").write_bytes(data)
-        policies = [k.policy for k in kms_backends[self.current_account][self.region].keys.values() if k.key_state == "Enabled"]
+        policies = [json.loads(k.policy) for k in kms_backends[self.current_account][self.region].keys.values() if k.key_state == "Enabled"]
         (home / "policy.json").write_text(json.dumps(policies))
         launched = {"architecture": image.architecture, "uefi_data": image.uefi, "type": instance.instance_type}
         (home / "image.part").write_text(json.dumps(launched))
