@@ -342,7 +342,7 @@ def rows(text, columns):
     return found
 
 
-def tests(row):
+def named_tests(row):
     return ", ".join(re.findall(r"`test_\w+\.(?:py|c)::test_\w+`", row[-1]))
 
 
@@ -351,7 +351,7 @@ def claims():
     text = (w.TOP / "docs/guide/threat-model.md").read_text()
     cannot, inputs = rows(text, "cannot | because"), rows(text, "input | who writes it, when it acts")
     assert len(cannot) > 40 and len(inputs) > 40
-    return {row[0].replace("(#", "(threat-model.md#"): tests(row) for row in cannot + inputs}
+    return {row[0].replace("(#", "(threat-model.md#"): named_tests(row) for row in cannot + inputs}
 
 
 def seen():
@@ -360,7 +360,7 @@ def seen():
 
 def test_every_claim_has_a_row():
     """With the tests that the threat model names for it, and no other claims and tests. What is missing can be pasted."""
-    table = {row[0]: tests(row) for row in seen()}
+    table = {row[0]: named_tests(row) for row in seen()}
     wanted, there = (dict(sorted(d.items())) for d in (claims(), table))
     missing = [f"| {claim} | | | {named} |" for claim, named in wanted.items() if there.get(claim) != named]
     assert missing == [] and set(there) == set(wanted), "\n".join(missing)
