@@ -16,18 +16,27 @@ ANSWER = ('<?xml version="1.0"?><Response><Errors><Error><Code>UnauthorizedOpera
           '</Message></Error></Errors><RequestID>none</RequestID></Response>')
 
 
-class Recorder:
-    """A WSGI application in front of another. refused: names of actions that are answered as EC2 does without the right."""
+def asked(environ, body):
+    """Action and parameters of a request. Not all of AWS's protocols are forms: JSON has its action in a header, and what is
+    addressed by a path is called by it."""
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        parameters = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
+        return parameters.pop("Action", None), parameters
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return target.rpartition(".")[2], {}
+    return environ["REQUEST_METHOD"] + " " + re.sub(r"/(snap-\w+|\d+)", "", environ["PATH_INFO"]), {}
 
-    def __init__(self, application, log, address, key, refused):
-        self.application, self.log, self.refused = application, log, refused
-        self.changes = [(re.compile(rb"(?<=<ipAddress>)[^<]*"), address.encode()),
-                        (re.compile(rb"(?<=<keyMaterial>)[^<]*"), escape(key).encode())]
+
+class Recorder:
+    """A WSGI application in front of another. refused: names of actions that are answered as EC2 does without the right.
+    changes: (pattern, what is put in its place) in answers."""
+
+    def __init__(self, application, log, refused, changes=()):
+        self.application, self.log, self.refused, self.changes = application, log, refused, changes
 
     def __call__(self, environ, start_response):
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        parameters = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
-        action = parameters.pop("Action", None)
+        action, parameters = asked(environ, body)
         service = re.search(r"Credential=[^/]*/\d+/[^/]+/(\w+)/", environ.get("HTTP_AUTHORIZATION", ""))
         self.log.write(json.dumps({"service": service and service[1], "action": action, "parameters": parameters}) + "\n")
         self.log.flush()
@@ -67,7 +76,9 @@ def main():
     from werkzeug.serving import make_server
     iam_backends[DEFAULT_ACCOUNT_ID]["aws"].create_instance_profile(name=options.profile, path="/", role_names=[])
     with open(options.log, "w") as log, open(options.key) as key:
-        recorder = Recorder(DomainDispatcherApplication(create_backend_app), log, options.address, key.read(), options.refuse)
+        changes = [(re.compile(rb"(?<=<ipAddress>)[^<]*"), options.address.encode()),
+                   (re.compile(rb"(?<=<keyMaterial>)[^<]*"), escape(key.read()).encode())]
+        recorder = Recorder(DomainDispatcherApplication(create_backend_app), log, options.refuse, changes)
         server = make_server("127.0.0.1", options.port, recorder)
         subnet = ec2_backends[DEFAULT_ACCOUNT_ID][options.region].describe_subnets()[0]
         print("ready", subnet.id, flush=True)

@@ -70,10 +70,10 @@ static void algorithms_of(const struct audiences *audiences,
 enum mu_status publish_discovery(const char *issuer, const struct audiences *audiences, char **ret,
                                  struct mu_error *err)
 {
-    static const char *const claims[] = {"iss",      "aud",      "sub",     "iat",     "nbf",
-                                         "exp",      "jti",      "cnf",     "account", "region",
-                                         "image_id", "baseline", "state",   "pcr4",    "pcr7",
-                                         "pcr12",    "ueid",     "dbgstat", NULL};
+    static const char *const claims[] = {"iss",      "aud",      "sub",   "iat",     "nbf",
+                                         "exp",      "jti",      "cnf",   "account", "region",
+                                         "image_id", "baseline", "state", "pcr4",    "pcr7",
+                                         "pcr12",    "image",    "ueid",  "dbgstat", NULL};
     static const char *const response_types[] = {"id_token", NULL};
     static const char *const subject_types[] = {"public", NULL};
     const char *algorithms[SETTINGS_AUDIENCES_MAX + 1];
