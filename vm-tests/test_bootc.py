@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/examples/bootc, by buildah, on the tree of a guest in place of an image for bootc, of which none can be had here. What comes
+"""docs/examples/bootc by buildah, on the tree of a guest in place of an image for bootc, of which none can be had here. What comes
 out is examined and not booted."""
 import json
 import os

@@ -6,7 +6,7 @@ set -eu
 
 ln -s / /image/root
 sed 's,^WORK=.*,WORK=/image,' /image/in/image.conf >/image/image.conf
-printf '%s\n' OUT=/boot MUCTL=/image/muctl >>/image/image.conf
+printf '%s\n' '' OUT=/boot MUCTL=/image/muctl >>/image/image.conf
 for step in 35-configure 37-bake 40-image; do
     sh "/image/provision/$step" /image/image.conf
 done
