@@ -40,6 +40,7 @@ set -eu
 mkdir -p /efi
 mount /dev/disk/by-partlabel/esp /efi
 dpkg-query -W -f '${db:Status-Status}\\n' measured-unlock
+test -z "$(find /etc/ssh -name 'ssh_host_*')"
 test ! -e /etc/systemd/system/timers.target.wants/measured-unlock-monitor.timer
 muctl doctor --image /efi/EFI/BOOT/BOOTX64.EFI
 """
@@ -67,6 +68,7 @@ def fill(workshop, examples):
     passphrase = examples / "mkosi/mkosi.passphrase"
     passphrase.touch(mode=0o600)
     passphrase.write_bytes(luks.PASSPHRASE)
+    shutil.copy(examples / "packer/customize.example", examples / "mkosi/customize")
     for tree in "rootfs", "image":
         shutil.copytree(image.GUEST / tree, examples / tree)
     return passphrase
