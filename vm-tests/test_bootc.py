@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import tomllib
 
 import pytest
@@ -17,14 +18,16 @@ EXAMPLES = TOP / "docs/examples"
 
 
 @pytest.fixture
-def buildah(tmp_path):
+def buildah():
     """Runs it, with a storage of its own."""
     if not shutil.which("buildah"):
         pytest.skip("buildah is not installed (tests/setup installs it)")
-    folders = "--root", tmp_path / "storage", "--runroot", tmp_path / "run", "--storage-driver", "vfs"
-    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
-    yield lambda *arguments: run("buildah", *folders, *arguments, env=environment).strip()
-    subprocess.run(["buildah", *map(str, folders), "rm", "--all"], env=environment, check=True, capture_output=True)
+    with tempfile.TemporaryDirectory(prefix="mu-buildah-") as storage:
+        def call(*arguments):
+            return run("buildah", "--root", f"{storage}/root", "--runroot", f"{storage}/run", "--storage-driver", "vfs", *arguments,
+                       env={**os.environ, "BUILDAH_ISOLATION": "chroot"}).strip()
+        yield call
+        call("rm", "--all")
 
 
 @pytest.fixture

@@ -76,13 +76,12 @@ def build(description, target, packages):
 @pytest.mark.long
 @pytest.mark.needs("systemd >= 257", "systemd < 258")
 @pytest.mark.skipif(CHOSEN.is_foreign, reason="KIWI builds for the machine that it runs on")
-def test_built_by_kiwi(workshop, tmp_path):
+def test_built_by_kiwi(workshop):
     if not shutil.which("rsync"):
         pytest.skip("rsync is not installed (tests/setup installs it)")
     packages = aws_programs.pip_install("kiwi.txt")
-    archive = build(describe(tmp_path / "kiwi", fill(workshop, tmp_path / "input")), tmp_path / "made", packages)
-    shutil.rmtree(tmp_path / "made/build")
-    work = tmp_path / "work"
+    scratch, work = workshop.scratch, workshop.scratch / "work"
+    archive = build(describe(scratch / "kiwi", fill(workshop, scratch / "input")), scratch / "made", packages)
     work.mkdir()
     steps.run(work, "30-system", SYSTEM=archive, after=image.ROOTFS.format(work=work))
     uki = shutil.move(work / "root/boot/uki.efi", workshop.scratch / "uki.efi")

@@ -110,10 +110,11 @@ def finish(workshop, examples, passphrase):
 @pytest.mark.long
 @pytest.mark.needs("systemd >= 257", "systemd < 258")
 @pytest.mark.skipif(CHOSEN.name != "x86_64", reason="the recipe is for x86-64 as it stands")
-def test_built_by_mkosi(workshop, tmp_path):
-    examples = tmp_path / "examples"
+def test_built_by_mkosi(workshop):
+    scratch = workshop.scratch / "mkosi"  # some GiB, which go with the workshop
+    examples = scratch / "examples"
     passphrase = fill(workshop, examples)
-    disk = build(tmp_path) / "image.raw"
+    disk = build(scratch) / "image.raw"
     out = finish(workshop, examples, passphrase)
     policy, baseline = (json.loads((out / f"{name}.json").read_text()) for name in ("key-policy", "baseline"))
 
