@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The Debian package alone: dpkg puts it into a clean guest, whose dracut makes the initramfs that boots."""
 import copy
-import os
 
 import pytest
 
 from harness import image
 from harness.architecture import CHOSEN
-from harness.workshop import BUILD, TOP, run
+from harness.workshop import make_package
 
 # What docs/guide/updating.md does on the running instance: the header goes out and comes back while its volume
 # is mounted, and another image takes the place of the one that is running.
@@ -32,10 +31,8 @@ umount /mnt
 
 @pytest.mark.long
 def test_package_boots(site):
-    run("make", "-s", "-C", TOP, "deb", f"ARCH={CHOSEN.name}", env={**os.environ, "MAKEFLAGS": ""})
-    (package,) = BUILD.glob("measured-unlock_*.deb")
     workshop = copy.copy(site.workshop)
-    workshop.stage = package
+    workshop.stage = make_package()
     uki = workshop.uki(image.SYSTEMD)
     volume = workshop.enroll(workshop.volume("packaged"), uki)
     with site.boot(uki=uki, volumes={"root": volume}, allow=[uki], check=UPDATE) as m:

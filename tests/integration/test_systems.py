@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
+import aws_programs as programs
 import pytest
 import world as w
 from test_packages import UNLOCK, make
@@ -25,6 +27,8 @@ echo "$*" >/called
 for last; do :; done
 cp /usr/lib/systemd/boot/efi/linuxx64.efi.stub "$last"
 """
+# What the steps run, where they run in the system itself.
+CHROOT = "bash cat chroot install ln ls mkdir mount mv od rm sed sort tail umount".split()
 SPEC = """Name: {name}
 Version: 1{version}
 Release: 1.amzn2023
@@ -63,7 +67,7 @@ def files_of_packages(folder):
         target.chmod(mode)
         return target
     for name in ("systemd", "systemd-udev", "cryptsetup", "device-mapper", "kmod", "iproute", "e2fsprogs", "binutils", "zstd",
-                 "dracut-network"):
+                 "dracut-network", "bash", "glibc-minimal-langpack", "ca-certificates", "sudo", "dnf"):
         put(name, f"usr/share/licenses/{name}/LICENSE")
     base = folder / "filesystem"
     put("filesystem", "etc/os-release", RELEASE)
@@ -74,6 +78,7 @@ def files_of_packages(folder):
         (base / name).symlink_to(f"usr/{name}")
     program(base, "sh", "cp")
     program(folder / "rpm", "rpm")
+    program(folder / "coreutils", *CHROOT)
     macros = Path("/usr/lib/rpm/macros").read_text()
     put("rpm", "usr/lib/rpm/macros", re.sub(r"(?m)^%_dbpath\s.*$", "%_dbpath /var/lib/rpm", macros))
     shutil.copy("/usr/lib/rpm/rpmrc", folder / "rpm/usr/lib/rpm")
@@ -154,6 +159,37 @@ def test_shape_of_amazon_linux(repository, system, tmp_path):
     assert (system.out / "uki.efi").read_bytes() == STUB.read_bytes() and (system.out / "baseline.json.sig").exists()
     wanted = system.root / "etc/systemd/system/multi-user.target.wants"
     assert {p.name for p in wanted.iterdir()} == {"systemd-networkd.service", "sshd.service"}
+
+
+def test_shape_by_kiwi(repository, system, tmp_path):
+    """docs/examples/kiwi from its description to the archive, by the profile for such systems."""
+    packages = programs.pip_install("kiwi.txt")
+    if not shutil.which("rsync"):
+        pytest.skip("rsync is not installed (tests/setup installs it)")
+    description, public, target = shutil.copytree(PACKER.parent / "kiwi", tmp_path / "kiwi"), tmp_path / "public", tmp_path / "made"
+    public.mkdir()
+    for source in make("rpm", tmp_path / "rpm")[UNLOCK], system.variables["CONFIG"], system.variables["BUILDER_PEM"]:
+        shutil.copy(source, public)
+    (public / "image.conf").write_text((PACKER / "image.conf.example").read_text() + steps.text(CUSTOMIZE="", CMDLINE="quiet")
+                                       + 'FILES="$WORK/in/measured-unlock-[0-9]*.rpm"\nBUILDER_PEM=$WORK/in/'
+                                       + system.variables["BUILDER_PEM"].name)
+    with tarfile.open(description / "input.tar", "w") as archive:
+        archive.add(PACKER / "provision", "image/provision")
+        archive.add(public, "image/in")
+    (tmp_path / "kiwi.yml").write_text("xz:\n  options: -0\n")
+    done = w.run("unshare", "--mount", "--propagation", "private", sys.executable, packages / "bin/kiwi-ng", "--config", tmp_path / "kiwi.yml",
+                 "--profile", "dnf", "system", "build", "--description", description, "--target-dir", target, "--set-repo",
+                 f"file://{repository.parent}/rpms,rpm-md,system,,,,,,,false",
+                 env={"PATH": os.environ["PATH"], "PYTHONPATH": str(packages), "HOME": str(tmp_path)}, check=False, text=True)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
+    (archive,) = target.glob("*.tar.xz")
+    with tarfile.open(archive) as made:
+        read = lambda name: made.extractfile(f"{name}").read()
+        assert read("boot/uki.efi") == STUB.read_bytes()
+        called = read("called").decode()
+        assert f"--kver {VERSION} --kernel-image /usr/lib/modules/{VERSION}/vmlinuz --uefi" in called
+        assert "root=/dev/mapper/root quiet /uki.efi" in called
+        assert not [name for name in made.getnames() if name.startswith("image")]
 
 
 @pytest.mark.parametrize("files, message", [

@@ -31,6 +31,13 @@ def spawn(*argv, **options):
     return subprocess.Popen([str(a) for a in argv], **options)
 
 
+def make_package():
+    """The Debian package, of `make deb`."""
+    run("make", "-s", "-C", TOP, "deb", f"ARCH={CHOSEN.name}", env={**os.environ, "MAKEFLAGS": ""})
+    (package,) = BUILD.glob("measured-unlock_*.deb")
+    return package
+
+
 def first_policy():
     """Of a key whose first image is not built yet."""
     return json.loads(run(MUCTL, "policy", "kms", "--admin", aws.ADMIN_ARN, "--builder", aws.BUILDER_ARN))
