@@ -227,8 +227,7 @@ static enum mu_status monitor_run(int argc, char **argv, struct mu_error *err)
 
 const struct verb verb_monitor = {
     .name = "monitor",
-    .synopsis =
-        "[--verifier URL] [--ca-file FILE] [--timeout S] [--token FILE [--audience A]] [--json]",
+    .synopsis = "[--verifier URL] [--ca-file FILE] [--token FILE [--audience A]] [OPTION...]",
     .summary = "show the verifier, with a fresh document, that this machine is unaltered",
     .help =
         "      --config FILE    default " MONITOR_DEFAULT_PATH ", if it is there\n"
