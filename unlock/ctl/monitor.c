@@ -166,7 +166,7 @@ static bool is_encrypted(const char *token)
 }
 
 /* For this machine's own programs: readable by root, whole at any time. */
-static enum mu_status write_token(const struct monitor *monitor, json_object *answer,
+static enum mu_status write_token(const char *path, json_object *answer, EVP_PKEY *key,
                                   struct mu_error *err)
 {
     MU_CLEANUP(secret_free) struct secret token = {0};
@@ -175,16 +175,15 @@ static enum mu_status write_token(const struct monitor *monitor, json_object *an
 
     MU_TRY(verifier_token(answer, &sent, &seconds, err));
     if (is_encrypted(sent))
-        MU_TRY(token_decrypt(sent, monitor->key, &token, err));
-    return file_write(monitor->settings.token,
-                      token.data != NULL ? secret_view(&token) : text_view(sent), 0600, err);
+        MU_TRY(token_decrypt(sent, key, &token, err));
+    return file_write(path, token.data != NULL ? secret_view(&token) : text_view(sent), 0600, err);
 }
 
 static enum mu_status report(const struct monitor *monitor, json_object *answer, bool ok,
                              struct mu_error *err)
 {
     const char *version = json_text_of(answer, "baseline_version");
-    bool printed = monitor->key != NULL && strcmp(monitor->settings.token, "-") == 0;
+    const char *token = monitor->settings.token;
 
     if (monitor->json) {
         json_object_object_del(answer, "token");
@@ -193,7 +192,7 @@ static enum mu_status report(const struct monitor *monitor, json_object *answer,
             return mu_oom(err);
         return cli_print_json("-", answer, err);
     }
-    if (ok && !printed)
+    if (ok && (token == NULL || strcmp(token, "-") != 0))
         (void)printf("%s is unaltered: baseline %s%s%s, state %s\n",
                      json_text_of(answer, "instance_id"), json_text_of(answer, "baseline"),
                      version[0] != '\0' ? " " : "", version, json_text_of(answer, "state"));
@@ -216,8 +215,8 @@ static enum mu_status monitor_run(int argc, char **argv, struct mu_error *err)
     if (monitor.settings.token != NULL)
         MU_TRY(make_key(&monitor.key, err));
     status = ask_until_answered(&monitor, &answer, err);
-    if (status == MU_OK && monitor.key != NULL)
-        status = write_token(&monitor, answer, err);
+    if (status == MU_OK && monitor.settings.token != NULL)
+        status = write_token(monitor.settings.token, answer, monitor.key, err);
     if (status == MU_OK)
         return report(&monitor, answer, true, err);
     if (answer != NULL && report(&monitor, answer, false, &ignored) != MU_OK)
