@@ -708,8 +708,8 @@ def test_log_and_metrics(fleet, party, started):
     assert verifier.attest(draft.encode())[0] == 403
     assert verifier.metric("requests_total", path="/v1/attest", status="200") == 1
     assert verifier.metric("requests_total", path="/v1/attest", status="403") == 1
-    assert verifier.metric("attestations_total", result="ok", baseline="web") == 1
-    assert verifier.metric("attestations_total", result="refused", baseline="") == 1
+    assert verifier.metric("attestations_total", result="ok", baseline="web", version="web-1") == 1
+    assert verifier.metric("attestations_total", result="refused", baseline="", version="") == 1
     assert verifier.metric("attestation_seconds_count") == verifier.metric("attestation_seconds_bucket", le="+Inf") == 2
     good, bad = [line for line in verifier.log() if line.get("path") == "/v1/attest"]
     assert (good["status"], good["instance_id"], good["baseline"], good["address"]) == (200, w.INSTANCE_ID, "web", "127.0.0.1")

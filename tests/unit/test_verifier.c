@@ -370,23 +370,44 @@ TEST(test_metrics)
     metrics_count_request(&metrics, "/a", 200);
     metrics_count_request(&metrics, "/a", 200);
     metrics_count_request(&metrics, "/a", 404);
-    metrics_count_attestation(&metrics, "ok", "web", 1000);
-    metrics_count_attestation(&metrics, "ok", "web", 3000);
-    metrics_count_attestation(&metrics, "refused", "", 9000000);
+    metrics_count_attestation(&metrics, "ok", "web", "1", 1000);
+    metrics_count_attestation(&metrics, "ok", "web", "1", 3000);
+    metrics_count_attestation(&metrics, "ok", "web", "a \"2\\", 3000);
+    metrics_count_attestation(&metrics, "refused", "", "", 9000000);
     assert_int_equal(metrics_text(&metrics, &now, &text, &err), MU_OK);
-    for (size_t i = 0; i < 8; i++) {
+    for (size_t i = 0; i < 9; i++) {
         static const char *const lines[] = {
             "requests_total{path=\"/a\",status=\"200\"} 2\n",
             "requests_total{path=\"/a\",status=\"404\"} 1\n",
-            "attestations_total{result=\"ok\",baseline=\"web\"} 2\n",
-            "attestations_total{result=\"refused\",baseline=\"\"} 1\n",
+            "attestations_total{result=\"ok\",baseline=\"web\",version=\"1\"} 2\n",
+            "attestations_total{result=\"ok\",baseline=\"web\",version=\"a \\\"2\\\\\"} 1\n",
+            "attestations_total{result=\"refused\",baseline=\"\",version=\"\"} 1\n",
             "seconds_bucket{le=\"0.001\"} 1\n",
-            "seconds_bucket{le=\"5\"} 2\n",
-            "seconds_bucket{le=\"+Inf\"} 3\n",
+            "seconds_bucket{le=\"5\"} 3\n",
+            "seconds_bucket{le=\"+Inf\"} 4\n",
             "expiry_seconds 4102444800\n",
         };
 
         if (strstr(text, lines[i]) == NULL)
             fail_msg("no %s in %s", lines[i], text);
     }
+}
+
+TEST(test_metrics_beyond_the_table)
+{
+    const struct metrics_state now = {4102444800, true, 3};
+    MU_CLEANUP(string_free) char *text = NULL;
+    struct metrics *metrics = malloc(sizeof(*metrics));
+    char version[16];
+
+    assert_non_null(metrics);
+    metrics_init(metrics);
+    for (unsigned i = 0; i < METRICS_RESULTS + 9; i++) {
+        (void)snprintf(version, sizeof(version), "%u", i);
+        metrics_count_attestation(metrics, "ok", "web", version, 1000);
+    }
+    assert_int_equal(metrics_text(metrics, &now, &text, &err), MU_OK);
+    assert_non_null(strstr(text, "{result=\"ok\",baseline=\"web\",version=\"510\"} 1\n"));
+    assert_non_null(strstr(text, "{result=\"ok\",baseline=\"other\",version=\"\"} 10\n"));
+    free(metrics);
 }

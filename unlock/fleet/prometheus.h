@@ -22,4 +22,14 @@ static inline void prometheus_value(FILE *to, const char *name, const char *type
     (void)fprintf(to, "measured_unlock_%s %.15g\n", name, value); /* 15: integers as they are */
 }
 
+/* What stands between the quotation marks of a label. */
+static inline void prometheus_label(FILE *to, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
+            (void)fputc('\\', to);
+        (void)fputc(*text == '\n' ? ' ' : *text, to);
+    }
+}
+
 #endif

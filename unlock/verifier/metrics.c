@@ -31,30 +31,37 @@ void metrics_count_request(struct metrics *metrics, const char *path, unsigned s
     (void)pthread_mutex_unlock(&metrics->lock);
 }
 
-static void count_result(struct metrics *metrics, const char *result, const char *baseline)
+static bool is_of(const struct metrics_result *at, const char *result, const char *baseline,
+                  const char *version)
 {
-    for (size_t i = 0; i < METRICS_RESULTS; i++) {
-        struct metrics_result *at = &metrics->result[i];
+    return strcmp(at->result, result) == 0 && strcmp(at->baseline, baseline) == 0 &&
+           strncmp(at->version, version, METRICS_NAME_MAX - 1) == 0;
+}
 
-        if (at->result != NULL &&
-            (strcmp(at->result, result) != 0 || strcmp(at->baseline, baseline) != 0))
-            continue;
+static void count_result(struct metrics *metrics, const char *result, const char *baseline,
+                         const char *version)
+{
+    struct metrics_result *at = metrics->result, *last = at + METRICS_RESULTS - 1;
+
+    while (at < last && at->result != NULL && !is_of(at, result, baseline, version))
+        at++;
+    if (at->result == NULL) {
         at->result = result;
-        (void)snprintf(at->baseline, sizeof(at->baseline), "%s", baseline);
-        at->count++;
-        return;
+        (void)snprintf(at->baseline, sizeof(at->baseline), "%s", at < last ? baseline : "other");
+        (void)snprintf(at->version, sizeof(at->version), "%s", at < last ? version : "");
     }
+    at->count++;
 }
 
 void metrics_count_attestation(struct metrics *metrics, const char *result, const char *baseline,
-                               uint64_t took_us)
+                               const char *version, uint64_t took_us)
 {
     size_t bucket = 0;
 
     while (bucket < METRICS_BUCKETS && took_us > bounds_us[bucket])
         bucket++;
     (void)pthread_mutex_lock(&metrics->lock);
-    count_result(metrics, result, baseline);
+    count_result(metrics, result, baseline, version);
     metrics->bucket[bucket]++;
     metrics->sum_us += took_us;
     (void)pthread_mutex_unlock(&metrics->lock);
@@ -69,13 +76,17 @@ static void write_counters(FILE *to, const struct metrics *metrics)
             to, "measured_unlock_verifier_requests_total{path=\"%s\",status=\"%u\"} %" PRIu64 "\n",
             metrics->request[i].path, metrics->request[i].status, metrics->request[i].count);
     prometheus_head(to, "verifier_attestations_total", "counter",
-                    "Attestations judged, by result and the baseline that matched.");
-    for (size_t i = 0; i < METRICS_RESULTS && metrics->result[i].result != NULL; i++)
-        (void)fprintf(to,
-                      "measured_unlock_verifier_attestations_total{result=\"%s\",baseline=\"%s\"} "
-                      "%" PRIu64 "\n",
-                      metrics->result[i].result, metrics->result[i].baseline,
-                      metrics->result[i].count);
+                    "Attestations judged, by result, and the baseline or image that matched.");
+    for (size_t i = 0; i < METRICS_RESULTS && metrics->result[i].result != NULL; i++) {
+        const struct metrics_result *at = &metrics->result[i];
+
+        (void)fprintf(to, "measured_unlock_verifier_attestations_total{result=\"%s\",baseline=\"",
+                      at->result);
+        prometheus_label(to, at->baseline);
+        (void)fputs("\",version=\"", to);
+        prometheus_label(to, at->version);
+        (void)fprintf(to, "\"} %" PRIu64 "\n", at->count);
+    }
 }
 
 static void write_histogram(FILE *to, const struct metrics *metrics)

@@ -12,7 +12,8 @@
 
 #define METRICS_PATHS 8
 #define METRICS_STATUSES 16
-#define METRICS_RESULTS 128
+#define METRICS_RESULTS 512
+#define METRICS_NAME_MAX 65
 #define METRICS_BUCKETS 12
 
 struct metrics {
@@ -24,7 +25,7 @@ struct metrics {
     } request[METRICS_PATHS * METRICS_STATUSES];
     struct metrics_result {
         const char *result;
-        char baseline[65]; /* empty: none matched */
+        char baseline[METRICS_NAME_MAX], version[METRICS_NAME_MAX]; /* empty: none matched */
         uint64_t count;
     } result[METRICS_RESULTS];
     uint64_t bucket[METRICS_BUCKETS + 1], sum_us;
@@ -38,10 +39,11 @@ struct metrics_state {
 };
 
 void metrics_init(struct metrics *metrics);
-/* Paths and results are string constants. */
+/* Paths and results are string constants. Beyond METRICS_RESULTS kinds, baselines count as "other".
+ */
 void metrics_count_request(struct metrics *metrics, const char *path, unsigned status);
 void metrics_count_attestation(struct metrics *metrics, const char *result, const char *baseline,
-                               uint64_t took_us);
+                               const char *version, uint64_t took_us);
 enum mu_status metrics_text(struct metrics *metrics, const struct metrics_state *state, char **ret,
                             struct mu_error *err) MU_MUST_CHECK;
 

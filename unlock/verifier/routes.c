@@ -161,7 +161,8 @@ void route_note(const struct server *server, const struct route *route,
     metrics_count_request(metrics, path, appraisal->status);
     if (route->attests)
         metrics_count_attestation(metrics, appraisal->error != NULL ? appraisal->error : "ok",
-                                  appraisal->matches ? appraisal->reference->name : "", took_us);
+                                  appraisal->matches ? appraisal->reference->name : "",
+                                  appraisal->matches ? appraisal->reference->version : "", took_us);
     if (appraisal->genuine && appraisal->reference != NULL && server->shared->store != NULL)
         record(server, appraisal, address);
     if (appraisal->status != 200 || strcmp(path, "/healthz") != 0)
