@@ -19,7 +19,7 @@
 #include "tpm/fence.h"
 #include "volume/blank_check.h"
 #include "volume/cryptsetup.h"
-#include "volume/keyslot.h"
+#include "volume/open.h"
 
 #define VOLUME_MAX_BYTES (64u << 20)
 /* STATUS __real_NAME PARAMETERS is the program's own; __wrap_NAME is what it calls. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What NitroTPM leaves in the NV index: decoded as it is, and fetched through a TPM in memory. */
-#include "attest/request.h"
+#include "attest/attest.h"
 
 #include <string.h>
 

@@ -15,7 +15,7 @@
 #include "build/enroll.h"
 #include "image.h"
 #include "test.h"
-#include "volume/keyslot.h"
+#include "volume/open.h"
 
 #define SECTOR 512u
 #define HEADER_COPY 16384u

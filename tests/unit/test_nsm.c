@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/request.h"
+#include "attest/attest.h"
 #include "test.h"
 
 #define BYTES(text) ((struct bytes){(const uint8_t *)(text), sizeof(text) - 1})

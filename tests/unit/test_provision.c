@@ -3,8 +3,8 @@
 
 #include "test.h"
 #include "volume/luks_format.h"
+#include "volume/open.h"
 #include "volume/provision.h"
-#include "volume/keyslot.h"
 
 #define SIZE (33 << 20)
 #define PAST ((struct deadline){.at_us = UINT64_MAX})

@@ -4,7 +4,7 @@
 #include "image.h"
 #include "test.h"
 #include "volume/device.h"
-#include "volume/keyslot.h"
+#include "volume/open.h"
 
 static const char *image;
 

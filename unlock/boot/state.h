@@ -7,7 +7,7 @@
 #include "base/task.h"
 #include "release/provider.h"
 #include "volume/blank_check.h"
-#include "volume/keyslot.h"
+#include "volume/open.h"
 
 /* What the files of this folder share of one boot. sequence.c calls them in their order; none of
  * them calls sequence.c or another one. */

@@ -10,8 +10,8 @@
 #include <time.h>
 
 #include "volume/cryptsetup.h"
+#include "volume/open.h"
 #include "volume/record_admission.h"
-#include "volume/keyslot.h"
 
 #define FRESH_KEY_SIZE 32
 #define PBKDF2_ITERATIONS 1000

@@ -3,7 +3,7 @@
 #define MU_BUILD_SIGNER_H
 
 #include "build/signing.h"
-#include "net/credentials.h"
+#include "net/aws_credentials.h"
 #include "release/kms.h"
 
 /* Who signs for the image builder (base/signature.h): a private key in a PEM file, or one that

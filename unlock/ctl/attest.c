@@ -8,7 +8,7 @@
 #include <openssl/x509.h>
 
 #include "appraise/instance_identity.h"
-#include "attest/request.h"
+#include "attest/attest.h"
 #include "base/defaults.h"
 #include "base/file.h"
 #include "base/openssl.h"

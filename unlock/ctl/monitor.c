@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "attest/request.h"
+#include "attest/attest.h"
 #include "base/file.h"
 #include "base/openssl.h"
 #include "base/retry.h"

@@ -12,7 +12,7 @@
 #include "release/kms_client.h"
 #include "release/provider.h"
 #include "tpm/fence.h"
-#include "volume/keyslot.h"
+#include "volume/open.h"
 
 #define PATIENCE_S 10
 #define CONNECT_MS 5000

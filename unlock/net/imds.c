@@ -9,7 +9,7 @@
 #include "base/json.h"
 #include "base/retry.h"
 #include "base/trace.h"
-#include "net/credentials.h"
+#include "net/aws_credentials.h"
 #include "net/http.h"
 
 #define TOKEN_TTL "300" /* seconds */

@@ -3,7 +3,7 @@
 #define MU_NET_IMDS_H
 
 #include "base/clock.h"
-#include "net/credentials.h"
+#include "net/aws_credentials.h"
 
 /* The JSON that IMDS gives for a role; MU_RETRY for anything but usable credentials. */
 enum mu_status imds_parse_credentials(struct bytes json, struct aws_credentials *ret,

@@ -7,7 +7,7 @@
 
 #include <openssl/x509.h>
 
-#include "attest/request.h"
+#include "attest/attest.h"
 #include "base/defaults.h"
 #include "base/log.h"
 #include "base/retry.h"

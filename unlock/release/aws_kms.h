@@ -7,8 +7,8 @@
 #include "release/kms_client.h"
 #include "release/provider.h"
 
-/* What the two files of this provider share: aws_kms_start.c begins, while the TPM and the device
- * are waited for, with what takes long; aws_kms.c does the rest. */
+/* What the two files of this provider share. aws_kms_key_and_credentials.c begins with what takes
+ * long, while the TPM and the device are waited for; aws_kms.c does the rest. */
 
 #define LINKS_MAX 16
 

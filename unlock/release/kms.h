@@ -3,7 +3,7 @@
 #define MU_RELEASE_KMS_H
 
 #include "base/options.h"
-#include "net/credentials.h"
+#include "net/aws_credentials.h"
 #include "release/kms_keys.h"
 
 /* Encrypt for enrolment: the ciphertext blob of `plaintext` under key and context. */

@@ -9,7 +9,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
-#include "attest/request.h"
+#include "attest/attest.h"
 #include "base/log.h"
 #include "base/retry.h"
 #include "base/task.h"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "attest/request.h"
+#include "attest/attest.h"
 #include "jose/token.h"
 
 #define EXPIRES_MAX 86400

@@ -10,8 +10,8 @@
 #include <uuid.h>
 
 #include "base/file.h"
-#include "volume/keyslot.h"
 #include "volume/luks_format.h"
+#include "volume/open.h"
 
 #define PAGE 4096u /* what one write replaces as a whole; all but its first sector stays zero */
 #define CHUNK 65536u

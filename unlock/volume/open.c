@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "volume/keyslot.h"
+#include "volume/open.h"
 
 #include <errno.h>
 

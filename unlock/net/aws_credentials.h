@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_NET_CREDENTIALS_H
-#define MU_NET_CREDENTIALS_H
+#ifndef MU_NET_AWS_CREDENTIALS_H
+#define MU_NET_AWS_CREDENTIALS_H
 
 #include "base/secret.h"
 

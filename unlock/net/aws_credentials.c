@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/credentials.h"
+#include "net/aws_credentials.h"
 #include "net/http.h"
 
 void aws_credentials_free(struct aws_credentials *credentials)

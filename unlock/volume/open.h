@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VOLUME_KEYSLOT_H
-#define MU_VOLUME_KEYSLOT_H
+#ifndef MU_VOLUME_OPEN_H
+#define MU_VOLUME_OPEN_H
 
 #include "base/secret.h"
 #include "volume/luks_header.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "attest/request.h"
+#include "attest/attest.h"
 
 #include <stdio.h>
 #include <stdlib.h>

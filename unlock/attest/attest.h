@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_ATTEST_REQUEST_H
-#define MU_ATTEST_REQUEST_H
+#ifndef MU_ATTEST_ATTEST_H
+#define MU_ATTEST_ATTEST_H
 
 #include "tpm/tpm.h"
 
