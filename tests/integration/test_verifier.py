@@ -697,6 +697,66 @@ def test_init_leaves_keys_alone(tmp_path):
     assert (folder / "signing.key").read_bytes() == before
 
 
+@pytest.fixture
+def whole(tmp_path, fleet):
+    """mu-verifier init with all that a configuration needs."""
+    party = make_party(tmp_path / "party", fleet)
+    given = ["--issuer", "https://verifier.test", "--listen", "127.0.0.1:0", "--certificate", party.folder / "server.pem",
+             "--certificate-key", party.folder / "server.pem", "--root", fleet.root_pem, "--baseline", f"web={party.folder}/web.json"]
+
+    def run(*options, without=()):
+        left = [x for name, value in zip(given[::2], given[1::2]) if name not in without for x in (name, value)]
+        return w.mu_verifier("init", tmp_path / "made", *left, *options, check=False)
+    run.folder, run.party = tmp_path / "made", party
+    return run
+
+
+def test_init_writes_a_whole_configuration(whole, fleet):
+    done = whole("--audience", "vault", "--audience", "sts.amazonaws.com", "--audience", "https://k8s.test")
+    config = whole.folder / "verifier.conf"
+    assert done.returncode == 0 and f"Next: mu-verifier serve --config {config}" in done.stdout, done.stderr
+    assert config.stat().st_mode & 0o777 == 0o600
+    log = whole.folder / "log"
+    with open(log, "wb") as to:
+        process = subprocess.Popen([w.MU_VERIFIER, "serve", "--config", config], stderr=to)
+    try:
+        verifier, key = relying.Running(whole.party, log, process), relying.p384()
+        for audience in ("vault", "sts.amazonaws.com", "https://k8s.test"):
+            for pcrs, state in ((GOLDEN, "boot"), (RUNNING, "running")):
+                doc = fleet.draft(verifier.nonce(), pcrs, relying.spki(key)).encode()
+                claims = verifier.claims(key, verifier.attest(doc, audience=audience)[1], audience)
+                assert (claims["aud"], claims["state"]) == (audience, state)
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("without, options, code, says", [
+    ((), ("--baseline", "x=/nonexistent"), 4, "/nonexistent"),
+    ((), ("--baseline", "x"), 1, "NAME=FILE"),
+    ((), ("--baseline", "a b=/x"), 1, "letters, digits"),
+    ((), ("--account", "12"), 4, "12 digits"),
+    ((), ("--listen", "nowhere\nroot = /x"), 1, "printable"),
+    ((), ("--builder-key", "/nonexistent"), 4, "/nonexistent"),
+    (("--baseline",), (), 1, "--baseline NAME=FILE is needed"),
+    (("--certificate",), (), 1, "--certificate and --certificate-key"),
+    (("--issuer",), (), 1, "--issuer is needed"),
+])
+def test_init_that_fails_leaves_nothing(whole, without, options, code, says):
+    done = whole(*options, without=without)
+    assert done.returncode == code and says in done.stderr.replace("\n  ", " "), done.stderr
+    assert not whole.folder.exists() or list(whole.folder.iterdir()) == []
+
+
+def test_init_changes_no_configuration(whole):
+    assert whole().returncode == 0
+    for name in ("challenge.key", "signing.key"):
+        (whole.folder / name).unlink()
+    before = (whole.folder / "verifier.conf").read_bytes()
+    assert whole().returncode == 4 and (whole.folder / "verifier.conf").read_bytes() == before
+    assert not (whole.folder / "signing.key").exists()
+
+
 # ---- log and metrics ----
 
 def test_log_and_metrics(fleet, party, started):

@@ -4,18 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
 #include "base/file.h"
+#include "base/ini.h"
 #include "base/openssl.h"
-#include "jose/jwk.h"
+#include "base/text.h"
 #include "relying/relying.h"
 #include "verifier/challenge.h"
+#include "verifier/verifier.h"
 
 #define PEM_MAX 4096
+#define ACCOUNTS_MAX 64
+#define AUDIENCE_DEFAULT "measured-unlock"
 
 static enum mu_status new_path(const char *folder, const char *name, char **ret,
                                struct mu_error *err)
@@ -54,39 +59,239 @@ static enum mu_status write_signing_key(const char *path, struct mu_error *err)
     return file_write(path, secret_view(&pem), 0600, err);
 }
 
+/* ---- a whole configuration ---- */
+
+struct plan {
+    const char *issuer, *listen, *certificate, *certificate_key, *store, *builder_key, *root;
+    const char *audience[SETTINGS_AUDIENCES_MAX], *baseline[SETTINGS_BASELINES_MAX / 2];
+    const char *account[ACCOUNTS_MAX];
+    size_t audiences, baselines, accounts;
+};
+
+static bool is_whole(const struct plan *plan)
+{
+    return plan->issuer != NULL;
+}
+
+static enum mu_status check_plan(const struct plan *plan, struct mu_error *err)
+{
+    bool any = plan->listen != NULL || plan->certificate != NULL || plan->certificate_key != NULL ||
+               plan->store != NULL || plan->builder_key != NULL || plan->root != NULL ||
+               plan->audiences > 0 || plan->baselines > 0 || plan->accounts > 0;
+
+    if (!is_whole(plan))
+        return any ? mu_fail(err, MU_USAGE, "--issuer is needed for a configuration") : MU_OK;
+    if (plan->certificate == NULL || plan->certificate_key == NULL)
+        return mu_fail(
+            err, MU_USAGE,
+            "--certificate and --certificate-key are needed: of TLS, in PEM; see 'Set-up' "
+            "in the guide of the verifier for one that signs itself");
+    if (plan->baselines == 0 && plan->builder_key == NULL)
+        return mu_fail(err, MU_USAGE,
+                       "--baseline NAME=FILE is needed, or --builder-key and --store for images "
+                       "that 'mu-verifier image approve' takes");
+    return MU_OK;
+}
+
+static enum mu_status put(FILE *to, const char *key, const char *value, struct mu_error *err)
+{
+    if (!text_is_printable(text_view(value)))
+        return mu_fail(err, MU_USAGE, "%s: only printable characters are possible", key);
+    (void)fprintf(to, "%s = %s\n", key, value);
+    return MU_OK;
+}
+
+static enum mu_status put_path(FILE *to, const char *key, const char *path, struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *whole = NULL;
+
+    if (path == NULL)
+        return MU_OK;
+    whole = realpath(path, NULL);
+    if (whole == NULL)
+        return mu_fail(err, MU_CONFIG, "%s: %s", path, strerror(errno));
+    return put(to, key, whole, err);
+}
+
+/* The state in which keys are released, and that of a system that runs. */
+static enum mu_status put_baseline(FILE *to, const char *text, struct mu_error *err)
+{
+    const char *file = strchr(text, '=');
+    MU_CLEANUP(string_free) char *name = NULL;
+
+    if (file == NULL)
+        return mu_fail(err, MU_USAGE, "--baseline %.80s: give NAME=FILE", text);
+    MU_TRY(string_print(&name, err, "%.*s", (int)(file - text), text));
+    if (!ini_is_name(name))
+        return mu_fail(err, MU_USAGE, "--baseline %.80s: the name is letters, digits and _.-",
+                       text);
+    (void)fprintf(to, "[baseline %s]\n", name);
+    MU_TRY(put_path(to, "file", file + 1, err));
+    (void)fprintf(to, "state = boot\n[baseline %s-running]\n", name);
+    MU_TRY(put_path(to, "file", file + 1, err));
+    (void)fputs("state = running\n", to);
+    return MU_OK;
+}
+
+static enum mu_status put_audience(FILE *to, const char *value, size_t number, struct mu_error *err)
+{
+    if (ini_is_name(value)) {
+        (void)fprintf(to, "[audience %s]\n", value);
+        return MU_OK;
+    }
+    (void)fprintf(to, "[audience audience%zu]\n", number + 1);
+    return put(to, "value", value, err);
+}
+
+static enum mu_status put_all(FILE *to, const struct plan *plan, const char *keys,
+                              struct mu_error *err)
+{
+    (void)fprintf(to, "[verifier]\n");
+    MU_TRY(put(to, "issuer", plan->issuer, err));
+    if (plan->listen != NULL)
+        MU_TRY(put(to, "listen", plan->listen, err));
+    MU_TRY(put_path(to, "certificate", plan->certificate, err));
+    MU_TRY(put_path(to, "certificate_key", plan->certificate_key, err));
+    MU_TRY(put_path(to, "builder_key", plan->builder_key, err));
+    MU_TRY(put_path(to, "root", plan->root, err));
+    if (plan->store != NULL)
+        MU_TRY(put(to, "store", plan->store, err));
+    if (plan->accounts > 0)
+        (void)fputs("identity = required\naccounts =", to);
+    for (size_t i = 0; i < plan->accounts; i++)
+        (void)fprintf(to, " %.64s%s", plan->account[i], i + 1 == plan->accounts ? "\n" : "");
+    for (size_t i = 0; i < plan->audiences; i++)
+        MU_TRY(put_audience(to, plan->audience[i], i, err));
+    if (plan->audiences == 0)
+        (void)fprintf(to, "[audience %s]\n", AUDIENCE_DEFAULT);
+    for (size_t i = 0; i < plan->baselines; i++)
+        MU_TRY(put_baseline(to, plan->baseline[i], err));
+    (void)fputs(keys, to);
+    return MU_OK;
+}
+
+static enum mu_status write_configuration(const struct plan *plan, const char *path,
+                                          const char *keys, struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *text = NULL;
+    MU_CLEANUP(verifier_free) struct verifier *verifier = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&text, &len);
+    enum mu_status status;
+
+    if (to == NULL)
+        return mu_oom(err);
+    status = put_all(to, plan, keys, err);
+    if (fclose(to) != 0)
+        return mu_oom(err);
+    MU_TRY(status);
+    MU_TRY(file_write(path, text_view(text), 0600, err));
+    return verifier_load(path, &verifier, err);
+}
+
+static void say_next(const struct plan *plan, const char *path)
+{
+    (void)printf("%s is complete and was checked%s.\n", path,
+                 plan->audiences == 0 ? "; its tokens are for the audience '" AUDIENCE_DEFAULT "'"
+                                      : "");
+    (void)printf("Next: mu-verifier serve --config %s\n", path);
+    if (plan->builder_key != NULL)
+        (void)printf("Then: mu-verifier image approve MANIFEST --config %s --why TEXT\n", path);
+    if (plan->accounts == 0)
+        (void)printf("Note: instances of every account are served; --account names yours\n");
+}
+
+/* ---- the verb ---- */
+
 static const char help[] =
+    "      --issuer URL           what tokens say in iss; writes a whole configuration\n"
+    "      --certificate FILE     of TLS (PEM)\n"
+    "      --certificate-key FILE its key (PEM)\n"
+    "      --baseline NAME=FILE   an image's baseline; may be given again\n"
+    "      --builder-key FILE     whose manifests of images count (PEM); needs a store\n"
+    "      --store S              sqlite:PATH or postgresql:CONNINFO\n"
+    "      --audience A           for whom tokens are; may be given again "
+    "(default " AUDIENCE_DEFAULT ")\n"
+    "      --account ID           whose instances are served; may be given again (default: all)\n"
+    "      --listen ADDRESS:PORT  default 0.0.0.0:8443\n"
+    "      --root FILE            root of the documents' certificates (default: AWS's)\n"
+    "\n"
     "Makes in DIR what a verifier needs of its own: challenge.key, 32 random bytes, which all\n"
     "verifiers of a fleet share, and signing.key, a P-384 key in PEM, for its tokens. Prints the\n"
-    "sections of the configuration for them. Existing files are not changed: exit code 4.\n"
+    "sections of the configuration for them; or, with --issuer, writes DIR/verifier.conf, which "
+    "is\n"
+    "checked, and says what to do next. Existing files are not changed: exit code 4.\n"
     "\n"
-    "Example: mu-verifier init /etc/measured-unlock/verifier\n";
+    "Example: mu-verifier init /etc/measured-unlock/verifier --issuer https://verifier.example \\\n"
+    "             --certificate tls.pem --certificate-key tls.key --baseline web=complete.json\n";
+
+/* What was made here goes again if the whole cannot be used. */
+static enum mu_status init_in(const char *folder, const struct plan *plan, struct mu_error *err)
+{
+    MU_CLEANUP(string_free) char *challenge = NULL;
+    MU_CLEANUP(string_free) char *signing = NULL;
+    MU_CLEANUP(string_free) char *config = NULL;
+    MU_CLEANUP(string_free) char *keys = NULL;
+    enum mu_status status;
+
+    MU_TRY(new_path(folder, "challenge.key", &challenge, err));
+    MU_TRY(new_path(folder, "signing.key", &signing, err));
+    if (is_whole(plan))
+        MU_TRY(new_path(folder, "verifier.conf", &config, err));
+    MU_TRY(string_print(&keys, err,
+                        "[challenge-key first]\nfile = %s\n[signing-key first]\nfile = %s\n",
+                        challenge, signing));
+    MU_TRY(write_challenge_key(challenge, err));
+    MU_TRY(write_signing_key(signing, err));
+    if (!is_whole(plan)) {
+        (void)fputs(keys, stdout);
+        return MU_OK;
+    }
+    status = write_configuration(plan, config, keys, err);
+    if (status == MU_OK) {
+        say_next(plan, config);
+        return MU_OK;
+    }
+    (void)unlink(config);
+    (void)unlink(signing);
+    (void)unlink(challenge);
+    return status;
+}
 
 static enum mu_status init_run(int argc, char **argv, struct mu_error *err)
 {
-    static const struct cli_option options[] = {{0}};
+    struct plan plan = {0};
+    const struct cli_option options[] = {
+        {"issuer", 0, .text = &plan.issuer},
+        {"listen", 0, .text = &plan.listen},
+        {"certificate", 0, .text = &plan.certificate},
+        {"certificate-key", 0, .text = &plan.certificate_key},
+        {"store", 0, .text = &plan.store},
+        {"builder-key", 0, .text = &plan.builder_key},
+        {"root", 0, .text = &plan.root},
+        {"audience", 0, .text = plan.audience, .count = &plan.audiences,
+         .max = SETTINGS_AUDIENCES_MAX},
+        {"baseline", 0, .text = plan.baseline, .count = &plan.baselines,
+         .max = SETTINGS_BASELINES_MAX / 2},
+        {"account", 0, .text = plan.account, .count = &plan.accounts, .max = ACCOUNTS_MAX},
+        {0},
+    };
     MU_CLEANUP(string_free) char *folder = NULL;
-    MU_CLEANUP(string_free) char *challenge = NULL;
-    MU_CLEANUP(string_free) char *signing = NULL;
 
     MU_TRY(cli_options(argc, argv, options, 1, 1, err));
+    MU_TRY(check_plan(&plan, err));
     if (mkdir(argv[optind], 0700) != 0 && errno != EEXIST)
         return mu_fail(err, MU_CONFIG, "%s: %s", argv[optind], strerror(errno));
     folder = realpath(argv[optind], NULL);
     if (folder == NULL)
         return mu_fail(err, MU_CONFIG, "%s: %s", argv[optind], strerror(errno));
-    MU_TRY(new_path(folder, "challenge.key", &challenge, err));
-    MU_TRY(new_path(folder, "signing.key", &signing, err));
-    MU_TRY(write_challenge_key(challenge, err));
-    MU_TRY(write_signing_key(signing, err));
-    (void)printf("[challenge-key first]\nfile = %s\n[signing-key first]\nfile = %s\n", challenge,
-                 signing);
-    return MU_OK;
+    return init_in(folder, &plan, err);
 }
 
 const struct verb verb_init = {
     .name = "init",
-    .synopsis = "DIR",
-    .summary = "make the keys of a verifier",
+    .synopsis = "DIR [--issuer URL --certificate FILE --certificate-key FILE [OPTION...]]",
+    .summary = "make the keys of a verifier, and its configuration",
     .help = help,
     .run = init_run,
 };
