@@ -338,6 +338,10 @@ def test_list_show_and_log(approver, builder):
     assert listed[0]["until"] == until.replace("Z", ".000Z") and listed[1]["until"] is None
     assert approver.attest(pcrs_of(builder.uki["2"]), "i-00000000000000000")[0] == 200
     assert [i["instances"] for i in approver.list()] == [2, 2]
+    for of in (listed[0]["id"], listed[0]["id"][:8], "web:1"):
+        found = json.loads(w.mu_verifier("list", "--json", "--store", approver.store, "--image", of).stdout)
+        assert [i["instance_id"][-1] for i in found] == ["1", "2"] and {i["image"] for i in found} == {listed[0]["id"]}
+    assert w.mu_verifier("list", "--json", "--store", approver.store, "--image", listed[0]["id"][:7]).stdout == "[]\n"
     assert "which ran on 2 instances" in approver.image("revoke", listed[0]["id"][:12], "--why", "old").stdout
     assert "revoked already" in approver.image("revoke", "web:1", "--why", "old").stdout
     assert [i["state"] for i in approver.list("web:1")] == ["revoked"]

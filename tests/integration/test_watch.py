@@ -458,8 +458,8 @@ def test_what_does_not_say_who_is_expected(watch, content, message):
 def test_list_by_time_and_baseline(watch):
     f.record(watch.store, (ONE, 500, True, ""), (TWO, 5, True, ""))
     assert list_of(watch, "--since", "1m") == (0, [[TWO, "ok"]]) == list_of(watch, "--since", rfc3339(time.time() - 60))
-    assert len(list_of(watch, "--since", "1h")[1]) == len(list_of(watch, "--baseline", "web:7")[1]) == len(list_of(watch, "--baseline", "web")[1]) == 2
-    assert list_of(watch, "--baseline", "web:8") == list_of(watch, "--baseline", "we") == (0, [])
+    assert len(list_of(watch, "--since", "1h")[1]) == len(list_of(watch, "--image", "web:7")[1]) == len(list_of(watch, "--image", "web")[1]) == 2
+    assert list_of(watch, "--image", "web:8") == list_of(watch, "--image", "we") == (0, [])
     for options, message in [(["--since", "yesterday"], "an age such as 90s"), (["--since", "5"], "an age"), (["--since", "-5m"], "an age"),
                              (["--state", "unexpected"], "--expected must say"), (["--expected", "-", ONE], "name none")]:
         done = w.mu_verifier("list", "--store", watch.store, *options, check=False)

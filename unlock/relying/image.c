@@ -13,7 +13,6 @@
 
 #define WHY_MAX 256
 #define AUTHOR_MAX 64
-#define ID_DIGITS_MIN 8
 #define ID_SHOWN 12
 
 /* ---- where the images are, and who asks ---- */

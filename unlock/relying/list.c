@@ -16,8 +16,9 @@
 struct listing {
     int64_t now_ms, since_ms;
     struct watch_limits limits;
-    unsigned wanted;           /* a bit for each state that is asked for; 0: all */
-    const char *baseline;      /* NAME or NAME:VERSION; NULL: any */
+    unsigned wanted;   /* a bit for each state that is asked for; 0: all */
+    const char *image; /* NAME or NAME:VERSION of a baseline or an image, or the first digits of an
+                          image's id; NULL: any */
     struct expected *expected; /* NULL: it is not said who is expected */
     bool json;
     size_t known, shown, not_trusted;
@@ -89,6 +90,8 @@ static enum mu_status print_object(const struct instance *instance, const char *
         !json_add_text(object, "baseline", instance->baseline) ||
         !json_add_text(object, "baseline_version", instance->baseline_version) ||
         !json_add_text(object, "baseline_state", instance->state) ||
+        !json_add_text(object, "image", instance->image) ||
+        !json_add_text(object, "boot_loader", instance->boot_loader) ||
         !watch_add_time(object, "boot_since", instance->boot_since) ||
         !watch_add_time(object, "last_mismatch", instance->mismatch_at) ||
         !json_add_text(object, "last_mismatch_detail", instance->mismatch) ||
@@ -132,15 +135,19 @@ static unsigned states_of(const struct instance *instance, struct announced *is,
     return expected != NULL ? states : states | WATCH_STATE(UNEXPECTED);
 }
 
-static bool is_of(const struct instance *instance, const char *baseline)
+static bool is_of(const struct instance *instance, const char *image)
 {
     size_t len = strlen(instance->baseline);
+    size_t digits = image != NULL ? strlen(image) : 0;
 
-    if (baseline == NULL)
+    if (image == NULL)
         return true;
-    return strncmp(instance->baseline, baseline, len) == 0 &&
-           (baseline[len] == '\0' ||
-            (baseline[len] == ':' && strcmp(instance->baseline_version, baseline + len + 1) == 0));
+    if (digits >= ID_DIGITS_MIN && (strncmp(instance->image, image, digits) == 0 ||
+                                    strncmp(instance->boot_loader, image, digits) == 0))
+        return true;
+    return len > 0 && strncmp(instance->baseline, image, len) == 0 &&
+           (image[len] == '\0' ||
+            (image[len] == ':' && strcmp(instance->baseline_version, image + len + 1) == 0));
 }
 
 static enum mu_status list_one(const struct instance *instance, void *context, struct mu_error *err)
@@ -151,7 +158,7 @@ static enum mu_status list_one(const struct instance *instance, void *context, s
 
     listing->known++;
     if ((listing->wanted != 0 && (listing->wanted & states) == 0) ||
-        instance->last_seen < listing->since_ms || !is_of(instance, listing->baseline))
+        instance->last_seen < listing->since_ms || !is_of(instance, listing->image))
         return MU_OK;
     return show(instance, watch_state(is), states, listing, err);
 }
@@ -172,6 +179,8 @@ static enum mu_status list_never_seen(struct listing *listing, struct mu_error *
                                          .state = "",
                                          .detail = "it runs, and never sent a document",
                                          .address = "",
+                                         .image = "",
+                                         .boot_loader = "",
                                          .good_baseline = "",
                                          .good_version = "",
                                          .mismatch = ""};
@@ -262,14 +271,10 @@ static enum mu_status run_list(int argc, char **argv, struct mu_error *err)
     struct listing listing = {.now_ms = watch_now_ms()};
     struct watch_source source;
     const struct cli_option options[] = {
-        {"config", 'c', .text = &config},
-        {"store", 's', .text = &where},
-        {"state", 0, .text = &states},
-        {"since", 0, .text = &since},
-        {"baseline", 'b', .text = &listing.baseline},
-        {"expected", 'e', .text = &file},
-        {"json", 'j', .flag = &listing.json},
-        {0},
+        {"config", 'c', .text = &config},       {"store", 's', .text = &where},
+        {"state", 0, .text = &states},          {"since", 0, .text = &since},
+        {"image", 'i', .text = &listing.image}, {"expected", 'e', .text = &file},
+        {"json", 'j', .flag = &listing.json},   {0},
     };
 
     MU_TRY(cli_options(argc, argv, options, 0, 1, err));
@@ -294,14 +299,15 @@ static enum mu_status run_list(int argc, char **argv, struct mu_error *err)
 
 const struct verb verb_list = {
     .name = "list",
-    .synopsis = "[--state S,...] [--since TIME] [--expected FILE] [OPTION...] [INSTANCE]",
+    .synopsis = "[--state S,...] [--image I] [--expected FILE] [OPTION...] [INSTANCE]",
     .summary = "the instances of a fleet, and the state of each",
     .help = FLEET_OPTIONS
     "      --state S,...   those in one of these states: ok, mismatch, boot-overdue, missing,\n"
     "                      never-seen, unexpected\n"
     "      --since TIME    those that sent a document since: RFC 3339, or an age such as 24h\n"
-    "      --baseline NAME[:VERSION]\n"
-    "                      those whose last document was compared with this one\n"
+    "  -i, --image I       those whose last document was compared with this one: NAME[:VERSION] "
+    "of\n"
+    "                      a baseline or an approved image, or the first digits of an image's id\n"
     "      --expected FILE what 'aws ec2 describe-instances' prints: one that runs for longer\n"
     "                      than a boot takes and never sent a document is never-seen, one that is\n"
     "                      not in it unexpected, and one that was stopped is not missing\n"

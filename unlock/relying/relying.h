@@ -5,6 +5,9 @@
 #include "cli/cli.h"
 #include "fleet/watch.h"
 
+/* How many digits of an image's id name it. */
+#define ID_DIGITS_MIN 8
+
 /* The verbs of mu-verifier; the table is in main.c. */
 extern const struct verb verb_serve, verb_check;
 extern const struct verb verb_init;
