@@ -30,10 +30,10 @@ def numbers(text):
 def why_not(folder=HERE, module="github.com/hashicorp/vault"):
     """The reason why the program in the folder cannot be built here, or None."""
     needed = re.search(r"^go (\S+)$", (folder / "go.mod").read_text(), re.M)[1]
-    return None if built(folder).exists() else no_go(needed) or no_module(folder, module)
+    return None if built(folder).exists() else no_go(needed) or no_module(module, folder)
 
 
-def no_module(folder, module):
+def no_module(module, folder=HERE):
     """Whether the module is to be had: what then fails to build is a failure."""
     done = subprocess.run(["go", "mod", "download", module], cwd=folder, capture_output=True, text=True)
     return None if done.returncode == 0 else f"its Go module cannot be had: {done.stderr.strip()[-300:]}"
