@@ -52,14 +52,24 @@ enum mu_status ctl_nonce(const char *hex, struct buffer *ret, struct mu_error *e
 }
 
 /* PEM or DER in, the one DER encoding out. */
+enum mu_status ctl_encode_public_key(EVP_PKEY *key, struct buffer *ret, struct mu_error *err)
+{
+    int len = i2d_PUBKEY(key, NULL);
+    uint8_t *end;
+
+    if (len <= 0)
+        return mu_fail(err, MU_INTERNAL, "the public key cannot be encoded");
+    MU_TRY(buffer_alloc(ret, (size_t)len, err));
+    end = ret->data;
+    return i2d_PUBKEY(key, &end) == len ? MU_OK : mu_oom(err);
+}
+
 static enum mu_status load_public_key(const char *path, struct buffer *ret, struct mu_error *err)
 {
     MU_CLEANUP(key_free) EVP_PKEY *key = NULL;
     MU_CLEANUP(bio_free) BIO *bio = NULL;
     MU_CLEANUP(buffer_free) struct buffer file = {0};
     const uint8_t *der;
-    uint8_t *end;
-    int len;
 
     MU_TRY(file_read(path, KEY_FILE_MAX, &file, err));
     bio = BIO_new_mem_buf(file.data, (int)file.len);
@@ -70,12 +80,10 @@ static enum mu_status load_public_key(const char *path, struct buffer *ret, stru
     if (key == NULL && d2i_PUBKEY(&key, &der, (long)file.len) != NULL &&
         der != file.data + file.len)
         return mu_fail(err, MU_CONFIG, "%s: bytes follow the public key", path);
-    if (key == NULL || (len = i2d_PUBKEY(key, NULL)) <= 0)
+    if (key == NULL)
         return mu_fail(err, MU_CONFIG, "%s: not a public key (SubjectPublicKeyInfo, PEM or DER)",
                        path);
-    MU_TRY(buffer_alloc(ret, (size_t)len, err));
-    end = ret->data;
-    return i2d_PUBKEY(key, &end) == len ? MU_OK : mu_oom(err);
+    return ctl_encode_public_key(key, ret, err);
 }
 
 /* With the PEM lines that IMDS leaves out, so that openssl reads it, too. */

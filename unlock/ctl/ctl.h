@@ -2,6 +2,7 @@
 #ifndef MU_CTL_CTL_H
 #define MU_CTL_CTL_H
 
+#include "base/openssl.h"
 #include "base/secret.h"
 #include "cli/cli.h"
 
@@ -38,6 +39,10 @@ enum mu_status ctl_nonce(const char *hex, struct buffer *ret, struct mu_error *e
 /* A whole file ("-": standard input) of 1 to max bytes. */
 enum mu_status ctl_read_secret(const char *path, size_t max, struct secret *ret,
                                struct mu_error *err) MU_MUST_CHECK;
+
+/* As attestation documents carry it: a SubjectPublicKeyInfo in DER. */
+enum mu_status ctl_encode_public_key(EVP_PKEY *key, struct buffer *ret,
+                                     struct mu_error *err) MU_MUST_CHECK;
 
 /* A volume as people name it: a path, also a relative one, of a device or a file; or UUID=,
  * PARTUUID=, PARTLABEL=, LABEL= in any case. A path that does not exist is returned as it is:

@@ -78,18 +78,6 @@ static enum mu_status make_key(EVP_PKEY **ret, struct mu_error *err)
     return *ret != NULL ? MU_OK : mu_fail(err, MU_INTERNAL, "cannot make an EC key");
 }
 
-static enum mu_status encode_public_key(EVP_PKEY *key, struct buffer *ret, struct mu_error *err)
-{
-    int len = i2d_PUBKEY(key, NULL);
-    uint8_t *end;
-
-    MU_TRY(buffer_alloc(ret, len > 0 ? (size_t)len : 0, err));
-    end = ret->data;
-    if (len <= 0 || i2d_PUBKEY(key, &end) != len)
-        return mu_fail(err, MU_INTERNAL, "the public key cannot be encoded");
-    return MU_OK;
-}
-
 /* Opened each time, because other programs need the TPM, too. */
 static enum mu_status attest(struct monitor *monitor, struct bytes nonce, struct buffer *ret,
                              struct mu_error *err)
@@ -99,7 +87,7 @@ static enum mu_status attest(struct monitor *monitor, struct bytes nonce, struct
     struct nsm_fields fields = {.nonce = nonce};
 
     if (monitor->key != NULL)
-        MU_TRY(encode_public_key(monitor->key, &spki, err));
+        MU_TRY(ctl_encode_public_key(monitor->key, &spki, err));
     fields.public_key = buffer_view(&spki);
     MU_TRY(tpm_open(monitor->settings.tcti, monitor->deadline, &tpm, err));
     return nsm_attest(tpm, &fields, ret, err);
