@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleet/store.h"
-
 void approvals_free(struct approvals *approvals)
 {
     for (size_t i = 0; i < approvals->manifests; i++)
@@ -61,7 +59,7 @@ static enum mu_status take_act(const struct image_act *act, void *context, struc
     }
     MU_TRY(grow((void **)&to->act, to->acts, sizeof(*to->act), err));
     to->act[to->acts] = (struct approval_act){
-        .approve = act->act == ACT_APPROVE, .at_ms = act->at_ms, .until_ms = act->until_ms};
+        .act = {.act = act->act, .at_ms = act->at_ms, .until_ms = act->until_ms}};
     (void)snprintf(to->act[to->acts].id, sizeof(to->act[to->acts].id), "%s", act->id);
     to->acts++;
     return MU_OK;
@@ -110,12 +108,12 @@ enum mu_status approvals_load(const char *where, const char *builder_key, struct
 
 static bool allowed(const struct approvals *approvals, const char *id, int64_t at_ms)
 {
-    const struct approval_act *last = NULL;
+    const struct image_act *last = NULL;
 
     for (size_t i = 0; i < approvals->acts; i++)
-        if (strcmp(approvals->act[i].id, id) == 0 && approvals->act[i].at_ms <= at_ms)
-            last = &approvals->act[i];
-    return last != NULL && last->approve && (last->until_ms == 0 || at_ms < last->until_ms);
+        if (strcmp(approvals->act[i].id, id) == 0 && approvals->act[i].act.at_ms <= at_ms)
+            last = &approvals->act[i].act;
+    return last != NULL && store_act_allows(last, at_ms);
 }
 
 bool approvals_allow(const struct approvals *approvals, const struct approval_start *start,

@@ -3,14 +3,14 @@
 #define MU_RELYING_APPROVALS_H
 
 #include "appraise/manifest.h"
+#include "fleet/store.h"
 
 /* What may have run at any time, according to the acts of a store. */
 struct approvals {
     struct approval_act {
         char id[MANIFEST_ID_SIZE];
-        bool approve;
-        int64_t at_ms, until_ms; /* 0: for good */
-    } * act;                     /* the oldest first */
+        struct image_act act; /* without its texts */
+    } * act;                  /* the oldest first */
     size_t acts;
     struct manifest *manifest; /* of each image, once */
     size_t manifests;
