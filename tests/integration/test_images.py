@@ -647,15 +647,6 @@ def test_image_that_nobody_approved_is_told(approver, builder, tmp_path):
 
 # ---- PostgreSQL ----
 
-@pytest.fixture(scope="module")
-def postgresql():
-    if not watching.SERVERS:
-        pytest.skip("PostgreSQL is not installed (tests/setup installs it)")
-    server = watching.PostgreSql()
-    yield server
-    server.stop()
-
-
 def test_postgresql(tmp_path, fleet, builder, postgresql):
     approver = Approver(tmp_path, fleet, builder, store=postgresql.database())
     try:
