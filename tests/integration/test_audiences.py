@@ -168,7 +168,7 @@ def test_discovery(verifier):
     assert sorted(document["id_token_signing_alg_values_supported"]) == ["ES256", "ES384", "RS256"]
 
 
-# What each demands of an issuer; the sources are in docs/guide/tokens.md.
+# What each demands of an issuer, from memory; docs/guide/tokens.md says where the rules stand.
 RULES = {
     "aws-iam": {"present": {"issuer", "jwks_uri", "response_types_supported", "subject_types_supported",
                             "id_token_signing_alg_values_supported", "claims_supported"},

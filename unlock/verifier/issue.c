@@ -121,8 +121,9 @@ static enum mu_status add_ueid(json_object *claims, const char *instance, struct
     return add_bytes(claims, "ueid", (struct bytes){ueid, 1 + size}, err);
 }
 
-/* RFC 9711. A document of an instance whose host may look inside has zeros for PCRs and matches no
- * baseline; what the instance itself opens is in its command line, which is measured. */
+/* RFC 9711. "disabled" is not measured: documents of enclaves, which have a debug mode, are
+ * refused, and EC2 offers none for instances; what an instance itself opens is in its command line,
+ * which is measured. */
 static enum mu_status add_eat(json_object *claims, const struct finding *finding,
                               const char *profile, struct mu_error *err)
 {
