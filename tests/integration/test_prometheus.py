@@ -76,11 +76,13 @@ class Prometheus:
         return self.ask("query", query=query)["result"]
 
     def answers(self):
+        """It listens before it is ready, and says 503 until then."""
         try:
-            return {r["metric"]["job"] for r in self.series("up == 1")} == {"mu-verifier", "mu-verifier-watch"}
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready").close()
         except OSError:
             assert self.process.poll() is None
             return False
+        return {r["metric"]["job"] for r in self.series("up == 1")} == {"mu-verifier", "mu-verifier-watch"}
 
     def stop(self):
         self.process.terminate()
