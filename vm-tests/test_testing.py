@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The guest made of Debian's testing (systemd 261 and later, dracut 112): what systemd does of its own in a boot since then."""
+import base64
+import hashlib
 import json
 
 import pytest
@@ -16,6 +18,8 @@ EC2 = ["-smbios", "type=0,vendor=Amazon EC2"]
 IMPORTED = "ls /run/credstore/fstab.extra"
 ATTEST = f"""
 muctl attest -o document.cbor
+systemctl start measured-unlock-report.socket
+systemd-report generate --sign=require-one >report.json-seq
 {IMPORTED}
 """
 SYSTEMD_OPTIONS = "rd.systemd.mount-extra=tmpfs:/run/steered:tmpfs systemd.mount-extra=tmpfs:/srv:tmpfs\0"
@@ -36,8 +40,25 @@ def assert_unlocked(site, m, uki):
         assert pcr(m, number) == expected[f"PCR{number}"]
 
 
+def assert_document(site, uki, folder, document, *options):
+    (folder / "document").write_bytes(document)
+    seen = json.loads(run(MUCTL, "verify", folder / "document", "--json", "--root", site.workshop.nitrotpm_ca / "root.pem",
+                          "--baseline", site.workshop.baseline(uki), *options))
+    assert seen["ok"], seen
+
+
+def assert_signed(site, uki, folder, stream):
+    """A report of systemd-report, whose first line is what the others sign (RFC 7464)."""
+    text = stream.split(b"\n")[0] + b"\n"
+    signature, = (s for s in map(json.loads, stream.split(b"\x1e")[2:]) if s["mechanism"] == "nitrotpm")
+    digest = hashlib.sha256(text).hexdigest()
+    assert signature["sha256"] == digest
+    assert_document(site, uki, folder, base64.b64decode(signature["data"]["document"]), "--nonce", digest)
+
+
 def test_stays_unaltered_while_it_runs(site, tmp_path):
-    """Neither user data nor an EFI variable acts, in the initramfs or later; its document is good when all has started."""
+    """Neither user data nor an EFI variable acts, in the initramfs or later; when all has started its document is good, and so is
+    the one by which systemd-report has a report signed."""
     uki = site.ukis[image.SYSTEMD]
     store = variables.with_variable(firmware.empty(), "SystemdOptions", variables.SYSTEMD, variables.ATTRIBUTES,
                                     SYSTEMD_OPTIONS.encode("utf-16-le"))
@@ -45,11 +66,8 @@ def test_stays_unaltered_while_it_runs(site, tmp_path):
         assert_unlocked(site, m, uki)
         assert b"/run/steered" not in m.seen["mounts"] and b"/srv" not in m.seen["mounts"]
         assert m.seen["check.status"] != b"0\n", "user data was imported"
-        document = tmp_path / "document"
-        document.write_bytes(m.seen["document.cbor"])
-        seen = json.loads(run(MUCTL, "verify", document, "--json", "--root", site.workshop.nitrotpm_ca / "root.pem",
-                              "--baseline", site.workshop.baseline(uki)))
-        assert seen["ok"], seen
+        assert_document(site, uki, tmp_path, m.seen["document.cbor"])
+        assert_signed(site, uki, tmp_path, m.seen["report.json-seq"])
 
 
 @pytest.mark.long

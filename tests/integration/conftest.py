@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,6 +31,21 @@ def postgresql():
     server = fleet.PostgreSql()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def ordinary_tpm(tmp_path):
+    """The TCTI of a TPM that is not a NitroTPM."""
+    state, port = tmp_path / "ordinary-tpm", worlds.two_free_ports()
+    state.mkdir()
+    worlds.run("swtpm_setup", "--tpm2", "--tpmstate", state, "--pcr-banks", "sha384")
+    process = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}",
+                                "--server", f"type=tcp,port={port},bindaddr=127.0.0.1,disconnect",
+                                "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1",
+                                "--flags", "not-need-init,startup-clear"])
+    yield f"swtpm:host=127.0.0.1,port={port}"
+    process.terminate()
+    process.wait()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

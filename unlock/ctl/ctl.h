@@ -26,6 +26,7 @@ extern const struct verb verb_policy_kms, verb_policy_vault, verb_policy_lint;
 extern const struct verb verb_doctor;
 extern const struct verb verb_seal, verb_unseal;
 extern const struct verb verb_monitor;
+extern const struct verb verb_report_sign;
 
 /* "4,7,12" (also "4+7+12") -> mask. */
 enum mu_status ctl_pcr_list(const char *text, uint32_t *ret_mask,

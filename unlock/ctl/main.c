@@ -30,6 +30,7 @@ static const struct verb *const verbs[] = {
     &verb_seal,
     &verb_unseal,
     &verb_monitor,
+    &verb_report_sign,
     NULL,
 };
 

@@ -10,7 +10,7 @@ TABLE = {
     "trixie": "isc-dhcp-client procps login fdisk mtools",
     # There is no DHCP client that dracut knows; switch_root, which images without systemd need, is in util-linux-extra; tpm2-tools
     # are what brings libtss2 into the initramfs.
-    "testing": "network-manager util-linux-extra procps login fdisk mtools tpm2-tools systemd-imds",
+    "testing": "network-manager util-linux-extra procps login fdisk mtools tpm2-tools systemd-imds systemd-report",
 }
 NAMES = tuple(TABLE)
 # Of `make vm SUITE=`: then nothing is tried on any other.
