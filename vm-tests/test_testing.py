@@ -19,7 +19,7 @@ IMPORTED = "ls /run/credstore/fstab.extra"
 ATTEST = f"""
 muctl attest -o document.cbor
 systemctl start measured-unlock-report.socket
-systemd-report generate --sign=require-one >report.json-seq
+/usr/lib/systemd/systemd-report generate --sign=require-one >report.json-seq
 {IMPORTED}
 """
 SYSTEMD_OPTIONS = "rd.systemd.mount-extra=tmpfs:/run/steered:tmpfs systemd.mount-extra=tmpfs:/srv:tmpfs\0"
@@ -50,7 +50,7 @@ def assert_document(site, uki, folder, document, *options):
 def assert_signed(site, uki, folder, stream):
     """A report of systemd-report, whose first line is what the others sign (RFC 7464)."""
     text = stream.split(b"\n")[0] + b"\n"
-    signature, = (s for s in map(json.loads, stream.split(b"\x1e")[2:]) if s["mechanism"] == "nitrotpm")
+    signature, = [s for s in map(json.loads, stream.split(b"\x1e")[2:]) if s["mechanism"] == "nitrotpm"] or [stream]
     digest = hashlib.sha256(text).hexdigest()
     assert signature["sha256"] == digest
     assert_document(site, uki, folder, base64.b64decode(signature["data"]["document"]), "--nonce", digest)

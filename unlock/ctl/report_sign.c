@@ -272,7 +272,6 @@ const struct verb verb_report_sign = {
         "output, for measured-unlock-report.socket: the answer is an attestation document that "
         "has\n"
         "the report's digest as its nonce. A machine without a NitroTPM answers with none.\n"
-        "Example: systemctl enable --now measured-unlock-report.socket; systemd-report generate "
-        "--sign=require-one\n",
+        "Example: systemctl start measured-unlock-report.socket\n",
     .run = report_sign_run,
 };
