@@ -12,6 +12,7 @@
 struct connection {
     PGconn *db;
     bool prepared[STATEMENTS];
+    bool broken;
 };
 
 static void close_connection(void *opened)
@@ -115,20 +116,22 @@ static bool is_lost(void *opened)
 {
     const struct connection *connection = opened;
 
-    return PQstatus(connection->db) != CONNECTION_OK ||
+    return connection->broken || PQstatus(connection->db) != CONNECTION_OK ||
            PQtransactionStatus(connection->db) != PQTRANS_IDLE;
 }
 
-/* Classes of SQLSTATE (PostgreSQL, appendix A). */
-static enum mu_status class_of(const struct connection *connection, const PGresult *result)
+/* Classes of SQLSTATE (PostgreSQL, appendix A); there is none if libpq itself says that the server
+ * is gone, and its status may not say so yet. */
+static enum mu_status class_of(struct connection *connection, const PGresult *result)
 {
     static const char *const passing[] = {"08", "40", "53", "55", "57"};
     static const char *const unusable[] = {"25", "28", "3D", "3F", "42"};
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
-    if (PQstatus(connection->db) != CONNECTION_OK)
+    connection->broken = state == NULL || PQstatus(connection->db) != CONNECTION_OK;
+    if (connection->broken)
         return MU_RETRY;
-    for (size_t i = 0; state != NULL && i < MU_COUNT(passing); i++) {
+    for (size_t i = 0; i < MU_COUNT(passing); i++) {
         if (strncmp(state, passing[i], 2) == 0)
             return MU_RETRY;
         if (strncmp(state, unusable[i], 2) == 0)
