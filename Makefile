@@ -23,6 +23,7 @@ $(if $(filter-out $(ARCH)-%,$(TRIPLE)),$(error $(CC) compiles for $(TRIPLE), not
 O       ?= build$(FOREIGN:%=/%)$(if $(filter 1,$(STATIC)),,/shared)
 STRIP    = $(shell $(CC) -print-prog-name=strip)
 AR       = $(shell $(CC) -print-prog-name=ar)
+OBJCOPY  = $(shell $(CC) -print-prog-name=objcopy)
 CFLAGS  ?= -Os -g
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
 BRANCHES_x86_64  := -fcf-protection
@@ -85,6 +86,7 @@ CTL_SRC  := $(call sources,ctl)
 TOOLS_SRC := $(call sources,$(filter-out ctl,$(TOOLS)))
 VERIFIER_SRC := $(call sources,$(filter-out relying,$(RELYING)))
 RELYING_SRC := $(call sources,relying)
+P384_SRC := $(wildcard unlock/verifier/s2n-bignum/$(ARCH)/*.S)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_LIB := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
 object    = $(patsubst %.c,$(O)/%.o,$(1))
@@ -114,6 +116,8 @@ help:
 
 $(O)/measured-unlock: $(call object,$(BOOT_SRC)) $(O)/libtrusted.a
 $(O)/muctl: $(call object,$(CTL_SRC)) $(O)/libtools.a $(O)/libtrusted.a
+# Before libcrypto, which has the same object as it was.
+$(O)/mu-verifier: $(if $(filter 1,$(STATIC)),$(O)/unlock/verifier/p384.o $(O)/ecp_nistp384.o)
 $(O)/mu-verifier: $(call object,$(RELYING_SRC)) $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
 $(O)/mu-verifier: private PKG_LIBS = $(RELYING_LIBS)
 $(PROGRAMS):
@@ -152,10 +156,23 @@ $(O)/%_table.o: $(O)/%_table.c $(O)/flags
 
 $(O)/libtrusted.a: $(call object,$(TRUSTED_SRC)) $(O)/doors_table.o
 $(O)/libtools.a: $(call object,$(TOOLS_SRC)) $(O)/parts_table.o
-$(O)/libverifier.a: $(call object,$(VERIFIER_SRC))
+$(O)/libverifier.a: $(call object,$(VERIFIER_SRC)) $(P384_SRC:%.S=$(O)/%.o)
 $(O)/libtrusted.a $(O)/libtools.a $(O)/libverifier.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(O)/%.o: %.S $(O)/flags
+	$(call say,AS,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(Q)$(CC) $(ALL_CFLAGS) -Iunlock/verifier/s2n-bignum -c -o $@ $<
+
+# OpenSSL's P-384 with unlock/verifier/p384.c in the place of its multiplication, which keeps another name.
+$(O)/ecp_nistp384.o: $(O)/flags
+	$(call say,OBJCOPY,$@)
+	$(Q)$(AR) p $(DEPS)/lib/libcrypto.a libcrypto-lib-ecp_nistp384.o >$@.part
+	$(Q)$(OBJCOPY) --add-symbol p384_mul_openssl=.text.ossl_ec_GFp_nistp384_points_mul:0,global,function \
+	    --redefine-sym ossl_ec_GFp_nistp384_points_mul=p384_mul --weaken-symbol=p384_mul $@.part
+	$(Q)mv $@.part $@
 
 $(O)/%.o: %.c $(O)/flags
 	$(call say,CC,$@)
@@ -169,7 +186,7 @@ $(O)/flags: FORCE $(filter deps,$(MAKECMDGOALS))
 	    echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(RELYING_LIBS))' > $@
 
 # What the relying side has of its own is linked into its tests alone.
-RELYING_UNIT := $(addprefix $(O)/unit/test_,approved store verifier watch)
+RELYING_UNIT := $(addprefix $(O)/unit/test_,approved p384 store verifier watch)
 $(RELYING_UNIT): $(O)/libverifier.a
 $(RELYING_UNIT): private PKG_LIBS = $(RELYING_LIBS)
 $(O)/unit/%: $(O)/tests/unit/%.o $(call object,$(UNIT_LIB)) $(O)/libtools.a $(O)/libtrusted.a

@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include "fleet/store.h"
+#include "fleet/watch.h"
 #include "test.h"
 
 /* With MU_TEST_STORE ("postgresql:...", an empty database) the same tests are made there:
@@ -274,6 +275,228 @@ TEST(test_boot_since)
     store_close(&store);
 }
 
+/* ---- many ---- */
+
+#define MANY 1203 /* more than two pages, and not whole ones */
+
+static void record_number(struct store *store, size_t number, uint64_t at, bool ok,
+                          const char *state)
+{
+    char id[32];
+
+    (void)snprintf(id, sizeof(id), "i-%017zx", number);
+    record_in(store, id, at, ok, "PCR 4", state);
+}
+
+struct many {
+    const struct watch_limits *limits;
+    int64_t now_ms;
+    size_t visited, count;
+    char last[64];
+    struct transition transition[2 * MANY];
+};
+
+static enum mu_status collect(const struct instance *instance, void *context,
+                              struct mu_error *error)
+{
+    struct many *many = context;
+
+    (void)error;
+    many->visited++;
+    if (many->limits == NULL) {
+        assert_true(strcmp(instance->id, many->last) > 0); /* each once, in order */
+        (void)snprintf(many->last, sizeof(many->last), "%s", instance->id);
+        return MU_OK;
+    }
+    watch_step(instance, many->now_ms, many->limits, &many->transition[many->count]);
+    many->count += many->transition[many->count].events > 0;
+    return MU_OK;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const struct transition *)a)->instance_id,
+                  ((const struct transition *)b)->instance_id);
+}
+
+static void collect_due(struct store *store, struct many *many)
+{
+    struct store_due due = {0};
+
+    while (!due.done)
+        assert_int_equal(
+            store_due(store, many->now_ms - many->limits->silence_ms, &due, collect, many, &err),
+            MU_OK);
+    qsort(many->transition, many->count, sizeof(many->transition[0]), by_id);
+    /* A new one that is silent is in two parts, unless it is announced in between. */
+    for (size_t i = 1; i < many->count; i++)
+        if (by_id(&many->transition[i - 1], &many->transition[i]) == 0) {
+            many->count--;
+            memmove(&many->transition[i], &many->transition[i + 1],
+                    (many->count - i) * sizeof(many->transition[0]));
+            i--;
+        }
+}
+
+static void forget_all(struct store *store)
+{
+    for (size_t i = 1; i <= MANY; i++) {
+        char id[32];
+        bool known;
+
+        (void)snprintf(id, sizeof(id), "i-%017zx", i);
+        assert_int_equal(store_forget(store, id, &known, &err), MU_OK);
+    }
+}
+
+TEST(test_many_are_read_and_announced_in_parts)
+{
+    static const struct watch_limits limits = {180000, 600000};
+    static struct many all, due;
+    struct store *store = opened();
+    size_t made[EVENT_KINDS];
+    int64_t last = 0;
+    struct event event;
+    char sink[32];
+
+    (void)snprintf(sink, sizeof(sink), "many-%d", (int)getpid());
+    all = (struct many){0};
+    due = (struct many){.limits = &limits, .now_ms = 1000000};
+    forget_all(store);
+    for (size_t i = MANY; i > 0; i--)
+        record_number(store, i, 1000, i % 2 == 0, "running");
+    assert_int_equal(store_instances(store, NULL, collect, &all, &err), MU_OK);
+    assert_int_equal(all.visited, MANY);
+    assert_int_equal(store_sink_add(store, sink, &err), MU_OK);
+    collect_due(store, &due);
+    assert_int_equal(due.count, MANY);
+    assert_int_equal(store_announce(store, due.transition, due.count, made, &err), MU_OK);
+    assert_int_equal(made[EVENT_FIRST_SEEN], MANY);
+    assert_int_equal(made[EVENT_MISMATCH], (MANY + 1) / 2);
+    assert_int_equal(made[EVENT_MISSING], MANY);
+    for (size_t i = 0; i < MANY; i++)
+        for (size_t e = 0; e < due.transition[i].events; e++) {
+            assert_int_equal(store_event_next(store, sink, &event, &err), MU_OK);
+            assert_true(last == 0 || event.id == last + 1);
+            last = event.id;
+            assert_string_equal(event.instance_id, due.transition[i].instance_id);
+            assert_int_equal(event.kind, due.transition[i].event[e]);
+            assert_string_equal(event.detail, event.kind == EVENT_MISMATCH ? "PCR 4" : "");
+            store_event_free(&event);
+            assert_int_equal(store_event_done(store, sink, last, &err), MU_OK);
+        }
+    assert_int_equal(store_event_next(store, sink, &event, &err), MU_OK);
+    assert_int_equal(event.id, 0);
+    due = (struct many){.limits = &limits, .now_ms = 1000000};
+    collect_due(store, &due);
+    assert_int_equal(due.visited, 0); /* nobody is looked at without need */
+    forget_all(store);
+    store_close(&store);
+}
+
+static uint32_t dice(uint32_t sides)
+{
+    static uint32_t state = 20261130;
+
+    state = state * 1664525 + 1013904223;
+    return (state >> 8) % sides;
+}
+
+/* Whatever was written, in whatever order, and announced or not: a look at what is due has the same
+ * news as a look at all. */
+TEST(test_what_is_due_is_all_that_there_is_news_of)
+{
+    static const struct watch_limits limits = {1000, 2000};
+    static struct many all, due;
+    struct store *store = opened();
+    size_t made[EVENT_KINDS], told = 0;
+    int64_t now_ms = 100000;
+
+    forget_all(store);
+    for (int round = 0; round < 120; round++) {
+        for (uint32_t writes = dice(8); writes > 0; writes--)
+            record_number(store, 1 + dice(12), (uint64_t)(now_ms - dice(3000)), dice(3) > 0,
+                          dice(2) > 0 ? "boot" : "running");
+        all = (struct many){.limits = &limits, .now_ms = now_ms};
+        due = (struct many){.limits = &limits, .now_ms = now_ms};
+        assert_int_equal(store_instances(store, NULL, collect, &all, &err), MU_OK);
+        collect_due(store, &due);
+        assert_int_equal(due.count, all.count);
+        for (size_t i = 0; i < all.count; i++)
+            assert_memory_equal(&due.transition[i], &all.transition[i], sizeof(all.transition[i]));
+        told += all.count;
+        if (dice(3) > 0) /* or the watch is killed before it announces */
+            assert_int_equal(store_announce(store, due.transition, due.count, made, &err), MU_OK);
+        now_ms += dice(10) > 0 ? dice(1500) : -(int64_t)dice(3000); /* clocks jump */
+    }
+    assert_true(told > 100);
+    forget_all(store);
+    store_close(&store);
+}
+
+/* ---- by an index ---- */
+
+static char statements[8][2048];
+static size_t statement_count;
+
+static int keep_statement(unsigned what, void *context, void *statement, void *text)
+{
+    (void)what;
+    (void)context;
+    (void)text;
+    if (strstr(sqlite3_sql(statement), "LIMIT 500") != NULL && statement_count < 8)
+        (void)snprintf(statements[statement_count++], sizeof(statements[0]), "%s",
+                       sqlite3_sql(statement));
+    return 0;
+}
+
+static int trace_new(sqlite3 *db, char **message, const void *api)
+{
+    (void)message;
+    (void)api;
+    return sqlite3_trace_v2(db, SQLITE_TRACE_STMT, keep_statement, NULL);
+}
+
+static void assert_by_index(sqlite3 *db, const char *sql, const char *index)
+{
+    char explain[2100], said[512] = "";
+    sqlite3_stmt *statement;
+
+    (void)snprintf(explain, sizeof(explain), "EXPLAIN QUERY PLAN %s", sql);
+    assert_int_equal(sqlite3_prepare_v2(db, explain, -1, &statement, NULL), SQLITE_OK);
+    while (sqlite3_step(statement) == SQLITE_ROW)
+        (void)snprintf(said + strlen(said), sizeof(said) - strlen(said), "%s; ",
+                       (const char *)sqlite3_column_text(statement, 3));
+    (void)sqlite3_finalize(statement);
+    if (strstr(said, index) == NULL || strstr(said, "TEMP B-TREE") != NULL)
+        fail_msg("%s: %s", sql, said);
+}
+
+/* tests/integration/test_room.py has the same for PostgreSQL, by its counters. */
+TEST(test_what_is_due_is_found_by_an_index)
+{
+    static const struct watch_limits limits = {1000, 2000};
+    static const char *const index[] = {"instance_due", "instance_seen", "instance_seen"};
+    static struct many due;
+    struct store *store;
+    sqlite3 *db;
+
+    if (strncmp(place, "sqlite:", 7) != 0)
+        skip();
+    due = (struct many){.limits = &limits, .now_ms = 1000};
+    statement_count = 0;
+    assert_int_equal(sqlite3_auto_extension((void (*)(void))trace_new), SQLITE_OK);
+    store = opened();
+    collect_due(store, &due);
+    store_close(&store);
+    assert_int_equal(sqlite3_cancel_auto_extension((void (*)(void))trace_new), 1);
+    assert_int_equal(statement_count, 3);
+    assert_int_equal(sqlite3_open(temp_path("store"), &db), SQLITE_OK);
+    for (size_t i = 0; i < 3; i++)
+        assert_by_index(db, statements[i], index[i]);
+    (void)sqlite3_close(db);
+}
+
 static void *write_many(void *argument)
 {
     struct store *store = opened(); /* as another process would */
@@ -469,7 +692,7 @@ TEST(test_other_schema_is_refused)
     assert_int_equal(store_open(place, STORE_WRITE, &store, &err), MU_CONFIG);
     assert_non_null(strstr(err.text, "has schema 1"));
     assert_int_equal(
-        sqlite3_exec(db, "UPDATE meta SET value = 3 WHERE name = 'schema'", NULL, NULL, NULL),
+        sqlite3_exec(db, "UPDATE meta SET value = 4 WHERE name = 'schema'", NULL, NULL, NULL),
         SQLITE_OK);
     (void)sqlite3_close(db);
     store = opened();

@@ -680,16 +680,16 @@ TEST_EACH(test_cache)
                          MU_OK);
         assert_true(sk_X509_push(path, certificate) > 0);
     }
-    assert_false(chain_cache_knows(fresh, path, at));
+    assert_false(chain_cache_knows(fresh, path, 1, at));
     policy.cache = fresh;
     assert_int_equal(verify_document(&document, &policy, &report, &err), MU_OK);
-    assert_true(chain_cache_knows(fresh, path, at));
+    assert_true(chain_cache_knows(fresh, path, 1, at));
     assert_int_equal(certificate_validity(sk_X509_value(path, 1), &from, &until, &err), MU_OK);
-    assert_true(chain_cache_knows(fresh, path, until)); /* the shortest of them */
-    assert_false(chain_cache_knows(fresh, path, until + 1));
-    assert_true(chain_cache_knows(fresh, path, from));
-    assert_false(chain_cache_knows(fresh, path, from - 1));
+    assert_true(chain_cache_knows(fresh, path, 1, until - 1)); /* the shortest of them */
+    assert_false(chain_cache_knows(fresh, path, 1, until));    /* as OpenSSL has it */
+    assert_true(chain_cache_knows(fresh, path, 1, from));
+    assert_false(chain_cache_knows(fresh, path, 1, from - 1));
     X509_free(sk_X509_delete(path, 2));
-    assert_false(chain_cache_knows(fresh, path, at));
+    assert_false(chain_cache_knows(fresh, path, 1, at));
     sk_X509_pop_free(path, X509_free);
 }

@@ -15,7 +15,9 @@
 #include "base/openssl.h"
 
 #define PEM_MAX 65536
-#define NAME_SIZE 40 /* "cabundle entry 123" */
+#define NAME_SIZE 40  /* "cabundle entry 123" */
+#define INSTANCE_CA 1 /* in a path, after the leaf */
+#define ZONE_CA 2
 
 enum mu_status certificate_from_der(struct bytes der, const char *what, X509 **ret,
                                     struct mu_error *err)
@@ -177,41 +179,51 @@ static enum mu_status parse_cabundle(const struct bytes *cabundle, size_t count,
     return MU_OK;
 }
 
-/* The path that OpenSSL found must be the one that the document shows. */
-static bool is_expected(const STACK_OF(X509) * found, const STACK_OF(X509) * expected)
+/* The path that OpenSSL found must be the one that the document shows, or the beginning of it. */
+static bool begins_with(const STACK_OF(X509) * path, const STACK_OF(X509) * found)
 {
-    int count = sk_X509_num(expected);
+    int count = sk_X509_num(found);
 
-    if (sk_X509_num(found) != count)
+    if (count > sk_X509_num(path))
         return false;
     for (int i = 0; i < count; i++)
-        if (X509_cmp(sk_X509_value(found, i), sk_X509_value(expected, i)) != 0)
+        if (X509_cmp(sk_X509_value(found, i), sk_X509_value(path, i)) != 0)
             return false;
     return true;
 }
 
-/* True if the leaf is valid below path[1], which is known to be valid. If not, verify_path says
- * why. */
-static bool leaf_is_below(STACK_OF(X509) * path, int64_t at)
+/* True if path[0] to path[depth - 1] are valid below path[depth]. If not, verify_path says why. */
+static bool is_below(STACK_OF(X509) * path, int depth, int64_t at)
 {
     MU_CLEANUP(store_free) X509_STORE *store = X509_STORE_new();
     MU_CLEANUP(store_context_free) X509_STORE_CTX *context = X509_STORE_CTX_new();
-    X509 *leaf = sk_X509_value(path, 0), *issuer = sk_X509_value(path, 1);
     X509_VERIFY_PARAM *parameters;
     const STACK_OF(X509) * found;
 
-    if (store == NULL || context == NULL || X509_STORE_add_cert(store, issuer) != 1 ||
-        X509_STORE_CTX_init(context, store, leaf, NULL) != 1)
+    if (store == NULL || context == NULL ||
+        X509_STORE_add_cert(store, sk_X509_value(path, depth)) != 1 ||
+        X509_STORE_CTX_init(context, store, sk_X509_value(path, 0), path) != 1)
         return false;
     parameters = X509_STORE_CTX_get0_param(context);
     X509_VERIFY_PARAM_set_time(parameters, (time_t)at);
-    X509_VERIFY_PARAM_set_depth(parameters, 0);
+    X509_VERIFY_PARAM_set_depth(parameters, depth - 1);
     if (X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_PARTIAL_CHAIN) != 1 ||
         X509_verify_cert(context) != 1)
         return false;
     found = X509_STORE_CTX_get0_chain(context);
-    return sk_X509_num(found) == 2 && X509_cmp(sk_X509_value(found, 0), leaf) == 0 &&
-           X509_cmp(sk_X509_value(found, 1), issuer) == 0;
+    return begins_with(path, found) && sk_X509_num(found) == depth + 1;
+}
+
+/* True if the path is valid by what is known; false says nothing. */
+static bool is_known(struct chain_cache *cache, STACK_OF(X509) * path, int64_t at)
+{
+    if (chain_cache_knows(cache, path, INSTANCE_CA, at))
+        return is_below(path, INSTANCE_CA, at);
+    if (sk_X509_num(path) <= ZONE_CA + 1 || !chain_cache_knows(cache, path, ZONE_CA, at) ||
+        !is_below(path, ZONE_CA, at))
+        return false;
+    chain_cache_add(cache, path, INSTANCE_CA, at);
+    return true;
 }
 
 static enum mu_status verify_path(STACK_OF(X509) * path, X509 *root, int64_t at,
@@ -231,7 +243,8 @@ static enum mu_status verify_path(STACK_OF(X509) * path, X509 *root, int64_t at,
     X509_VERIFY_PARAM_set_time(parameters, (time_t)at);
     X509_VERIFY_PARAM_set_depth(parameters, last - 1);
     if (X509_verify_cert(context) == 1)
-        return is_expected(X509_STORE_CTX_get0_chain(context), path)
+        return sk_X509_num(X509_STORE_CTX_get0_chain(context)) == last + 1 &&
+                       begins_with(path, X509_STORE_CTX_get0_chain(context))
                    ? MU_OK
                    : mu_fail(err, MU_REFUSE, "cabundle is not the path from the root, in order");
     reason = X509_STORE_CTX_get_error(context);
@@ -259,10 +272,15 @@ enum mu_status chain_verify(X509 *leaf, const struct bytes *cabundle, size_t cou
         if (broken != NULL)
             return mu_fail(err, MU_REFUSE, "%s %s", position((size_t)depth, count, name), broken);
     }
-    if (cache != NULL && chain_cache_knows(cache, path, at) && leaf_is_below(path, at))
+    if (cache != NULL && !chain_cache_may_split(path))
+        cache = NULL;
+    if (cache != NULL && is_known(cache, path, at))
         return MU_OK;
     MU_TRY(verify_path(path, root, at, err));
-    if (cache != NULL)
-        chain_cache_add(cache, path);
+    if (cache != NULL) {
+        chain_cache_add(cache, path, INSTANCE_CA, at);
+        if (sk_X509_num(path) > ZONE_CA + 1)
+            chain_cache_add(cache, path, ZONE_CA, at);
+    }
     return MU_OK;
 }

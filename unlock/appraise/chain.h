@@ -29,7 +29,8 @@ struct bytes certificate_common_name(X509 *certificate);
  * cabundle[0] is where AWS puts its root, and is not looked at. Each certificate is P-384 and
  * signed by ecdsa-with-SHA384, each CA has basicConstraints and keyCertSign, the leaf has
  * digitalSignature and is not a CA. MU_REFUSE says which certificate and why. With a cache (NULL:
- * none) the CA certificates are verified once and the leaf each time; the result is the same. */
+ * none) the CA certificates are verified once and the leaf each time; the result is the same
+ * (chain_cache.h says why). */
 enum mu_status chain_verify(X509 *leaf, const struct bytes *cabundle, size_t count, X509 *root,
                             int64_t at, struct chain_cache *cache,
                             struct mu_error *err) MU_MUST_CHECK;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -240,9 +241,9 @@ int program_main(const struct program *which, int argc, char **argv)
     status = process_harden(PROCESS_TOOL, &err);
     if (status == MU_OK)
         status = program_run(argc, argv, &err);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == MU_OK)
+        status = mu_fail(&err, MU_INTERNAL, "standard output: %s", strerror(errno));
     if (status != MU_OK && err.text[0] != '\0')
         log_error(&err);
-    if (fflush(stdout) != 0 && status == MU_OK)
-        status = MU_INTERNAL;
     return (int)status;
 }

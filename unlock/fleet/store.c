@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCHEMA 3
+#define SCHEMA 4
 #define DETAIL_MAX 1024
 #define BOOT "boot" /* the state of the documents that keys are released for */
 
@@ -19,16 +19,17 @@
 #define BOOT_SINCE                                                                                 \
     "boot_since = CASE WHEN excluded.last_seen < instance.last_seen OR (excluded.boot_since > 0 "  \
     "AND instance.boot_since > 0) THEN instance.boot_since ELSE excluded.boot_since END, "
-#define INSTANCE_COLUMNS                                                                           \
-    "id, first_seen, last_seen, ok, baseline, baseline_version, state, detail, address, "          \
-    "last_good, good_baseline, good_version, mismatch_at, mismatch, boot_since, image, "           \
-    "boot_loader"
 #define INSTANCE_SELECT                                                                            \
-    "SELECT " INSTANCE_COLUMNS                                                                     \
+    "SELECT " STORE_INSTANCE_COLUMNS                                                               \
     ", announced, announced_missing, announced_mismatch, announced_at FROM instance "
-#define EVENT_COLUMNS                                                                              \
-    "id, kind, at_ms, instance_id, last_seen, last_good, baseline, baseline_version, state, "      \
-    "detail, address"
+/* Whoever has news that do not depend on the time now, and a few that are on their way: in the
+ * state boot, or in it for too long. Index and statement say it in the same words. */
+#define DUE                                                                                        \
+    "announced = 'new' OR (ok = 1 AND announced <> 'ok') OR (boot_since > 0 AND announced <> "     \
+    "'boot-overdue') OR (mismatch_at > announced_mismatch AND announced <> 'mismatch')"
+#define PAGE "1000"
+#define DUE_PAGE "500"
+#define SEEN_PAGE " AND (last_seen, id) > ($2, $3) ORDER BY last_seen, id LIMIT " DUE_PAGE
 #define UNDELIVERED "FROM event WHERE id > (SELECT delivered FROM sink WHERE name = $1)"
 
 #define ACT_COLUMNS "id, image, kind, name, version, envelope, act, at_ms, until_ms, author, why"
@@ -50,6 +51,9 @@ static const char *const sql[STATEMENTS] = {
         "announced_missing BIGINT NOT NULL DEFAULT 0, "
         "announced_mismatch BIGINT NOT NULL DEFAULT 0, "
         "announced_at BIGINT NOT NULL DEFAULT 0)",
+    [STATEMENT_MAKE_DUE] = "CREATE INDEX instance_due ON instance (id) WHERE " DUE,
+    [STATEMENT_MAKE_SEEN] =
+        "CREATE INDEX instance_seen ON instance (announced_missing, last_seen, id)",
     [STATEMENT_MAKE_EVENT] =
         "CREATE TABLE event (id BIGINT PRIMARY KEY, kind TEXT NOT NULL, at_ms BIGINT NOT NULL, "
         "instance_id TEXT NOT NULL, last_seen BIGINT NOT NULL, last_good BIGINT NOT NULL, "
@@ -57,10 +61,10 @@ static const char *const sql[STATEMENTS] = {
         "detail TEXT NOT NULL, address TEXT NOT NULL)",
     [STATEMENT_MAKE_SINK] = "CREATE TABLE sink (name TEXT PRIMARY KEY, delivered BIGINT NOT NULL)",
     [STATEMENT_FIRST_META] =
-        "INSERT INTO meta (name, value) VALUES ('schema', 3), ('event', 0), ('act', 0)",
+        "INSERT INTO meta (name, value) VALUES ('schema', 4), ('event', 0), ('act', 0)",
     [STATEMENT_META] = "SELECT value FROM meta WHERE name = 'schema'",
     [STATEMENT_RECORD] =
-        "INSERT INTO instance (" INSTANCE_COLUMNS ") "
+        "INSERT INTO instance (" STORE_INSTANCE_COLUMNS ") "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) "
         "ON CONFLICT (id) DO UPDATE SET " BOOT_SINCE NEWER(ok) NEWER(baseline) NEWER(image) NEWER(
             boot_loader) NEWER(baseline_version) NEWER(state) NEWER(detail) NEWER(address)
@@ -68,21 +72,19 @@ static const char *const sql[STATEMENTS] = {
                 LATER(last_good, good_baseline) ", " LATER(last_good, good_version) ", " LATER(
                     last_good, last_good) ", " LATER(mismatch_at, mismatch) ", " LATER(mismatch_at,
                                                                                        mismatch_at),
-    [STATEMENT_INSTANCES] = INSTANCE_SELECT "ORDER BY id",
+    [STATEMENT_INSTANCES] = INSTANCE_SELECT "WHERE id > $1 ORDER BY id LIMIT " PAGE,
     [STATEMENT_INSTANCE] = INSTANCE_SELECT "WHERE id = $1",
-    [STATEMENT_ANNOUNCE] = "UPDATE instance SET announced = $1, announced_missing = $2, "
-                           "announced_mismatch = $3, announced_at = $4 "
-                           "WHERE id = $5 AND announced = $6 AND announced_missing = $7",
-    [STATEMENT_EVENT_ID] = "UPDATE meta SET value = value + 1 WHERE name = 'event' RETURNING value",
-    [STATEMENT_EVENT] =
-        "INSERT INTO event (" EVENT_COLUMNS ") SELECT CAST($1 AS BIGINT), CAST($2 AS TEXT), "
-        "CAST($3 AS BIGINT), id, last_seen, last_good, baseline, baseline_version, state, "
-        "CASE CAST($2 AS TEXT) WHEN 'mismatch' THEN mismatch ELSE '' END, address "
-        "FROM instance WHERE id = $4",
+    [STATEMENT_DUE] = INSTANCE_SELECT "WHERE id > $1 AND (" DUE ") ORDER BY id LIMIT " DUE_PAGE,
+    [STATEMENT_BACK] = INSTANCE_SELECT "WHERE announced_missing = 1 AND last_seen >= $1" SEEN_PAGE,
+    [STATEMENT_SILENT] = INSTANCE_SELECT "WHERE announced_missing = 0 AND last_seen < $1" SEEN_PAGE,
+    [STATEMENT_COUNTS] = "SELECT announced, announced_missing, count(*), min(last_seen), "
+                         "max(last_seen) FROM instance GROUP BY announced, announced_missing",
+    [STATEMENT_EVENT_IDS] =
+        "UPDATE meta SET value = value + $1 WHERE name = 'event' RETURNING value",
     [STATEMENT_SINK_ADD] =
         "INSERT INTO sink (name, delivered) SELECT CAST($1 AS TEXT), value FROM meta "
         "WHERE name = 'event' ON CONFLICT (name) DO NOTHING",
-    [STATEMENT_EVENT_NEXT] = "SELECT " EVENT_COLUMNS " " UNDELIVERED " ORDER BY id LIMIT 1",
+    [STATEMENT_EVENT_NEXT] = "SELECT " STORE_EVENT_COLUMNS " " UNDELIVERED " ORDER BY id LIMIT 1",
     [STATEMENT_EVENT_DONE] = "UPDATE sink SET delivered = $1 WHERE name = $2 AND delivered < $3",
     [STATEMENT_WAITING] = "SELECT count(*) " UNDELIVERED,
     [STATEMENT_FORGET] = "DELETE FROM instance WHERE id = $1",
@@ -126,18 +128,40 @@ enum mu_status store_read_number(const char *const *column, void *context, struc
     return MU_OK;
 }
 
+/* A lost connection is noticed at its next use only, and nothing of this statement was done, or
+ * all: doing it again does no harm. */
+static enum mu_status run_with_any(const struct store *store, const struct store_query *query,
+                                   size_t *ret_changed, struct mu_error *err)
+{
+    enum mu_status status = MU_OK;
+    bool lost = true;
+
+    for (int attempt = 0; lost && attempt < 2; attempt++) {
+        void *connection = NULL;
+
+        MU_TRY(store_pool_take(store->pool, &connection, err));
+        status = store->driver->run(connection, query, ret_changed, err);
+        store_pool_give(store->pool, connection, &lost);
+        lost = lost && status == MU_RETRY;
+    }
+    return status;
+}
+
+enum mu_status store_run_text(struct store *store, const struct store_query *query,
+                              size_t *ret_changed, struct mu_error *err)
+{
+    return store->bound != NULL ? store->driver->run(store->bound, query, ret_changed, err)
+                                : run_with_any(store, query, ret_changed, err);
+}
+
 enum mu_status store_run(struct store *store, enum store_statement statement,
                          const char *const *values, size_t count, store_row row, void *context,
                          size_t *ret_changed, struct mu_error *err)
 {
     const char *text = sql[statement] != NULL ? sql[statement] : store->driver->sql[statement];
-    struct store_query query = {statement, text, values, count, row, context};
-    enum mu_status status;
+    const struct store_query query = {statement, text, values, count, row, context};
 
-    (void)pthread_mutex_lock(&store->mutex);
-    status = store->driver->run(store->connection, &query, ret_changed, err);
-    (void)pthread_mutex_unlock(&store->mutex);
-    return status;
+    return store_run_text(store, &query, ret_changed, err);
 }
 
 static enum mu_status transact(struct store *store,
@@ -147,6 +171,7 @@ static enum mu_status transact(struct store *store,
     struct mu_error ignored;
     enum mu_status status;
 
+    MU_TRY(store_run(store, STATEMENT_DURABLE, NULL, 0, NULL, NULL, NULL, err));
     MU_TRY(store_run(store, STATEMENT_BEGIN, NULL, 0, NULL, NULL, NULL, err));
     status = work(store, context, err);
     if (status == MU_OK)
@@ -161,11 +186,12 @@ enum mu_status store_transaction(struct store *store,
                                  enum mu_status (*work)(struct store *, void *, struct mu_error *),
                                  void *context, struct mu_error *err)
 {
+    struct store bound = *store;
     enum mu_status status;
 
-    (void)pthread_mutex_lock(&store->mutex);
-    status = transact(store, work, context, err);
-    (void)pthread_mutex_unlock(&store->mutex);
+    MU_TRY(store_pool_take(store->pool, &bound.bound, err));
+    status = transact(&bound, work, context, err);
+    store_pool_give(store->pool, bound.bound, NULL);
     return status;
 }
 
@@ -187,10 +213,10 @@ static enum mu_status check_schema(struct store *store, bool *ret_there, struct 
 
 static enum mu_status make_schema(struct store *store, void *context, struct mu_error *err)
 {
-    static const enum store_statement make[] = {STATEMENT_FIRST_META,   STATEMENT_MAKE_INSTANCE,
-                                                STATEMENT_MAKE_EVENT,   STATEMENT_MAKE_SINK,
-                                                STATEMENT_MAKE_ACT,     STATEMENT_GUARD,
-                                                STATEMENT_GUARD_UPDATE, STATEMENT_GUARD_DELETE};
+    static const enum store_statement make[] = {
+        STATEMENT_FIRST_META,   STATEMENT_MAKE_INSTANCE, STATEMENT_MAKE_DUE, STATEMENT_MAKE_SEEN,
+        STATEMENT_MAKE_EVENT,   STATEMENT_MAKE_SINK,     STATEMENT_MAKE_ACT, STATEMENT_GUARD,
+        STATEMENT_GUARD_UPDATE, STATEMENT_GUARD_DELETE};
     bool there = false;
 
     (void)context;
@@ -237,7 +263,7 @@ static enum mu_status open_by_prefix(struct store *store, const char *where, enu
         if (strncmp(where, drivers[i]->prefix, len) != 0 || where[len] == '\0')
             continue;
         store->driver = drivers[i];
-        MU_TRY(drivers[i]->open(where + len, use, &store->connection, err));
+        MU_TRY(store_pool_new(drivers[i], where + len, use, &store->pool, err));
         return have_schema(store, where + len, use, err);
     }
     /* Not quoted: there may be a password in it. */
@@ -251,7 +277,6 @@ enum mu_status store_open(const char *where, enum store_use use, struct store **
 
     if (store == NULL)
         return mu_oom(err);
-    store->mutex = (pthread_mutex_t)PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
     MU_TRY(open_by_prefix(store, where, use, err));
     *ret = MU_TAKE(store);
     return MU_OK;
@@ -261,9 +286,7 @@ void store_close(struct store **store)
 {
     if (*store == NULL)
         return;
-    if ((*store)->connection != NULL)
-        (*store)->driver->close((*store)->connection);
-    (void)pthread_mutex_destroy(&(*store)->mutex);
+    store_pool_free(&(*store)->pool);
     free(*store);
     *store = NULL;
 }
@@ -311,7 +334,7 @@ const char *store_standing_name(enum standing standing)
     return standing_names[standing];
 }
 
-static enum standing standing_of(const char *name)
+enum standing store_standing_of(const char *name)
 {
     for (size_t i = 0; i < STANDINGS; i++)
         if (strcmp(name, standing_names[i]) == 0)
@@ -319,14 +342,9 @@ static enum standing standing_of(const char *name)
     return STANDING_NEW;
 }
 
-struct visitor {
-    instance_visit visit;
-    void *context;
-};
-
-static enum mu_status visit_row(const char *const *column, void *context, struct mu_error *err)
+enum mu_status store_visit_row(const char *const *column, void *context, struct mu_error *err)
 {
-    const struct visitor *visitor = context;
+    struct store_visitor *visitor = context;
     const struct instance instance = {
         .id = column[0],
         .first_seen = store_parse(column[1]),
@@ -345,21 +363,84 @@ static enum mu_status visit_row(const char *const *column, void *context, struct
         .boot_since = store_parse(column[14]),
         .image = column[15],
         .boot_loader = column[16],
-        .announced = {standing_of(column[17]), store_parse(column[18]) != 0},
+        .announced = {store_standing_of(column[17]), store_parse(column[18]) != 0},
         .announced_mismatch = store_parse(column[19]),
         .announced_at = store_parse(column[20]),
     };
 
+    visitor->rows++;
+    visitor->last_seen = instance.last_seen;
+    if (strlen(instance.id) >= sizeof(visitor->last_id))
+        return mu_fail(err, MU_CONFIG, "store: the id of an instance is too long");
+    (void)snprintf(visitor->last_id, sizeof(visitor->last_id), "%s", instance.id);
     return visitor->visit(&instance, visitor->context, err);
 }
 
+/* By pages, each from where the last one ended: a statement that took as long as a fleet is large
+ * would hold up the database, and be ended by its time limit. */
 enum mu_status store_instances(struct store *store, const char *id, instance_visit visit,
                                void *context, struct mu_error *err)
 {
-    struct visitor visitor = {visit, context};
+    struct store_visitor visitor = {.visit = visit, .context = context};
+    char from[sizeof(visitor.last_id)];
 
-    return store_run(store, id == NULL ? STATEMENT_INSTANCES : STATEMENT_INSTANCE, &id,
-                     id == NULL ? 0 : 1, visit_row, &visitor, NULL, err);
+    if (id != NULL)
+        return store_run(store, STATEMENT_INSTANCE, &id, 1, store_visit_row, &visitor, NULL, err);
+    do {
+        visitor.rows = 0;
+        memcpy(from, visitor.last_id, sizeof(from));
+        MU_TRY(store_run(store, STATEMENT_INSTANCES, (const char *[]){from}, 1, store_visit_row,
+                         &visitor, NULL, err));
+    } while (visitor.rows > 0);
+    return MU_OK;
+}
+
+/* What watch_step has news of is in one of the three: new ones, and changes of those that are not
+ * missing, in the first; changes of those that are missing in the second, if they are back, and in
+ * the first; and who falls silent in the third. */
+enum mu_status store_due(struct store *store, int64_t silent_ms, struct store_due *due,
+                         instance_visit visit, void *context, struct mu_error *err)
+{
+    static const enum store_statement parts[] = {STATEMENT_DUE, STATEMENT_BACK, STATEMENT_SILENT};
+    struct store_visitor visitor = {.visit = visit, .context = context};
+    struct store_number limit = store_number(silent_ms), seen = store_number(due->last_seen);
+    const char *values[] = {limit.text, seen.text, due->id};
+    bool by_id = due->part == 0;
+
+    MU_TRY(store_run(store, parts[due->part], by_id ? values + 2 : values, by_id ? 1 : 3,
+                     store_visit_row, &visitor, NULL, err));
+    due->last_seen = visitor.last_seen;
+    memcpy(due->id, visitor.last_id, sizeof(due->id));
+    if (visitor.rows == STORE_DUE_MAX)
+        return MU_OK;
+    *due = (struct store_due){.part = due->part + 1, .done = due->part + 1 == MU_COUNT(parts)};
+    return MU_OK;
+}
+
+struct counter {
+    count_visit visit;
+    void *context;
+};
+
+static enum mu_status visit_count(const char *const *column, void *context, struct mu_error *err)
+{
+    const struct counter *counter = context;
+    const struct instance_count count = {
+        .announced = {store_standing_of(column[0]), store_parse(column[1]) != 0},
+        .instances = (uint64_t)store_parse(column[2]),
+        .oldest_ms = store_parse(column[3]),
+        .newest_ms = store_parse(column[4]),
+    };
+
+    return counter->visit(&count, counter->context, err);
+}
+
+enum mu_status store_counts(struct store *store, count_visit visit, void *context,
+                            struct mu_error *err)
+{
+    struct counter counter = {visit, context};
+
+    return store_run(store, STATEMENT_COUNTS, NULL, 0, visit_count, &counter, NULL, err);
 }
 
 enum mu_status store_forget(struct store *store, const char *id, bool *ret_known,

@@ -10,8 +10,8 @@
 
 /* What is known about each instance of a fleet, in SQLite or PostgreSQL. Verifiers write, one watch
  * reads and keeps in the same place what it has announced; all at once, each with its own
- * connection, which any number of threads may use. Times are milliseconds since 1970. MU_RETRY: the
- * database is busy or not reachable now; MU_CONFIG: it cannot be used as it is. */
+ * connections, which any number of threads may use. Times are milliseconds since 1970. MU_RETRY:
+ * the database is busy or not reachable now; MU_CONFIG: it cannot be used as it is. */
 struct store;
 
 /* Only a program that records in a store makes a missing one: for the others a missing store is a
@@ -68,11 +68,38 @@ struct instance {
     int64_t announced_at;
 };
 /* Each instance in order of its id, or the one with `id` (NULL: all). What visit gets is valid
- * within the call, in which it must not use the store. */
+ * within the call, in which it must not use the store. One after the other is read: each is as it
+ * is then, and memory does not grow with their number. */
 typedef enum mu_status (*instance_visit)(const struct instance *instance, void *context,
                                          struct mu_error *err);
 enum mu_status store_instances(struct store *store, const char *id, instance_visit visit,
                                void *context, struct mu_error *err) MU_MUST_CHECK;
+
+/* The next few, at most STORE_DUE_MAX, of those that the watch may have news of: all that changed
+ * since it announced them, and all that fell silent (last seen before `silent_ms`) or were and are
+ * not any more. Each is found by what is in it, and not by when it was written: what a slow
+ * verifier commits late, and what was written while no watch ran, is found too. Begin with
+ * {0}; the last call sets `done`. */
+#define STORE_DUE_MAX 500
+struct store_due {
+    unsigned part;
+    int64_t last_seen;
+    char id[128];
+    bool done;
+};
+enum mu_status store_due(struct store *store, int64_t silent_ms, struct store_due *due,
+                         instance_visit visit, void *context, struct mu_error *err) MU_MUST_CHECK;
+
+/* How many are announced as what, and when the first and the last of them was last seen. */
+struct instance_count {
+    struct announced announced;
+    uint64_t instances;
+    int64_t oldest_ms, newest_ms;
+};
+typedef enum mu_status (*count_visit)(const struct instance_count *count, void *context,
+                                      struct mu_error *err);
+enum mu_status store_counts(struct store *store, count_visit visit, void *context,
+                            struct mu_error *err) MU_MUST_CHECK;
 
 enum event_kind {
     EVENT_FIRST_SEEN,
@@ -94,10 +121,11 @@ struct transition {
     enum event_kind event[TRANSITION_EVENTS];
     size_t events;
 };
-/* All or none, in one transaction. A transition whose `from` is no longer what was announced is
- * left out (another watch was first): ret_events gets how many of each kind were made. */
-enum mu_status store_announce(struct store *store, const struct transition *transition,
-                              size_t count, size_t ret_events[static EVENT_KINDS],
+/* All or none, in one transaction, and in a few statements however many there are, each of another
+ * instance. A transition whose `from` is no longer what was announced is left out (another watch
+ * was first), and gets 0 events. ret_events: how many of each kind were made. */
+enum mu_status store_announce(struct store *store, struct transition *transition, size_t count,
+                              size_t ret_events[static EVENT_KINDS],
                               struct mu_error *err) MU_MUST_CHECK;
 
 /* Events are kept until every place that they go to (a sink, by its name) has had them. */

@@ -19,6 +19,8 @@ enum store_statement {
     STATEMENT_DURABLE, /* from here on, what this connection commits outlives a power cut */
     STATEMENT_MAKE_META,
     STATEMENT_MAKE_INSTANCE,
+    STATEMENT_MAKE_DUE,
+    STATEMENT_MAKE_SEEN,
     STATEMENT_MAKE_EVENT,
     STATEMENT_MAKE_SINK,
     STATEMENT_FIRST_META,
@@ -26,8 +28,12 @@ enum store_statement {
     STATEMENT_RECORD,
     STATEMENT_INSTANCES,
     STATEMENT_INSTANCE,
+    STATEMENT_DUE,
+    STATEMENT_BACK,
+    STATEMENT_SILENT,
+    STATEMENT_COUNTS,
     STATEMENT_ANNOUNCE,
-    STATEMENT_EVENT_ID,
+    STATEMENT_EVENT_IDS,
     STATEMENT_EVENT,
     STATEMENT_SINK_ADD,
     STATEMENT_EVENT_NEXT,
@@ -53,8 +59,11 @@ enum store_statement {
 
 typedef enum mu_status (*store_row)(const char *const *column, void *context, struct mu_error *err);
 
+#define STORE_CONNECTIONS_MAX 16
+
 /* A statement to run: `values` has as many as the SQL has parameters $1, $2, ..., which appear in
- * this order in it. */
+ * this order in it. What row gets is of a statement that has succeeded so far; if the connection is
+ * lost, it got none. */
 struct store_query {
     enum store_statement statement;
     const char *sql;
@@ -66,12 +75,14 @@ struct store_query {
 
 struct store_driver {
     const char *prefix;          /* of the place: "sqlite:" */
+    size_t connections;          /* how many at once are of use, up to STORE_CONNECTIONS_MAX */
     bool place_is_secret;        /* there may be a password in it */
     const char *sql[STATEMENTS]; /* those that the two databases have their own words for */
     enum mu_status (*open)(const char *where, enum store_use use, void **ret, struct mu_error *err);
     void (*close)(void *connection);
     enum mu_status (*run)(void *connection, const struct store_query *query, size_t *ret_changed,
                           struct mu_error *err);
+    bool (*lost)(void *connection); /* it is of no more use; NULL: never */
 };
 
 extern const struct store_driver store_sqlite, store_postgresql;

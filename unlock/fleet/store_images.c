@@ -35,7 +35,6 @@ enum mu_status store_image_act(struct store *store, const struct image_act *act,
 {
     struct image_act copy = *act;
 
-    MU_TRY(store_run(store, STATEMENT_DURABLE, NULL, 0, NULL, NULL, NULL, err));
     return store_transaction(store, add_act, &copy, err);
 }
 

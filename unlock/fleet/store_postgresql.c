@@ -8,16 +8,11 @@
 #include <libpq-fe.h>
 
 #include "base/bytes.h"
-#include "base/clock.h"
-
-#define RECONNECT_US 1000000u
-#define PATIENCE 10u /* how many times longer to pause than the failed attempt took */
 
 struct connection {
     PGconn *db;
     bool prepared[STATEMENTS];
-    bool in_transaction;
-    uint64_t again_us; /* before that it does not try to connect again */
+    bool broken;
 };
 
 static void close_connection(void *opened)
@@ -47,12 +42,12 @@ static void drop_notice(void *context, const char *message)
 
 /* libpq's messages are lines; they name host and user, no password. */
 static enum mu_status postgresql_fail(const struct connection *connection, enum mu_status status,
-                                      const char *text, struct mu_error *err)
+                                      struct mu_error *err)
 {
     char line[512];
     size_t len;
 
-    (void)snprintf(line, sizeof(line), "%s", text != NULL ? text : PQerrorMessage(connection->db));
+    (void)snprintf(line, sizeof(line), "%s", PQerrorMessage(connection->db));
     for (len = strlen(line); len > 0 && line[len - 1] == '\n'; len--)
         ;
     line[len] = '\0';
@@ -111,42 +106,32 @@ static enum mu_status open_connection(const char *where, enum store_use use, voi
     if (connection->db == NULL)
         return mu_oom(err);
     if (PQstatus(connection->db) != CONNECTION_OK)
-        return postgresql_fail(connection, MU_RETRY, NULL, err);
+        return postgresql_fail(connection, MU_RETRY, err);
     (void)PQsetNoticeProcessor(connection->db, drop_notice, NULL);
     *ret = MU_TAKE(connection);
     return MU_OK;
 }
 
-/* A lost connection is made again, but never within a transaction, because its first half was lost.
- * A verifier that records must not spend its time waiting for a server that does not answer. */
-static enum mu_status reconnect(struct connection *connection, struct mu_error *err)
+static bool is_lost(void *opened)
 {
-    uint64_t began = clock_now_us(), took;
+    const struct connection *connection = opened;
 
-    if (PQstatus(connection->db) == CONNECTION_OK)
-        return MU_OK;
-    if (connection->in_transaction || began < connection->again_us)
-        return postgresql_fail(connection, MU_RETRY, "not connected", err);
-    PQreset(connection->db);
-    took = clock_now_us() - began;
-    connection->again_us =
-        clock_now_us() + (PATIENCE * took > RECONNECT_US ? PATIENCE * took : RECONNECT_US);
-    memset(connection->prepared, 0, sizeof(connection->prepared));
-    return PQstatus(connection->db) == CONNECTION_OK
-               ? MU_OK
-               : postgresql_fail(connection, MU_RETRY, NULL, err);
+    return connection->broken || PQstatus(connection->db) != CONNECTION_OK ||
+           PQtransactionStatus(connection->db) != PQTRANS_IDLE;
 }
 
-/* Classes of SQLSTATE (PostgreSQL, appendix A). */
-static enum mu_status class_of(const struct connection *connection, const PGresult *result)
+/* Classes of SQLSTATE (PostgreSQL, appendix A); there is none if libpq itself says that the server
+ * is gone, and its status may not say so yet. */
+static enum mu_status class_of(struct connection *connection, const PGresult *result)
 {
     static const char *const passing[] = {"08", "40", "53", "55", "57"};
     static const char *const unusable[] = {"25", "28", "3D", "3F", "42"};
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
-    if (PQstatus(connection->db) != CONNECTION_OK)
+    connection->broken = state == NULL || PQstatus(connection->db) != CONNECTION_OK;
+    if (connection->broken)
         return MU_RETRY;
-    for (size_t i = 0; state != NULL && i < MU_COUNT(passing); i++) {
+    for (size_t i = 0; i < MU_COUNT(passing); i++) {
         if (strncmp(state, passing[i], 2) == 0)
             return MU_RETRY;
         if (strncmp(state, unusable[i], 2) == 0)
@@ -162,7 +147,7 @@ static enum mu_status check(struct connection *connection, const PGresult *resul
 
     if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
         return MU_OK;
-    return postgresql_fail(connection, class_of(connection, result), NULL, err);
+    return postgresql_fail(connection, class_of(connection, result), err);
 }
 
 static enum mu_status prepare(struct connection *connection, const struct store_query *query,
@@ -200,17 +185,10 @@ static enum mu_status postgresql_run(void *opened, const struct store_query *que
     struct connection *connection = opened;
     char name[16];
 
-    if (query->statement == STATEMENT_ROLLBACK)
-        connection->in_transaction = false;
     (void)snprintf(name, sizeof(name), "mu%d", (int)query->statement);
-    MU_TRY(reconnect(connection, err));
     MU_TRY(prepare(connection, query, name, err));
     result = PQexecPrepared(connection->db, name, (int)query->count, query->values, NULL, NULL, 0);
     MU_TRY(check(connection, result, err));
-    if (query->statement == STATEMENT_BEGIN)
-        connection->in_transaction = true;
-    if (query->statement == STATEMENT_COMMIT)
-        connection->in_transaction = false;
     if (ret_changed != NULL)
         *ret_changed = strtoul(PQcmdTuples(result), NULL, 10);
     return give_rows(result, query, err);
@@ -227,6 +205,7 @@ static const char append_only[] =
 
 const struct store_driver store_postgresql = {
     .prefix = "postgresql:",
+    .connections = STORE_CONNECTIONS_MAX,
     .place_is_secret = true,
     .sql =
         {
@@ -241,4 +220,5 @@ const struct store_driver store_postgresql = {
     .open = open_connection,
     .close = close_connection,
     .run = postgresql_run,
+    .lost = is_lost,
 };

@@ -31,6 +31,14 @@ static void connection_free(struct connection **connection)
         close_connection(*connection);
 }
 
+/* It is still in a transaction, which could not be rolled back. */
+static bool is_lost(void *opened)
+{
+    const struct connection *connection = opened;
+
+    return sqlite3_get_autocommit(connection->db) == 0;
+}
+
 static enum mu_status class_of(int rc)
 {
     switch (rc & 0xff) {
@@ -160,6 +168,7 @@ static enum mu_status sqlite_run(void *opened, const struct store_query *query, 
 
 const struct store_driver store_sqlite = {
     .prefix = "sqlite:",
+    .connections = 1, /* a statement takes less than a thread does to wait for another */
     .sql =
         {
             [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
@@ -174,4 +183,5 @@ const struct store_driver store_sqlite = {
     .open = open_connection,
     .close = close_connection,
     .run = sqlite_run,
+    .lost = is_lost,
 };

@@ -10,7 +10,7 @@
 #include "fleet/journal.h"
 
 #define NO_END UINT64_MAX
-#define CHUNK 500u /* transitions in one transaction */
+#define COUNT_PATIENCE 20u /* how many times longer than a count takes the next one is put off */
 #define DAY_MS 86400000
 #define EXPIRE_EVERY_MS 60000
 #define HANGUP_POLL_MS 200u
@@ -120,55 +120,23 @@ static void reload(struct watch *watch)
 
 /* ---- looking ---- */
 
-/* What one look at the store finds. */
+/* What a look finds in a part of the store. */
 struct look {
     int64_t now_ms;
     struct watch_limits limits;
-    struct transition *transition;
-    size_t count, room;
-    struct watch_counts counts;
+    struct transition transition[STORE_DUE_MAX];
+    size_t count;
 };
-
-static void look_free(struct look *look)
-{
-    free(look->transition);
-}
-
-static enum mu_status keep(struct look *look, const struct transition *transition,
-                           struct mu_error *err)
-{
-    if (look->count == look->room) {
-        size_t room = look->room == 0 ? CHUNK : 2 * look->room;
-        struct transition *grown = reallocarray(look->transition, room, sizeof(*grown));
-
-        if (grown == NULL)
-            return mu_oom(err);
-        look->transition = grown;
-        look->room = room;
-    }
-    look->transition[look->count++] = *transition;
-    return MU_OK;
-}
-
-static void count_one(struct watch_counts *counts, const struct instance *instance,
-                      struct announced is)
-{
-    for (unsigned state = 0; state < WATCH_STATES; state++)
-        counts->instances[state] += (watch_states(is) & WATCH_STATE(state)) != 0;
-    if (instance->last_seen > counts->newest_ms)
-        counts->newest_ms = instance->last_seen;
-    if (!is.missing && (counts->oldest_ms == 0 || instance->last_seen < counts->oldest_ms))
-        counts->oldest_ms = instance->last_seen;
-}
 
 static enum mu_status visit(const struct instance *instance, void *context, struct mu_error *err)
 {
     struct look *look = context;
-    struct transition transition;
+    struct transition *next = &look->transition[look->count];
 
-    watch_step(instance, look->now_ms, &look->limits, &transition);
-    count_one(&look->counts, instance, transition.to);
-    return transition.events > 0 ? keep(look, &transition, err) : MU_OK;
+    (void)err;
+    watch_step(instance, look->now_ms, &look->limits, next);
+    look->count += next->events > 0;
+    return MU_OK;
 }
 
 static void log_transition(const struct transition *transition)
@@ -181,19 +149,65 @@ static void log_transition(const struct transition *transition)
     }
 }
 
-static enum mu_status announce(struct watch *watch, const struct look *look, struct mu_error *err)
+static enum mu_status announce(struct watch *watch, struct look *look, struct mu_error *err)
 {
-    for (size_t at = 0; at < look->count; at += CHUNK) {
-        size_t count = look->count - at < CHUNK ? look->count - at : CHUNK;
-        size_t made[EVENT_KINDS] = {0};
+    size_t made[EVENT_KINDS];
 
-        MU_TRY(store_announce(watch->store, look->transition + at, count, made, err));
-        for (size_t i = 0; i < count; i++)
-            log_transition(&look->transition[at + i]);
-        (void)pthread_mutex_lock(&watch->mutex);
-        for (size_t kind = 0; kind < EVENT_KINDS; kind++)
-            watch->counts.events[kind] += made[kind];
-        (void)pthread_mutex_unlock(&watch->mutex);
+    MU_TRY(store_announce(watch->store, look->transition, look->count, made, err));
+    for (size_t i = 0; i < look->count; i++)
+        log_transition(&look->transition[i]);
+    look->count = 0;
+    (void)pthread_mutex_lock(&watch->mutex);
+    for (size_t kind = 0; kind < EVENT_KINDS; kind++)
+        watch->counts.events[kind] += made[kind];
+    (void)pthread_mutex_unlock(&watch->mutex);
+    return MU_OK;
+}
+
+/* What they are announced as; none stays new for longer than until the next look. */
+static enum mu_status count_some(const struct instance_count *count, void *context,
+                                 struct mu_error *err)
+{
+    struct watch_counts *counts = context;
+
+    (void)err;
+    for (unsigned state = 0; state < WATCH_STATES; state++)
+        if ((watch_states(count->announced) & WATCH_STATE(state)) != 0)
+            counts->instances[state] += count->instances;
+    if (count->newest_ms > counts->newest_ms)
+        counts->newest_ms = count->newest_ms;
+    if (!count->announced.missing &&
+        (counts->oldest_ms == 0 || count->oldest_ms < counts->oldest_ms))
+        counts->oldest_ms = count->oldest_ms;
+    return MU_OK;
+}
+
+/* The database reads all rows for these: in a large fleet it does not do so at each look. */
+static enum mu_status count_all(struct watch *watch, struct mu_error *err)
+{
+    struct watch_counts fresh = {0};
+    uint64_t began = clock_now_us();
+
+    if (began < watch->count_again_us)
+        return MU_OK;
+    MU_TRY(store_counts(watch->store, count_some, &fresh, err));
+    watch->count_again_us = began + COUNT_PATIENCE * (clock_now_us() - began);
+    (void)pthread_mutex_lock(&watch->mutex);
+    memcpy(watch->counts.instances, fresh.instances, sizeof(fresh.instances));
+    watch->counts.oldest_ms = fresh.oldest_ms;
+    watch->counts.newest_ms = fresh.newest_ms;
+    (void)pthread_mutex_unlock(&watch->mutex);
+    return MU_OK;
+}
+
+static enum mu_status look_through(struct watch *watch, struct look *look, struct mu_error *err)
+{
+    struct store_due due = {0};
+
+    while (!due.done) {
+        MU_TRY(store_due(watch->store, look->now_ms - look->limits.silence_ms, &due, visit, look,
+                         err));
+        MU_TRY(announce(watch, look, err));
     }
     return MU_OK;
 }
@@ -201,17 +215,18 @@ static enum mu_status announce(struct watch *watch, const struct look *look, str
 static enum mu_status look_once(struct watch *watch, const struct watch_settings *settings,
                                 struct mu_error *err)
 {
-    MU_CLEANUP(look_free)
-    struct look look = {.now_ms = watch_now_ms(), .limits = watch_limits_of(settings)};
+    MU_CLEANUP(memory_free) struct look *look = calloc(1, sizeof(*look));
     uint64_t began = clock_now_us();
 
-    MU_TRY(store_instances(watch->store, NULL, visit, &look, err));
-    MU_TRY(announce(watch, &look, err));
+    if (look == NULL)
+        return mu_oom(err);
+    look->now_ms = watch_now_ms();
+    look->limits = watch_limits_of(settings);
+    MU_TRY(look_through(watch, look, err));
+    if (settings->metrics != NULL)
+        MU_TRY(count_all(watch, err));
     (void)pthread_mutex_lock(&watch->mutex);
-    memcpy(watch->counts.instances, look.counts.instances, sizeof(look.counts.instances));
-    watch->counts.oldest_ms = look.counts.oldest_ms;
-    watch->counts.newest_ms = look.counts.newest_ms;
-    watch->counts.scanned_ms = look.now_ms;
+    watch->counts.scanned_ms = look->now_ms;
     watch->counts.scan_seconds = (double)(clock_now_us() - began) / 1e6;
     watch->counts.scans++;
     (void)pthread_mutex_unlock(&watch->mutex);

@@ -50,6 +50,7 @@ struct watch {
     const atomic_bool *stop;
     struct store *store;
     struct sink sink[SINKS];
+    uint64_t count_again_us; /* of all instances: not before this */
     pthread_mutex_t mutex; /* over what follows */
     struct watch_held *held;
     bool reload_failed;

@@ -223,7 +223,7 @@ static enum mu_status read_set(struct approved *approved, struct store *store, i
     return MU_OK;
 }
 
-/* An act between the two looks is seen at the next one. */
+/* With the mutex. An act between the two looks is seen at the next one. */
 static enum mu_status refresh(struct approved *approved, struct store *store, struct mu_error *err)
 {
     struct approved_set *fresh = NULL;
@@ -235,7 +235,6 @@ static enum mu_status refresh(struct approved *approved, struct store *store, st
         approved_release(&approved->set);
         approved->set = fresh;
     }
-    approved->read_us = clock_now_us();
     return MU_OK;
 }
 
@@ -253,13 +252,27 @@ static enum mu_status use_old(struct approved *approved, struct mu_error *err)
                    "which images are approved is not known: the store cannot be read");
 }
 
+/* With the mutex. What the store had when this thread asked is what is held; or else the store may
+ * have gone forwards, or back, and one thread reads it for all. */
+static enum mu_status bring_up_to(struct approved *approved, struct store *store, int64_t serial,
+                                  struct mu_error *err)
+{
+    if (approved->set == NULL || approved->set->serial != serial)
+        MU_TRY(refresh(approved, store, err));
+    approved->read_us = clock_now_us();
+    return MU_OK;
+}
+
+/* All threads ask at once, each by a connection of its own. */
 enum mu_status approved_get(struct approved *approved, struct store *store,
                             struct approved_set **ret, struct mu_error *err)
 {
-    enum mu_status status;
+    int64_t serial = 0;
+    enum mu_status status = store_image_serial(store, &serial, err);
 
     (void)pthread_mutex_lock(&approved->mutex);
-    status = refresh(approved, store, err);
+    if (status == MU_OK)
+        status = bring_up_to(approved, store, serial, err);
     if (status != MU_OK)
         status = use_old(approved, err);
     if (status == MU_OK) {

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Room for a large fleet: several verifiers on one PostgreSQL, a look at news alone, a list that streams."""
+import json
+import os
+import subprocess
+import threading
+import urllib.error
+
+import fleet as f
+import pytest
+import relying
+import world as w
+
+PCRS = [bytes([n]) * 48 for n in range(24)]
+PCRS[12] = bytes(48)
+PROCESSES, CLIENTS, EACH = 4, 8, 12
+
+
+def psql(store, question):
+    return w.run(f.SERVERS[-1] / "psql", "-At", store.partition(":")[2], "-c", question, text=True).stdout.strip()
+
+
+def end_connections(store):
+    """As a server does that fails over. How many there were."""
+    return int(psql(store, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                           "AND datname = current_database() AND backend_type = 'client backend'"))
+
+
+@pytest.fixture
+def place(postgresql, tmp_path):
+    """A store in PostgreSQL, and a function that starts a verifier on it."""
+    store, fleet, started = postgresql.database(), relying.Fleet(tmp_path / "ca"), []
+    web = (relying.baseline(tmp_path / "web.json", PCRS, 4, 7, 12), "running")
+
+    def start(**limits):
+        party = relying.Party(tmp_path / f"party{len(started)}", fleet.root_pem, {"web": web})
+        if started:  # one fleet of verifiers: a challenge of one is answered to another
+            party.challenge_keys = started[0].party.challenge_keys
+        party.limits = limits
+        party.write(store=store)
+        started.append(relying.Verifier(party))
+        return started[-1]
+    yield store, fleet, start
+    for verifier in started:
+        if verifier.process.poll() is None:
+            verifier.process.kill()
+        verifier.process.wait()
+
+
+def attest(verifier, fleet, number):
+    return verifier.attest(fleet.draft(verifier.nonce(), PCRS, instance=f"i-{number:017x}").encode())
+
+
+def known(store):
+    return {row["instance_id"]: row for row in json.loads(w.mu_verifier("list", "--json", "--store", store).stdout)}
+
+
+def test_nothing_is_lost_when_one_of_four_is_killed(place):
+    """What was answered with 200 is in the store; the others go on."""
+    store, fleet, start = place
+    verifiers = [start(threads=2) for _ in range(PROCESSES)]
+    answered, failed, lock, enough = {}, [], threading.Lock(), threading.Event()
+    for number in range(CLIENTS * EACH):  # certificates are made one after the other
+        fleet.draft(bytes(32), PCRS, instance=f"i-{number:017x}").encode()
+
+    def client(first):
+        for number in range(first, CLIENTS * EACH, CLIENTS):
+            verifier = verifiers[number % PROCESSES]
+            try:
+                status = attest(verifier, fleet, number)[0]
+            except (OSError, urllib.error.URLError) as e:
+                status = type(e).__name__
+            with lock:
+                if status == 200:
+                    answered[f"i-{number:017x}"] = verifier
+                else:
+                    failed.append((verifier, status))
+                if len(answered) >= CLIENTS * EACH // 4:
+                    enough.set()
+    clients = [threading.Thread(target=client, args=(n,)) for n in range(CLIENTS)]
+    for thread in clients:
+        thread.start()
+    assert enough.wait(60 * w.PATIENCE)
+    verifiers[0].process.kill()
+    for thread in clients:
+        thread.join()
+    assert {verifier for verifier, _ in failed} <= {verifiers[0]}, failed
+    assert len(answered) >= CLIENTS * EACH * (PROCESSES - 1) // PROCESSES
+    rows = known(store)
+    assert answered.keys() <= rows.keys()
+    assert all(rows[instance]["state"] == "ok" for instance in answered)
+
+
+def test_a_lost_connection_costs_no_document(place):
+    """The premise: there was one, and it is gone."""
+    store, fleet, start = place
+    verifier = start(threads=4)
+    assert attest(verifier, fleet, 1)[0] == 200
+    assert end_connections(store) >= 1
+    for number in range(2, 5):
+        assert attest(verifier, fleet, number)[0] == 200
+    assert known(store).keys() == {f"i-{n:017x}" for n in range(1, 5)}
+    assert [line for line in verifier.log() if line["event"] == "store"] == []
+
+
+def fill(store, count, **more):
+    f.record(store, *((f"i-{n:017x}", 1, True, "") for n in range(count)), **more)
+
+
+def test_a_look_reads_no_table(postgresql, tmp_path):
+    """By PostgreSQL's own counters; the premise is that a list does, which these would show."""
+    watch = f.Watch(tmp_path, postgresql.database())
+    fill(watch.store, 5000)
+    watch.once()
+    psql(watch.store, "VACUUM ANALYZE instance")
+
+    def counters():
+        return [int(n) for n in psql(watch.store, "SELECT seq_tup_read || ' ' || idx_tup_fetch || ' ' || idx_scan FROM "
+                                                  "pg_stat_user_tables WHERE relname = 'instance'").split()]
+    before = counters()
+    watch.once()
+    after = f.until(lambda: counters() if counters()[2] >= before[2] + 3 else None)
+    assert (after[0] - before[0], after[1] - before[1]) == (0, 0)
+    watch.list()
+    f.until(lambda: sum(counters()[:2]) >= sum(after[:2]) + 5000)
+    f.record(watch.store, ("i-00000000000000007", 0, False, "PCR 4"))
+    watch.told()
+    watch.once()
+    assert watch.kinds() == [("i-00000000000000007", "mismatch")]
+
+
+def peak_kb(*arguments):
+    with open(os.devnull, "wb") as nowhere:
+        process = subprocess.Popen([w.MU_VERIFIER, *arguments], stdout=nowhere)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss
+
+
+def test_memory_does_not_grow_with_the_fleet(store):
+    fill(store, 2000)
+    few = peak_kb("list", "--json", "--store", store)
+    fill(store, 40000)
+    assert peak_kb("list", "--json", "--store", store) < 1.3 * few + 1024
+
+
+def test_a_list_that_was_cut_is_none(postgresql):
+    """Rows are printed as they are read; whoever reads them sees that there is no end."""
+    store = postgresql.database()
+    fill(store, 20000)
+    process = subprocess.Popen([w.MU_VERIFIER, "list", "--json", "--store", store], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    head = os.read(process.stdout.fileno(), 10).decode()  # it waits for the pipe now, with pages to come
+    postgresql.halt()
+    try:
+        text, said = process.communicate(timeout=60 * w.PATIENCE)
+    finally:
+        postgresql.start()
+    assert process.returncode == 3 and "PostgreSQL" in said, said
+    assert head.startswith("[\n") and not text.rstrip().endswith("]")
+    with pytest.raises(ValueError):
+        json.loads(head + text)
+
+
+def test_a_list_outlives_a_lost_connection(postgresql):
+    store = postgresql.database()
+    fill(store, 20000)
+    process = subprocess.Popen([w.MU_VERIFIER, "list", "--json", "--store", store], stdout=subprocess.PIPE, text=True)
+    head = os.read(process.stdout.fileno(), 10).decode()
+    assert end_connections(store) == 1
+    text = process.communicate(timeout=60 * w.PATIENCE)[0]
+    assert process.returncode == 0
+    assert [row["instance_id"] for row in json.loads(head + text)] == [f"i-{n:017x}" for n in range(20000)]
+
+
+def test_a_full_disk_is_no_list(store):
+    fill(store, 10)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([w.MU_VERIFIER, "list", "--json", "--store", store], stdout=full, stderr=subprocess.PIPE,
+                              text=True, check=False)
+    assert done.returncode != 0 and done.stderr
+
+
+def test_p384_is_in_the_static_verifier_alone():
+    maps = [w.BUILD / f"{name}.map" for name in ("mu-verifier.debug", "measured-unlock.debug", "muctl.debug")]
+    maps = [m if m.exists() else m.with_name(m.name.replace(".debug", "")) for m in maps]
+    if not maps[0].exists():
+        pytest.skip("not the static programs")
+    verifier, *others = (m.read_text() for m in maps)
+    linked = "ecp_nistp384.o", "p384_montjdouble_alt", "p384_mul_openssl"
+    assert [name for name in linked if name not in verifier] == []
+    assert "libcrypto.a(libcrypto-lib-ecp_nistp384.o)" not in verifier
+    for other in others:
+        assert "p384_montj" not in other and "libcrypto.a(libcrypto-lib-ecp_nistp384.o)" in other
