@@ -117,7 +117,8 @@ help:
 $(O)/measured-unlock: $(call object,$(BOOT_SRC)) $(O)/libtrusted.a
 $(O)/muctl: $(call object,$(CTL_SRC)) $(O)/libtools.a $(O)/libtrusted.a
 # Before libcrypto, which has the same object as it was.
-$(O)/mu-verifier: $(if $(filter 1,$(STATIC)),$(O)/unlock/verifier/p384.o $(O)/ecp_nistp384.o)
+P384 := $(if $(filter 1,$(STATIC)),$(O)/unlock/verifier/p384.o $(O)/ecp_nistp384.o)
+$(O)/mu-verifier: $(P384)
 $(O)/mu-verifier: $(call object,$(RELYING_SRC)) $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
 $(O)/mu-verifier: private PKG_LIBS = $(RELYING_LIBS)
 $(PROGRAMS):
@@ -219,6 +220,12 @@ $(O)/integration/token_driver: $(O)/tests/integration/token_driver.o $(O)/libtoo
 	$(Q)mkdir -p $(dir $@)
 	$(call link,-o $@ $^ $(PKG_LIBS))
 
+# Verifies signatures, for tests/integration/test_ecdsa.py.
+$(O)/integration/ecdsa_driver: $(O)/tests/integration/ecdsa_driver.o $(P384) $(O)/libverifier.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(call link,-o $@ $^ $(PKG_LIBS))
+
 # Records in a store as a verifier would, for tests/integration/test_watch.py.
 $(O)/integration/store_driver: $(O)/tests/integration/store_driver.o $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
 	$(call say,LD,$@)
@@ -231,7 +238,7 @@ $(O)/attacks/weak: $(O)/tests/attacks/weak.o $(call object,$(BOOT_SRC)) $(O)/lib
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
 	$(call link,$(addprefix -Wl$(comma)--wrap=,$(sort $(WEAKENED))) -o $@ $^ $(PKG_LIBS))
-drivers: $(O)/integration/release_driver $(O)/integration/token_driver $(O)/integration/store_driver $(O)/attacks/weak
+drivers: $(addprefix $(O)/integration/,$(addsuffix _driver,ecdsa release store token)) $(O)/attacks/weak
 
 # tests/fuzz/README.md. One build serves fuzzing, replaying and measuring: clang, sanitizers, coverage.
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
@@ -302,7 +309,7 @@ OTHER := $(filter-out $(BUILD_ARCH),x86_64 aarch64)
 check check-all: setup deps
 	$(Q)$(MAKE) $(JOBS) --no-print-directory all drivers
 	$(Q)$(MAKE) $(JOBS) --no-print-directory ARCH=$(OTHER) deps
-	$(Q)$(MAKE) $(JOBS) --no-print-directory ARCH=$(OTHER) CI=1 all
+	$(Q)$(MAKE) $(JOBS) --no-print-directory ARCH=$(OTHER) CI=1 all drivers
 	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 CI=1 all units drivers
 	$(Q)$(MAKE) $(JOBS) --no-print-directory faults-program
 	$(fuzz-make)
