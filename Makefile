@@ -103,6 +103,7 @@ help:
 	@echo 'make check        the tests of every change: about an hour     (installs what it needs)'
 	@echo 'make check-all    every test                                   (installs what it needs)'
 	@echo 'make bench        speed and size against the usual pipeline'
+	@echo 'make soak         MINUTES=60 of a fleet against mu-verifier while things fail; SEED= the same faults'
 	@echo 'make endurance    BOOTS=200 boots with faults at random; SEED= the same dice; VM=1 in QEMU'
 	@echo 'make deps         the static libraries, from source packages'
 	@echo 'make unit         the unit tests alone;  make integration, make vm, make faults'
@@ -350,6 +351,10 @@ endurance: setup deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/endurance --boots $(or $(BOOTS),200) $(if $(SEED),--seed $(SEED)) $(if $(filter 1,$(VM)),--vm)
 
+soak: setup
+	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 all drivers
+	$(Q)tests/soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
+
 bench: setup deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/bench/run
@@ -427,5 +432,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo bench endurance fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm oci FORCE
+.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo bench endurance soak fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm oci FORCE
 .SECONDARY:

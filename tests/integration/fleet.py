@@ -22,11 +22,14 @@ SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.
 
 
 class PostgreSql:
-    """A server on a socket of its own. It does not run as root, so root lends it the user nobody."""
+    """A server on a socket of its own. It does not run as root, so root lends it the user nobody. disk: the size of a file system
+    of its own, which only root can give it."""
 
-    def __init__(self):
+    def __init__(self, disk=None):
         self.folder = Path(tempfile.mkdtemp(prefix="mu-pg-", dir="/tmp"))
-        self.user = {}
+        self.user, self.disk = {}, disk
+        if disk:
+            w.run("mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", self.folder)
         if os.getuid() == 0:
             nobody = pwd.getpwnam("nobody")
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
@@ -45,6 +48,9 @@ class PostgreSql:
     def halt(self):
         self.tool("pg_ctl", "-w", "-m", "immediate", "stop")
 
+    def runs(self):
+        return w.run(SERVERS[-1] / "pg_isready", "-q", "-h", self.folder, check=False).returncode == 0
+
     def database(self):
         self.databases += 1
         name = f"fleet{self.databases}"
@@ -57,6 +63,8 @@ class PostgreSql:
     def stop(self):
         with contextlib.suppress(AssertionError):
             self.halt()
+        if self.disk:
+            w.run("umount", self.folder)
         shutil.rmtree(self.folder)
 
 
