@@ -198,7 +198,7 @@ $(O)/unit/%: $(O)/tests/unit/%.o $(call object,$(UNIT_LIB)) $(O)/libtools.a $(O)
 $(O)/tests/unit/%.o: INCLUDE := -Itests/unit
 
 -include $(patsubst %.o,%.d,$(call object,$(TRUSTED_SRC) $(TOOLS_SRC) $(VERIFIER_SRC) $(BOOT_SRC) $(CTL_SRC) $(RELYING_SRC) $(UNIT_SRC) $(UNIT_LIB)))
--include $(wildcard $(O)/tests/integration/*.d $(O)/tests/attacks/*.d)
+-include $(wildcard $(O)/tests/bench/*.d $(O)/tests/integration/*.d $(O)/tests/attacks/*.d)
 
 units: $(UNIT)
 
@@ -229,6 +229,13 @@ $(O)/integration/ecdsa_driver: $(O)/tests/integration/ecdsa_driver.o $(P384) $(O
 
 # Records in a store as a verifier would, for tests/integration/test_watch.py.
 $(O)/integration/store_driver: $(O)/tests/integration/store_driver.o $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(call link,-o $@ $^ $(RELYING_LIBS))
+
+# One document in a loop, for tests/bench/room.
+$(O)/bench/document: $(O)/tests/bench/document.o $(if $(filter 1,$(STATIC)),$(O)/unlock/verifier/p384.o $(O)/ecp_nistp384.o) \
+    $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
 	$(call link,-o $@ $^ $(RELYING_LIBS))
