@@ -169,7 +169,7 @@ $(O)/flags: FORCE $(filter deps,$(MAKECMDGOALS))
 	    echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(RELYING_LIBS))' > $@
 
 # What the relying side has of its own is linked into its tests alone.
-RELYING_UNIT := $(addprefix $(O)/unit/test_,approved store verifier watch)
+RELYING_UNIT := $(addprefix $(O)/unit/test_,approved history store verifier watch)
 $(RELYING_UNIT): $(O)/libverifier.a
 $(RELYING_UNIT): private PKG_LIBS = $(RELYING_LIBS)
 $(O)/unit/%: $(O)/tests/unit/%.o $(call object,$(UNIT_LIB)) $(O)/libtools.a $(O)/libtrusted.a

@@ -469,7 +469,7 @@ TEST(test_other_schema_is_refused)
     assert_int_equal(store_open(place, STORE_WRITE, &store, &err), MU_CONFIG);
     assert_non_null(strstr(err.text, "has schema 1"));
     assert_int_equal(
-        sqlite3_exec(db, "UPDATE meta SET value = 3 WHERE name = 'schema'", NULL, NULL, NULL),
+        sqlite3_exec(db, "UPDATE meta SET value = 4 WHERE name = 'schema'", NULL, NULL, NULL),
         SQLITE_OK);
     (void)sqlite3_close(db);
     store = opened();

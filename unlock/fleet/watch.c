@@ -215,7 +215,7 @@ static enum mu_status look_once(struct watch *watch, const struct watch_settings
     watch->counts.scan_seconds = (double)(clock_now_us() - began) / 1e6;
     watch->counts.scans++;
     (void)pthread_mutex_unlock(&watch->mutex);
-    return MU_OK;
+    return watch_sample(watch, look.now_ms, err);
 }
 
 static enum mu_status expire(struct watch *watch, const struct watch_settings *settings,
