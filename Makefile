@@ -31,7 +31,7 @@ HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection
 MODULES := libcryptsetup devmapper uuid libcurl tss2-esys tss2-sys tss2-tctildr tss2-tcti-device tss2-tcti-swtpm tss2-rc \
            tss2-mu libcbor json-c openssl
 # Of mu-verifier alone: server and databases.
-RELYING_MODULES := libmicrohttpd sqlite3 libpq
+RELYING_MODULES := libmicrohttpd gnutls sqlite3 libpq
 ifdef CI
 WARN    += -Werror
 endif
@@ -146,13 +146,20 @@ $(O)/%_table.c: dracut-module/%
 	$(Q)mkdir -p $(dir $@)
 	$(Q)awk -f $(filter %.awk,$^) $< >$@.part
 	$(Q)mv $@.part $@
+# The style of the page about a fleet, as a string.
+$(O)/style_table.c: unlock/verifier/page.css
+	$(call say,GEN,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(Q){ echo '#include "verifier/page_html.h"'; echo 'const char page_style[] ='; \
+	      sed 's/["\\]/\\&/g;s/.*/"&\\n"/' $<; echo ';'; } >$@.part
+	$(Q)mv $@.part $@
 $(O)/%_table.o: $(O)/%_table.c $(O)/flags
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(O)/libtrusted.a: $(call object,$(TRUSTED_SRC)) $(O)/doors_table.o
 $(O)/libtools.a: $(call object,$(TOOLS_SRC)) $(O)/parts_table.o
-$(O)/libverifier.a: $(call object,$(VERIFIER_SRC))
+$(O)/libverifier.a: $(call object,$(VERIFIER_SRC)) $(O)/style_table.o
 $(O)/libtrusted.a $(O)/libtools.a $(O)/libverifier.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -169,7 +176,7 @@ $(O)/flags: FORCE $(filter deps,$(MAKECMDGOALS))
 	    echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(RELYING_LIBS))' > $@
 
 # What the relying side has of its own is linked into its tests alone.
-RELYING_UNIT := $(addprefix $(O)/unit/test_,approved history store verifier watch)
+RELYING_UNIT := $(addprefix $(O)/unit/test_,approved history page store verifier watch)
 $(RELYING_UNIT): $(O)/libverifier.a
 $(RELYING_UNIT): private PKG_LIBS = $(RELYING_LIBS)
 $(O)/unit/%: $(O)/tests/unit/%.o $(call object,$(UNIT_LIB)) $(O)/libtools.a $(O)/libtrusted.a
