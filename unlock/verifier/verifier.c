@@ -166,7 +166,7 @@ static enum mu_status load_page(struct verifier *m, struct mu_error *err)
 
     if (page->token_file != NULL)
         MU_TRY(load_page_token(m, page->token_file, err));
-    return page->client_ca != NULL ? file_read(page->client_ca, PEM_MAX, &m->page_ca, err) : MU_OK;
+    return page->client_ca != NULL ? certificate_file(page->client_ca, &m->page_ca, err) : MU_OK;
 }
 
 enum mu_status verifier_load(const char *path, struct verifier **ret, struct mu_error *err)
