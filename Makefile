@@ -98,6 +98,7 @@ help:
 	@echo 'make              the three programs, static, in build/ (after make deps)'
 	@echo 'make STATIC=0     the same against the distribution'"'"'s shared libraries, in build/shared/'
 	@echo 'make demo         a guest that unlocks, and two that refuse     (installs what it needs)'
+	@echo 'make demo-fleet   three emulated instances and their page, on 127.0.0.1 (installs what it needs)'
 	@echo 'make check        the tests of every change: about an hour     (installs what it needs)'
 	@echo 'make check-all    every test                                   (installs what it needs)'
 	@echo 'make bench        speed and size against the usual pipeline'
@@ -329,6 +330,10 @@ demo: setup deps
 	$(Q)$(MAKE) --no-print-directory guests
 	$(Q)MU_ARCH=$(ARCH) vm-tests/demo
 
+demo-fleet: setup
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)MU_BUILD='$(abspath $(O))' tests/demo-fleet
+
 endurance: setup deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/endurance --boots $(or $(BOOTS),200) $(if $(SEED),--seed $(SEED)) $(if $(filter 1,$(VM)),--vm)
@@ -410,5 +415,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo bench endurance fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm oci FORCE
+.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo demo-fleet bench endurance fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm oci FORCE
 .SECONDARY:

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The page of a fleet: who may look, what is shown, and how it is in a browser."""
 import json
+import os
 import re
+import signal
 import sqlite3
+import ssl
+import subprocess
 import time
+import urllib.error
+import urllib.request
 from contextlib import closing
 
 import aws_programs as programs
@@ -390,6 +396,70 @@ def test_store_that_is_broken(small, tmp_path):
         db.execute("DROP TABLE instance")
         db.commit()
     assert "The store cannot be read now" in small.get("/instances", 503)
+
+
+# ---- the guide ----
+
+GUIDE = (w.TOP / "docs/guide/fleet.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """What `make demo-fleet` runs, in a folder where the guide says; and what it printed, when it was ended."""
+    folder = tmp_path_factory.mktemp("demo")
+    with open(folder / "said", "w+") as said:
+        process = subprocess.Popen([w.TOP / "tests/demo-fleet", "--port", "0", "--dir", folder / "build/demo-fleet"], stdout=said,
+                                   env={**os.environ, "MU_BUILD": str(w.BUILD)}, text=True)
+        try:
+            f.until(lambda: process.poll() is not None or "three instances" in (folder / "said").read_text(), 120)
+            assert process.poll() is None
+            yield folder, process
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60 * w.PATIENCE) == 0
+
+
+def test_guide_of_the_fleet(demo):
+    """A newcomer's commands, once the page has what the guide promises; the last one's effect; and nothing is left."""
+    folder, process = demo
+    said = (folder / "said").read_text()
+    url, password = re.search(r"page +(https\S+)/ ", said)[1], re.search(r"password +(\S+)", said)[1]
+    context = ssl.create_default_context(cafile=str(folder / "build/demo-fleet/ca.pem"))
+
+    def states():
+        request = urllib.request.Request(f"{url}/instances", headers=basic(password))
+        try:
+            with urllib.request.urlopen(request, timeout=20 * w.PATIENCE, context=context) as answer:
+                return {row[0][3]: row[1] for row in cells(answer.read().decode())}
+        except urllib.error.HTTPError as e:
+            assert e.code == 429
+            time.sleep(1)  # it was asked too often
+    f.until(lambda: states() == {"a": "ok", "b": "mismatch", "c": "missing"}, 120)
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```", GUIDE, re.M | re.S))
+    assert commands.count("\n") >= 8
+    done = w.run("bash", "-eux", "-o", "pipefail", "-c", commands, cwd=folder, text=True, check=False,
+                 env={**os.environ, "LOGNAME": "newcomer"})
+    assert done.returncode == 0, done.stderr
+    assert "somebody has to look" in done.stdout and "bad document" in done.stdout and "revoke   web 2026-11.4" in done.stdout
+    assert "PCRs that differ" in (folder / "altered.html").read_text() and "i-0bbbbbbbbbbbbbbbb" in (folder / "mismatch.html").read_text()
+    f.until(lambda: states() == {"a": "mismatch", "b": "mismatch", "c": "missing"}, 120)
+    again = w.run(w.TOP / "tests/demo-fleet", "--dir", folder / "build/demo-fleet", check=False, text=True)
+    assert again.returncode == 1 and "it runs already" in again.stderr
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60 * w.PATIENCE) == 0
+    assert list((folder / "build").iterdir()) == []
+
+
+def test_configuration_of_the_guide(tmp_path):
+    """Its keys are keys: what is wrong is the file that is not there."""
+    section = re.search(r"^    \[page\]\n(?:    .*\n)+", GUIDE, re.M)[0]
+    party = looking.party(tmp_path / "party", f"sqlite:{tmp_path}/fleet")
+    party.page = dict(re.findall(r"^    (\w+) = (.*)$", section, re.M))
+    party.write()
+    assert "page.token" in party.check().stderr
+    party.page["token_file"] = looking.token_file(tmp_path)
+    party.write()
+    assert party.check().returncode == 0
 
 
 # ---- others' opinions ----

@@ -327,7 +327,7 @@ static enum mu_status run_list(int argc, char **argv, struct mu_error *err)
 
 const struct verb verb_list = {
     .name = "list",
-    .synopsis = "[--state S,...] [--image I] [--expected FILE] [OPTION...] [[--history] INSTANCE]",
+    .synopsis = "[--state S,...] [--image I] [--expected FILE] [OPTION...] [INSTANCE]",
     .summary = "the instances of a fleet, and the state of each",
     .help = FLEET_OPTIONS
     "      --state S,...   those in one of these states: ok, mismatch, boot-overdue, missing,\n"

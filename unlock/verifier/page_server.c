@@ -76,7 +76,7 @@ static bool refuse_stranger(const struct page_server *page, struct MHD_Connectio
     const struct settings *settings = &verifier->settings;
     struct source source = source_of(server_sender(connection));
 
-    if (!limiter_take(&page->shared->requests, &source, settings->requests_per_second,
+    if (!limiter_take(&page->shared->looks, &source, settings->requests_per_second,
                       settings->burst, clock_now_us()))
         page_refuse("Too many requests", MHD_HTTP_TOO_MANY_REQUESTS,
                     "More requests than [limits] allows came from this address. Wait a moment.",

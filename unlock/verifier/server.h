@@ -10,7 +10,7 @@
 /* State that outlives a reload. */
 struct shared {
     struct metrics metrics;
-    struct limiter requests, tokens;
+    struct limiter requests, looks, tokens; /* looks: at the page, which hold up no instance */
     struct connections connections;
     struct store *store;      /* NULL: none */
     struct store *page_store; /* the same, for those who look; NULL: nobody may */

@@ -191,6 +191,7 @@ static enum mu_status start(struct service *service, struct mu_error *err)
         return mu_oom(err);
     metrics_init(&service->shared->metrics);
     limiter_init(&service->shared->requests);
+    limiter_init(&service->shared->looks);
     limiter_init(&service->shared->tokens);
     connections_init(&service->shared->connections);
     (void)pthread_mutex_init(&service->shared->lock, NULL);
