@@ -3,14 +3,12 @@
 import base64
 import hashlib
 import http.client
-import re
 import shutil
 import ssl
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import fleet
 import pytest
 import relying
 import world as w
@@ -69,10 +67,6 @@ def basic(password, user="ada"):
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-def links(text):
-    return re.findall(r'href="([^"]+)"', text)
-
-
 def browser(width=1280, height=900, dark=False):
     """Chromium by selenium; skips if it is not installed. Its certificate errors are those of a test's authority."""
     webdriver = pytest.importorskip("selenium.webdriver")
@@ -86,13 +80,13 @@ def browser(width=1280, height=900, dark=False):
     for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars",
                  "--ignore-certificate-errors", f"--user-data-dir={folder}", f"--window-size={width},{height}"):
         options.add_argument(word)
-    if dark:
-        options.add_argument("--blink-settings=preferredColorScheme=0")
     driver = webdriver.Chrome(service=Service(shutil.which("chromedriver")), options=options)
     driver.set_page_load_timeout(60 * w.PATIENCE)
     if width < 500:  # a window is never that narrow
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                                {"width": width, "height": height, "deviceScaleFactor": 2, "mobile": True})
+    if dark:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
     driver.profile = Path(folder)
     return driver
 
@@ -101,5 +95,3 @@ def leave(driver):
     driver.quit()
     shutil.rmtree(driver.profile, ignore_errors=True)
 
-
-record = fleet.record

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The page of a fleet: who may look, what is shown, and how it is in a browser."""
+import http.server
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import sqlite3
 import ssl
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -137,7 +139,8 @@ def test_images_and_their_roll_out(page):
     assert [row[:4] + row[5:] for row in rows] == [
         [f"web 7 {IMAGE[:12]}", "image", "approved", "ada", "for good", "change 4711", "1"],
         ["web 6 " + "cd" * 6, "image", "revoked", "eve", "-", "CVE-2026-4711", "0"]]
-    assert [row[1:3] for row in cells(page.get("/image?id=" + "cd" * 32))] == [["approve", "ada"], ["revoke", "eve"]]
+    text = page.get("/image?id=" + "cd" * 32)
+    assert [row[1:3] for row in cells(text)] == [["approve", "ada"], ["revoke", "eve"]] and "Unreadable:" in text
     assert [row[0] for row in cells(page.get(f"/instances?image={IMAGE}"))] == [GOOD]
 
 
@@ -426,15 +429,21 @@ def test_guide_of_the_fleet(demo):
     url, password = re.search(r"page +(https\S+)/ ", said)[1], re.search(r"password +(\S+)", said)[1]
     context = ssl.create_default_context(cafile=str(folder / "build/demo-fleet/ca.pem"))
 
+    def look(path):
+        request = urllib.request.Request(url + path, headers=basic(password))
+        with urllib.request.urlopen(request, timeout=20 * w.PATIENCE, context=context) as answer:
+            return answer.read().decode()
+
     def states():
-        request = urllib.request.Request(f"{url}/instances", headers=basic(password))
         try:
-            with urllib.request.urlopen(request, timeout=20 * w.PATIENCE, context=context) as answer:
-                return {row[0][3]: row[1] for row in cells(answer.read().decode())}
+            return {row[0][3]: row[1] for row in cells(look("/instances"))}
         except urllib.error.HTTPError as e:
             assert e.code == 429
             time.sleep(1)  # it was asked too often
     f.until(lambda: states() == {"a": "ok", "b": "mismatch", "c": "missing"}, 120)
+    image = look(re.search(r'href="(/image\?id=[^"]*)"', look("/instance?id=i-0aaaaaaaaaaaaaaaa"))[1])
+    assert {row[0]: len(row[1]) for row in cells(image)[:7]} == dict.fromkeys(("2", "3", "4", "7", "12", "13", "14"), 96)
+    assert "<dt>Built by<dd>demo-fleet" in image and "Unreadable" not in image
     commands = "".join(re.findall(r"^```sh\n(.*?)^```", GUIDE, re.M | re.S))
     assert commands.count("\n") >= 8
     done = w.run("bash", "-eux", "-o", "pipefail", "-c", commands, cwd=folder, text=True, check=False,
@@ -548,6 +557,43 @@ def test_by_keyboard_alone(opened):
         assert opened.switch_to.active_element.text != "Refresh"
     press(Keys.ENTER)
     opened.wait(lambda d: d.heading() == f"Instance {ALTERED}")
+
+
+SCRIPT = "<script>document.title = 'stolen'</script><img src=x onerror=\"document.title = 'stolen'\">"
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_script_runs_where_nothing_is_escaped(chromium, small, guarded):
+    """The premise, by another server: what an instance sends is a program to a browser; the page's policy alone stops it."""
+    policy = small.ask("/").headers["Content-Security-Policy"]
+
+    class Careless(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            if guarded:
+                self.send_header("Content-Security-Policy", policy)
+            self.end_headers()
+            self.wfile.write(f"<title>Instance</title><p>{SCRIPT}".encode())
+
+        def log_message(self, *_):
+            pass
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Careless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            chromium.get(f"http://127.0.0.1:{server.server_port}/")
+            assert chromium.title == ("Instance" if guarded else "stolen")
+        finally:
+            server.shutdown()
+
+
+def test_no_script_in_a_browser(opened, tmp_path):
+    f.record(f"sqlite:{tmp_path}/fleet", (ALTERED, 0, False, SCRIPT))
+    for path in ("/", "/instances", f"/instance?id={ALTERED}"):
+        opened.at(path)
+        assert opened.title.endswith(" - measured-unlock")
+        assert "<script>document.title" in opened.find_element("tag name", "main").text
+        assert opened.find_elements("css selector", "script, img") == []
 
 
 @pytest.fixture(scope="module")

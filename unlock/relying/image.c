@@ -397,12 +397,10 @@ static enum mu_status run_image_list(int argc, char **argv, struct mu_error *err
 /* The statement as it was signed, which its envelope has as base64. */
 static enum mu_status print_statement(const char *envelope, struct mu_error *err)
 {
-    MU_CLEANUP(json_free) json_object *object = NULL;
     MU_CLEANUP(json_free) json_object *statement = NULL;
     MU_CLEANUP(buffer_free) struct buffer payload = {0};
 
-    MU_TRY(json_parse(text_view(envelope), "the envelope", MU_CONFIG, &object, err));
-    MU_TRY(json_base64(object, "payload", DSSE_MAX_BYTES, MU_CONFIG, &payload, err));
+    MU_TRY(dsse_payload(text_view(envelope), &payload, err));
     MU_TRY(json_parse(buffer_view(&payload), "the statement", MU_CONFIG, &statement, err));
     return cli_print_json("-", statement, err);
 }

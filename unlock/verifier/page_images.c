@@ -64,18 +64,17 @@ static int64_t runs_on(const struct roll_out *roll_out, const char *id)
 struct drawing {
     struct page *page;
     struct roll_out roll_out;
-    const char *id; /* NULL: all */
     size_t count;
 };
 
-static void put_until(const struct page *page, const struct image_act *act)
+void page_until(FILE *to, const struct image_act *act)
 {
     if (act->act == ACT_REVOKE)
-        (void)fputs("-", page->to);
+        (void)fputs("-", to);
     else if (act->until_ms == 0)
-        (void)fputs("for good", page->to);
+        (void)fputs("for good", to);
     else
-        html_date(page->to, act->until_ms);
+        html_date(to, act->until_ms);
 }
 
 static const char *const list_columns[] = {"Image", "Kind",  "State", "By",
@@ -108,7 +107,7 @@ static enum mu_status put_image(const struct image_act *act, void *context, stru
     html_cell(to, list_columns[4]);
     html_age(to, act->at_ms, page->now_ms);
     html_cell(to, list_columns[5]);
-    put_until(page, act);
+    page_until(to, act);
     html_cell(to, list_columns[6]);
     html_text(to, act->why);
     html_cell(to, list_columns[7]);
@@ -130,9 +129,10 @@ static enum mu_status draw_images(struct drawing *drawing, struct mu_error *err)
         (void)fputs("<p>No image was approved in this store: the verifier compares with files of "
                     "baselines.</p>\n",
                     to);
-    (void)fputs("<p>Instances are those whose last document was good and matched the image; one that "
-                "is behind a boot loader counts for both.</p>\n",
-                to);
+    (void)fputs(
+        "<p>Instances are those whose last document was good and matched the image; one that "
+        "is behind a boot loader counts for both.</p>\n",
+        to);
     return MU_OK;
 }
 
@@ -143,58 +143,4 @@ enum mu_status page_images(struct page *page, struct mu_error *err)
 
     roll_out_free(&drawing.roll_out);
     return status;
-}
-
-/* ---- one image ---- */
-
-static const char *const act_columns[] = {"Time", "Act", "By", "Until", "Why"};
-
-static enum mu_status put_act(const struct image_act *act, void *context, struct mu_error *err)
-{
-    struct drawing *drawing = context;
-    struct page *page = drawing->page;
-    FILE *to = page->to;
-
-    (void)err;
-    if (strcmp(act->id, drawing->id) != 0)
-        return MU_OK;
-    if (drawing->count++ == 0) {
-        (void)fputs("<dl class=\"facts\">", to);
-        html_item(to, "Name", act->name);
-        html_item(to, "Version", act->version);
-        html_item(to, "Kind", act->kind);
-        html_item(to, "Id", act->id);
-        (void)fputs("\n</dl>\n", to);
-        html_table_begin(to, "What was decided, the oldest first", act_columns,
-                         MU_COUNT(act_columns));
-    }
-    html_row(to);
-    html_head_cell(to, act_columns[0]);
-    html_time(to, act->at_ms, page->now_ms);
-    html_cell(to, act_columns[1]);
-    html_text(to, store_act_name(act->act));
-    html_cell(to, act_columns[2]);
-    html_text(to, act->author);
-    html_cell(to, act_columns[3]);
-    put_until(page, act);
-    html_cell(to, act_columns[4]);
-    html_text(to, act->why);
-    return MU_OK;
-}
-
-enum mu_status page_image(struct page *page, struct mu_error *err)
-{
-    struct drawing drawing = {.page = page, .id = page->value[KEY_ID]};
-
-    if (drawing.id[0] == '\0')
-        return mu_fail(err, MU_USAGE, "'id' is needed: of an image");
-    (void)fputs("<h1>Image</h1>\n", page->to);
-    MU_TRY(store_image_acts(page->store, put_act, &drawing, err));
-    if (drawing.count == 0)
-        return mu_fail(err, MU_REFUSE, "No image of that id was approved in this store.");
-    html_table_end(page->to);
-    (void)fputs("<p>", page->to);
-    html_link(page->to, "/instances", "image", drawing.id, "Instances that run it");
-    (void)fputs("</p>\n", page->to);
-    return MU_OK;
 }

@@ -43,5 +43,7 @@ enum mu_status page_list(struct page *page, const char *caption, const struct li
 void page_state(FILE *to, const struct instance *instance);
 /* The first digits of an id, as a link to its image; a dash for "". */
 void page_image_link(FILE *to, const char *id);
+/* Until when the act holds. */
+void page_until(FILE *to, const struct image_act *act);
 
 #endif
