@@ -32,7 +32,7 @@ HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection
 MODULES := libcryptsetup devmapper uuid libcurl tss2-esys tss2-sys tss2-tctildr tss2-tcti-device tss2-tcti-swtpm tss2-rc \
            tss2-mu libcbor json-c openssl
 # Of mu-verifier alone: server and databases.
-RELYING_MODULES := libmicrohttpd sqlite3 libpq
+RELYING_MODULES := libmicrohttpd gnutls sqlite3 libpq
 ifdef CI
 WARN    += -Werror
 endif
@@ -100,6 +100,7 @@ help:
 	@echo 'make              the three programs, static, in build/ (after make deps)'
 	@echo 'make STATIC=0     the same against the distribution'"'"'s shared libraries, in build/shared/'
 	@echo 'make demo         a guest that unlocks, and two that refuse     (installs what it needs)'
+	@echo 'make demo-fleet   three emulated instances and their page, on 127.0.0.1 (installs what it needs)'
 	@echo 'make check        the tests of every change: about an hour     (installs what it needs)'
 	@echo 'make check-all    every test                                   (installs what it needs)'
 	@echo 'make bench        speed and size against the usual pipeline'
@@ -152,13 +153,20 @@ $(O)/%_table.c: dracut-module/%
 	$(Q)mkdir -p $(dir $@)
 	$(Q)awk -f $(filter %.awk,$^) $< >$@.part
 	$(Q)mv $@.part $@
+# The style of the page about a fleet, as a string.
+$(O)/style_table.c: unlock/verifier/page.css
+	$(call say,GEN,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(Q){ echo '#include "verifier/page_html.h"'; echo 'const char page_style[] ='; \
+	      sed 's/["\\]/\\&/g;s/.*/"&\\n"/' $<; echo ';'; } >$@.part
+	$(Q)mv $@.part $@
 $(O)/%_table.o: $(O)/%_table.c $(O)/flags
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(O)/libtrusted.a: $(call object,$(TRUSTED_SRC)) $(O)/doors_table.o
 $(O)/libtools.a: $(call object,$(TOOLS_SRC)) $(O)/parts_table.o
-$(O)/libverifier.a: $(call object,$(VERIFIER_SRC)) $(P384_SRC:%.S=$(O)/%.o)
+$(O)/libverifier.a: $(call object,$(VERIFIER_SRC)) $(P384_SRC:%.S=$(O)/%.o) $(O)/style_table.o
 $(O)/libtrusted.a $(O)/libtools.a $(O)/libverifier.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -188,7 +196,7 @@ $(O)/flags: FORCE $(filter deps,$(MAKECMDGOALS))
 	    echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(RELYING_LIBS))' > $@
 
 # What the relying side has of its own is linked into its tests alone.
-RELYING_UNIT := $(addprefix $(O)/unit/test_,approved p384 store verifier watch)
+RELYING_UNIT := $(addprefix $(O)/unit/test_,approved history p384 page store verifier watch)
 $(RELYING_UNIT): $(O)/libverifier.a
 $(RELYING_UNIT): private PKG_LIBS = $(RELYING_LIBS)
 $(O)/unit/%: $(O)/tests/unit/%.o $(call object,$(UNIT_LIB)) $(O)/libtools.a $(O)/libtrusted.a
@@ -354,6 +362,10 @@ demo: setup deps
 	$(Q)$(MAKE) --no-print-directory guests
 	$(Q)MU_ARCH=$(ARCH) vm-tests/demo
 
+demo-fleet: setup
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)MU_BUILD='$(abspath $(O))' tests/demo-fleet
+
 endurance: setup deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/endurance --boots $(or $(BOOTS),200) $(if $(SEED),--seed $(SEED)) $(if $(filter 1,$(VM)),--vm)
@@ -439,5 +451,5 @@ clean:
 	$(Q)rm -rf build
 
 FORCE:
-.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo bench endurance soak fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm oci FORCE
+.PHONY: all help units tidy drivers setup deps check check-all unit test integration guests vm faults faults-program demo demo-fleet bench endurance soak fmt clean install $(addprefix install-,$(PACKAGES)) uninstall deb rpm oci FORCE
 .SECONDARY:

@@ -83,6 +83,19 @@ def pip_install(requirements):
         pytest.skip(f"the packages of {requirements} cannot be had: {str(error)[-200:]}")
 
 
+def npm_install(source, folder):
+    """Copies what is in `source` to `folder`, and puts the packages there that its lock names. -> the program node"""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if not npm or not node:
+        pytest.skip("npm or node is not installed")
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    done = w.run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder, text=True, check=False, timeout=300)
+    assert "EINTEGRITY" not in done.stderr, done.stderr
+    if done.returncode != 0:
+        pytest.skip(f"npm has no {source.name} packages: {done.stderr.strip().splitlines()[-1]}")
+    return node
+
+
 def message(read):
     """One command or answer of a TPM: a header of ten bytes says how long it is."""
     data = b""

@@ -56,7 +56,7 @@ class Party:
         w.mu_verifier("init", folder / "keys")
         self.challenge_keys = {"first": folder / "keys/challenge.key"}
         self.signing_keys = {"first": folder / "keys/signing.key"}
-        self.settings, self.limits, self.audiences = {}, {}, {AUDIENCE: {}}
+        self.settings, self.limits, self.page, self.audiences = {}, {}, {}, {AUDIENCE: {}}
         self.config = folder / "verifier.conf"
         self.write()
 
@@ -72,6 +72,7 @@ class Party:
                     "root": self.nitro_root, **self.settings, **extra}
         lines = ["[verifier]", *(f"{k} = {v}" for k, v in verifier.items() if v is not None)]
         lines += ["[limits]", *(f"{k} = {v}" for k, v in {**ROOMY, **self.limits}.items())]
+        lines += ["[page]", *(f"{k} = {v}" for k, v in self.page.items())] if self.page else []
         for name, keys in self.audiences.items():
             lines += [f"[audience {name}]", *(f"{k} = {v}" for k, v in keys.items())]
         for section, keys in ("challenge-key", self.challenge_keys), ("signing-key", self.signing_keys):

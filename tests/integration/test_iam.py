@@ -3,8 +3,8 @@
 program), and by AWS's own list of actions and condition keys."""
 import json
 import random
-import shutil
 
+import aws_programs as programs
 import pytest
 import world as w
 
@@ -23,15 +23,8 @@ ACTIONS = ["Decrypt", "Encrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKe
 @pytest.fixture(scope="module")
 def simulate(tmp_path_factory):
     """-> what simulate.mjs answers to a question."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if not npm or not node:
-        pytest.skip("npm or node is not installed")
     folder = tmp_path_factory.mktemp("iam")
-    for name in ("package.json", "package-lock.json", "simulate.mjs"):
-        shutil.copy(SOURCE / name, folder)
-    done = w.run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder, text=True, check=False, timeout=300)
-    if done.returncode != 0:
-        pytest.skip(f"npm has no {SOURCE.name} packages: {done.stderr.strip().splitlines()[-1]}")
+    node = programs.npm_install(SOURCE, folder)
 
     def ask(question):
         return json.loads(w.run(node, "simulate.mjs", cwd=folder, text=True, input=json.dumps(question), timeout=600).stdout)

@@ -741,6 +741,8 @@ def test_init_writes_a_whole_configuration(whole, fleet):
     (("--baseline",), (), 1, "--baseline NAME=FILE is needed"),
     (("--certificate",), (), 1, "--certificate and --certificate-key"),
     (("--issuer",), (), 1, "--issuer is needed"),
+    ((), ("--page", "127.0.0.1:0"), 1, "--store is needed for --page"),
+    ((), ("--page", "127.0.0.1:0", "--store", "sqlite:/tmp/x", "--account", "12"), 4, "12 digits"),
 ])
 def test_init_that_fails_leaves_nothing(whole, without, options, code, says):
     done = whole(*options, without=without)

@@ -47,8 +47,9 @@ def authority(tmp_path_factory):
     return SimpleNamespace(file=folder / "ca.pem", context=context)
 
 
-def test_store_passes_its_unit_tests_on_postgresql(postgresql):
-    program = w.TOP / "build/shared/unit/test_store"
+@pytest.mark.parametrize("name", ["store", "history"])
+def test_store_passes_its_unit_tests_on_postgresql(postgresql, name):
+    program = w.TOP / f"build/shared/unit/test_{name}"
     if not program.exists():
         pytest.skip("the unit tests are not built")
     w.run(program, env={**os.environ, "MU_TEST_STORE": postgresql.database()})

@@ -115,3 +115,11 @@ enum mu_status dsse_open(struct bytes envelope, const char *what, const char *ty
         return mu_context(err, "%s", what);
     return MU_OK;
 }
+
+enum mu_status dsse_payload(struct bytes envelope, struct buffer *ret, struct mu_error *err)
+{
+    MU_CLEANUP(json_free) json_object *object = NULL;
+
+    MU_TRY(json_parse(envelope, "the envelope", MU_CONFIG, &object, err));
+    return json_base64(object, "payload", DSSE_MAX_BYTES, MU_CONFIG, ret, err);
+}

@@ -26,4 +26,8 @@ enum mu_status dsse_open(struct bytes envelope, const char *what, const char *ty
                          const struct public_keys *keys, struct buffer *ret,
                          struct mu_error *err) MU_MUST_CHECK;
 
+/* What is in the envelope, whoever signed it: for looking at it alone. */
+enum mu_status dsse_payload(struct bytes envelope, struct buffer *ret,
+                            struct mu_error *err) MU_MUST_CHECK;
+
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "fleet/history.h"
 #include "fleet/store_internal.h"
 
 #include <inttypes.h>
@@ -31,6 +32,10 @@
 #define DUE_PAGE "500"
 #define SEEN_PAGE " AND (last_seen, id) > ($2, $3) ORDER BY last_seen, id LIMIT " DUE_PAGE
 #define UNDELIVERED "FROM event WHERE id > (SELECT delivered FROM sink WHERE name = $1)"
+
+#define NOT_TRUSTED "(announced <> 'ok' OR announced_missing <> 0 OR ok = 0)"
+#define HISTORY_COLUMNS "ok, baseline, baseline_version, state, image, boot_loader, detail, address"
+#define LIST_IMAGE "(CAST($2 AS TEXT) = '' OR image = $2 OR boot_loader = $2) "
 
 #define ACT_COLUMNS "id, image, kind, name, version, envelope, act, at_ms, until_ms, author, why"
 
@@ -104,6 +109,47 @@ static const char *const sql[STATEMENTS] = {
     [STATEMENT_ACTS] = "SELECT " ACT_COLUMNS " FROM image_act ORDER BY id",
     [STATEMENT_ROLL_OUT] = "SELECT image, boot_loader, count(*) FROM instance "
                            "WHERE ok = 1 AND image <> '' GROUP BY image, boot_loader",
+    [STATEMENT_MAKE_HISTORY] =
+        "CREATE TABLE history (instance_id TEXT NOT NULL, n BIGINT NOT NULL, "
+        "at_ms BIGINT NOT NULL, ok BIGINT NOT NULL, baseline TEXT NOT NULL, "
+        "baseline_version TEXT NOT NULL, state TEXT NOT NULL, image TEXT NOT NULL, "
+        "boot_loader TEXT NOT NULL, detail TEXT NOT NULL, address TEXT NOT NULL, "
+        "PRIMARY KEY (instance_id, n))",
+    [STATEMENT_MAKE_HISTORY_AT] = "CREATE INDEX history_at ON history (at_ms)",
+    [STATEMENT_MAKE_EVENT_OF] = "CREATE INDEX event_of ON event (instance_id)",
+    [STATEMENT_MAKE_NOT_TRUSTED] =
+        "CREATE INDEX instance_not_trusted ON instance (id) WHERE " NOT_TRUSTED,
+    [STATEMENT_MAKE_SAMPLE] =
+        "CREATE TABLE sample (at_ms BIGINT PRIMARY KEY, looked_ms BIGINT NOT NULL, "
+        "ok BIGINT NOT NULL, mismatch BIGINT NOT NULL, boot_overdue BIGINT NOT NULL, "
+        "missing BIGINT NOT NULL, first_seen BIGINT NOT NULL)",
+    /* Of one that was forgotten and is known again, events from before are not its own. */
+    [STATEMENT_HISTORY] =
+        "SELECT at_ms, event, " HISTORY_COLUMNS " FROM "
+        "(SELECT at_ms, 0 AS kind, n, '' AS event, " HISTORY_COLUMNS
+        " FROM history WHERE instance_id = $1 UNION ALL "
+        "SELECT at_ms, 1, id, kind, 0, baseline, baseline_version, state, '', '', detail, address "
+        "FROM event WHERE instance_id = $1 AND at_ms >= "
+        "(SELECT first_seen FROM instance WHERE id = $1)) AS entry "
+        "ORDER BY at_ms DESC, kind DESC, n DESC LIMIT CAST($2 AS BIGINT)",
+    [STATEMENT_SAMPLE] =
+        "INSERT INTO sample (at_ms, looked_ms, ok, mismatch, boot_overdue, missing, first_seen) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (at_ms) DO UPDATE SET "
+        "looked_ms = excluded.looked_ms, ok = excluded.ok, mismatch = excluded.mismatch, "
+        "boot_overdue = excluded.boot_overdue, missing = excluded.missing, "
+        "first_seen = sample.first_seen + excluded.first_seen",
+    [STATEMENT_SAMPLES] =
+        "SELECT at_ms - at_ms % CAST($1 AS BIGINT) AS step, max(looked_ms), min(ok), "
+        "max(mismatch), max(boot_overdue), max(missing), sum(first_seen) FROM sample "
+        "WHERE at_ms >= CAST($2 AS BIGINT) GROUP BY step ORDER BY step",
+    [STATEMENT_LIST] =
+        INSTANCE_SELECT "WHERE id > $1 AND " LIST_IMAGE "ORDER BY id LIMIT CAST($3 AS BIGINT)",
+    [STATEMENT_LIST_NOT_TRUSTED] = INSTANCE_SELECT
+    "WHERE " NOT_TRUSTED " AND id > $1 AND " LIST_IMAGE
+    "AND ($3 = 'not-trusted' OR announced = $3 OR ($3 = 'missing' AND announced_missing <> 0) "
+    "OR ($3 = 'mismatch' AND ok = 0)) ORDER BY id LIMIT CAST($4 AS BIGINT)",
+    [STATEMENT_EXPIRE_HISTORY] = "DELETE FROM history WHERE at_ms < $1",
+    [STATEMENT_EXPIRE_SAMPLES] = "DELETE FROM sample WHERE at_ms < $1",
 };
 
 static const struct store_driver *const drivers[] = {&store_sqlite, &store_postgresql};
@@ -214,9 +260,16 @@ static enum mu_status check_schema(struct store *store, bool *ret_there, struct 
 static enum mu_status make_schema(struct store *store, void *context, struct mu_error *err)
 {
     static const enum store_statement make[] = {
-        STATEMENT_FIRST_META,   STATEMENT_MAKE_INSTANCE, STATEMENT_MAKE_DUE, STATEMENT_MAKE_SEEN,
-        STATEMENT_MAKE_EVENT,   STATEMENT_MAKE_SINK,     STATEMENT_MAKE_ACT, STATEMENT_GUARD,
-        STATEMENT_GUARD_UPDATE, STATEMENT_GUARD_DELETE};
+        STATEMENT_FIRST_META,     STATEMENT_MAKE_INSTANCE,
+        STATEMENT_MAKE_DUE,       STATEMENT_MAKE_SEEN,
+        STATEMENT_MAKE_EVENT,     STATEMENT_MAKE_SINK,
+        STATEMENT_MAKE_ACT,       STATEMENT_GUARD,
+        STATEMENT_GUARD_UPDATE,   STATEMENT_GUARD_DELETE,
+        STATEMENT_MAKE_HISTORY,   STATEMENT_MAKE_HISTORY_AT,
+        STATEMENT_MAKE_EVENT_OF,  STATEMENT_MAKE_NOT_TRUSTED,
+        STATEMENT_MAKE_SAMPLE,    STATEMENT_HISTORY_CHANGE,
+        STATEMENT_HISTORY_INSERT, STATEMENT_HISTORY_UPDATE,
+        STATEMENT_HISTORY_DROP,   STATEMENT_HISTORY_DELETE};
     bool there = false;
 
     (void)context;
@@ -443,6 +496,18 @@ enum mu_status store_counts(struct store *store, count_visit visit, void *contex
     return store_run(store, STATEMENT_COUNTS, NULL, 0, visit_count, &counter, NULL, err);
 }
 
+enum mu_status store_list(struct store *store, const struct list_part *part, instance_visit visit,
+                          void *context, struct mu_error *err)
+{
+    struct store_visitor visitor = {.visit = visit, .context = context};
+    struct store_number most = store_number(part->most);
+    bool all = part->state[0] == '\0';
+    const char *values[] = {part->after, part->image, all ? most.text : part->state, most.text};
+
+    return store_run(store, all ? STATEMENT_LIST : STATEMENT_LIST_NOT_TRUSTED, values, all ? 3 : 4,
+                     store_visit_row, &visitor, NULL, err);
+}
+
 enum mu_status store_forget(struct store *store, const char *id, bool *ret_known,
                             struct mu_error *err)
 {
@@ -460,6 +525,7 @@ enum mu_status store_expire(struct store *store, int64_t seen_ms, int64_t event_
 
     MU_TRY(store_run(store, STATEMENT_EXPIRE_EVENTS, (const char *[]){event.text}, 1, NULL, NULL,
                      NULL, err));
+    MU_TRY(store_history_expire(store, event_ms, err));
     return store_run(store, STATEMENT_EXPIRE_INSTANCES, (const char *[]){seen.text}, 1, NULL, NULL,
                      ret_instances, err);
 }

@@ -162,6 +162,8 @@ struct image_act {
 };
 /* True if the image may run at that time. */
 bool store_act_allows(const struct image_act *act, int64_t now_ms);
+/* "approved", "expired", "revoked": the image at that time, if this is the last act about it. */
+const char *store_act_state(const struct image_act *act, int64_t now_ms);
 /* Adds the act, so that it outlives a power cut. */
 enum mu_status store_image_act(struct store *store, const struct image_act *act,
                                struct mu_error *err) MU_MUST_CHECK;

@@ -52,8 +52,31 @@ enum store_statement {
     STATEMENT_IMAGES,
     STATEMENT_ACTS,
     STATEMENT_ROLL_OUT,
+    STATEMENT_MAKE_HISTORY,
+    STATEMENT_MAKE_HISTORY_AT,
+    STATEMENT_MAKE_EVENT_OF,
+    STATEMENT_MAKE_NOT_TRUSTED,
+    STATEMENT_MAKE_SAMPLE,
+    STATEMENT_HISTORY_CHANGE, /* what follows keeps the table history */
+    STATEMENT_HISTORY_INSERT,
+    STATEMENT_HISTORY_UPDATE,
+    STATEMENT_HISTORY_DROP,
+    STATEMENT_HISTORY_DELETE,
+    STATEMENT_HISTORY,
+    STATEMENT_SAMPLE,
+    STATEMENT_SAMPLES,
+    STATEMENT_LIST,
+    STATEMENT_LIST_NOT_TRUSTED,
+    STATEMENT_EXPIRE_HISTORY,
+    STATEMENT_EXPIRE_SAMPLES,
     STATEMENTS,
 };
+
+/* What an entry of the table history has beside its key and time, of a row of instance. */
+#define HISTORY_OF(row)                                                                            \
+    row ".ok, " row ".baseline, " row ".baseline_version, " row ".state, " row ".image, " row      \
+        ".boot_loader, " row ".detail, " row ".address"
+#define HISTORY_KEPT "200" /* HISTORY_MAX */
 
 #define STORE_COLUMNS_MAX 24
 

@@ -15,6 +15,13 @@ bool store_act_allows(const struct image_act *act, int64_t now_ms)
     return act->act == ACT_APPROVE && (act->until_ms == 0 || now_ms < act->until_ms);
 }
 
+const char *store_act_state(const struct image_act *act, int64_t now_ms)
+{
+    return act->act == ACT_REVOKE          ? "revoked"
+           : store_act_allows(act, now_ms) ? "approved"
+                                           : "expired";
+}
+
 static enum mu_status add_act(struct store *store, void *context, struct mu_error *err)
 {
     const struct image_act *act = context;

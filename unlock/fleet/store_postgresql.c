@@ -203,6 +203,19 @@ static const char append_only[] =
     "CREATE TRIGGER " name " BEFORE " events                                                       \
     " ON image_act FOR EACH STATEMENT EXECUTE PROCEDURE measured_unlock_append_only()"
 
+static const char keep_change[] =
+    "CREATE OR REPLACE FUNCTION measured_unlock_change() RETURNS trigger LANGUAGE plpgsql AS "
+    "'DECLARE number BIGINT; BEGIN "
+    "SELECT coalesce(max(n), 0) + 1 INTO number FROM history WHERE instance_id = NEW.id; "
+    "INSERT INTO history VALUES (NEW.id, number, NEW.last_seen, " HISTORY_OF(
+        "NEW") "); "
+               "DELETE FROM history WHERE instance_id = NEW.id AND n <= number - " HISTORY_KEPT "; "
+               "RETURN NULL; END'";
+
+static const char drop_changes[] =
+    "CREATE OR REPLACE FUNCTION measured_unlock_forget() RETURNS trigger LANGUAGE plpgsql AS "
+    "'BEGIN DELETE FROM history WHERE instance_id = OLD.id; RETURN NULL; END'";
+
 const struct store_driver store_postgresql = {
     .prefix = "postgresql:",
     .connections = STORE_CONNECTIONS_MAX,
@@ -216,6 +229,19 @@ const struct store_driver store_postgresql = {
             [STATEMENT_GUARD] = append_only,
             [STATEMENT_GUARD_UPDATE] = GUARD("image_act_kept", "UPDATE"),
             [STATEMENT_GUARD_DELETE] = GUARD("image_act_there", "DELETE OR TRUNCATE"),
+            [STATEMENT_HISTORY_CHANGE] = keep_change,
+            [STATEMENT_HISTORY_INSERT] =
+                "CREATE TRIGGER history_insert AFTER INSERT ON instance FOR EACH ROW "
+                "EXECUTE PROCEDURE measured_unlock_change()",
+            [STATEMENT_HISTORY_UPDATE] =
+                "CREATE TRIGGER history_update AFTER UPDATE ON instance FOR EACH ROW WHEN "
+                "((" HISTORY_OF("OLD") ") IS DISTINCT FROM (" HISTORY_OF(
+                    "NEW") ")) "
+                           "EXECUTE PROCEDURE measured_unlock_change()",
+            [STATEMENT_HISTORY_DROP] = drop_changes,
+            [STATEMENT_HISTORY_DELETE] =
+                "CREATE TRIGGER history_delete AFTER DELETE ON instance FOR EACH ROW "
+                "EXECUTE PROCEDURE measured_unlock_forget()",
         },
     .open = open_connection,
     .close = close_connection,

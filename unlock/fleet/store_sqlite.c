@@ -166,6 +166,15 @@ static enum mu_status sqlite_run(void *opened, const struct store_query *query, 
     "CREATE TRIGGER image_act_" #event " BEFORE " #event                                           \
     " ON image_act BEGIN SELECT RAISE(ABORT, 'image_act is append-only'); END"
 
+#define KEEP_CHANGE                                                                                \
+    " BEGIN INSERT INTO history SELECT NEW.id, "                                                   \
+    "1 + coalesce((SELECT max(n) FROM history WHERE instance_id = NEW.id), 0), "                   \
+    "NEW.last_seen, " HISTORY_OF(                                                                  \
+        "NEW") "; "                                                                                \
+               "DELETE FROM history WHERE instance_id = NEW.id AND "                               \
+               "n <= (SELECT max(n) FROM history WHERE instance_id = NEW.id) - " HISTORY_KEPT      \
+               "; END"
+
 const struct store_driver store_sqlite = {
     .prefix = "sqlite:",
     .connections = 1, /* a statement takes less than a thread does to wait for another */
@@ -179,6 +188,16 @@ const struct store_driver store_sqlite = {
             [STATEMENT_GUARD] = "SELECT 1",
             [STATEMENT_GUARD_UPDATE] = GUARD(UPDATE),
             [STATEMENT_GUARD_DELETE] = GUARD(DELETE),
+            [STATEMENT_HISTORY_CHANGE] = "SELECT 1",
+            [STATEMENT_HISTORY_INSERT] =
+                "CREATE TRIGGER history_insert AFTER INSERT ON instance" KEEP_CHANGE,
+            [STATEMENT_HISTORY_UPDATE] =
+                "CREATE TRIGGER history_update AFTER UPDATE ON instance WHEN "
+                "(" HISTORY_OF("OLD") ") IS NOT (" HISTORY_OF("NEW") ")" KEEP_CHANGE,
+            [STATEMENT_HISTORY_DROP] = "SELECT 1",
+            [STATEMENT_HISTORY_DELETE] =
+                "CREATE TRIGGER history_delete AFTER DELETE ON instance BEGIN "
+                "DELETE FROM history WHERE instance_id = OLD.id; END",
         },
     .open = open_connection,
     .close = close_connection,

@@ -223,14 +223,13 @@ static enum mu_status look_once(struct watch *watch, const struct watch_settings
     look->now_ms = watch_now_ms();
     look->limits = watch_limits_of(settings);
     MU_TRY(look_through(watch, look, err));
-    if (settings->metrics != NULL)
-        MU_TRY(count_all(watch, err));
+    MU_TRY(count_all(watch, err));
     (void)pthread_mutex_lock(&watch->mutex);
     watch->counts.scanned_ms = look->now_ms;
     watch->counts.scan_seconds = (double)(clock_now_us() - began) / 1e6;
     watch->counts.scans++;
     (void)pthread_mutex_unlock(&watch->mutex);
-    return MU_OK;
+    return watch_sample(watch, look->now_ms, err);
 }
 
 static enum mu_status expire(struct watch *watch, const struct watch_settings *settings,

@@ -55,6 +55,7 @@ struct watch {
     struct watch_held *held;
     bool reload_failed;
     struct watch_counts counts;
+    uint64_t sampled_first_seen; /* of counts.events, as far as it is in a sample */
 };
 
 /* The present settings, until they are released. */
@@ -66,6 +67,10 @@ enum mu_status sink_start(struct sink *sink, struct mu_error *err) MU_MUST_CHECK
 void sink_stop(struct sink *sink);
 /* One attempt for each event that waits, until one fails. */
 enum mu_status sink_flush(struct sink *sink, struct mu_error *err) MU_MUST_CHECK;
+
+/* Writes what was counted last to the store (history.h). */
+enum mu_status watch_sample(struct watch *watch, int64_t now_ms,
+                            struct mu_error *err) MU_MUST_CHECK;
 
 struct MHD_Daemon;
 enum mu_status watch_metrics_serve(struct watch *watch, const char *where, struct MHD_Daemon **ret,

@@ -172,13 +172,6 @@ static enum mu_status read_images(struct store *store, const char *name, struct 
     return store_roll_out(store, count_instances, ret, err);
 }
 
-static const char *state_of(const struct image_act *act, int64_t now_ms)
-{
-    return act->act == ACT_REVOKE          ? "revoked"
-           : store_act_allows(act, now_ms) ? "approved"
-                                           : "expired";
-}
-
 /* ---- approve ---- */
 
 /* One name and version is one set of files: what is said of it may be said anew. */
@@ -322,7 +315,7 @@ static bool add_image(json_object *object, const struct image *image, int64_t no
     return json_add_text(object, "id", act->id) && json_add_text(object, "kind", act->kind) &&
            json_add_text(object, "name", act->name) &&
            json_add_text(object, "version", act->version) &&
-           json_add_text(object, "state", state_of(act, now_ms)) && add_act(object, act) &&
+           json_add_text(object, "state", store_act_state(act, now_ms)) && add_act(object, act) &&
            json_add(object, "instances", json_object_new_int64(image->instances));
 }
 
@@ -344,8 +337,8 @@ static void print_image(const struct image *image, int64_t now_ms)
 
     watch_time(act->until_ms, until);
     (void)printf("%-20s %-16s %-12s %-9s %9" PRId64 "  %-24s %.*s %s\n", act->name, act->version,
-                 act->kind, state_of(act, now_ms), image->instances, until[0] != '\0' ? until : "-",
-                 ID_SHOWN, act->id, act->author);
+                 act->kind, store_act_state(act, now_ms), image->instances,
+                 until[0] != '\0' ? until : "-", ID_SHOWN, act->id, act->author);
 }
 
 static enum mu_status print_list(const struct images *images, bool acts, bool json,
@@ -404,12 +397,10 @@ static enum mu_status run_image_list(int argc, char **argv, struct mu_error *err
 /* The statement as it was signed, which its envelope has as base64. */
 static enum mu_status print_statement(const char *envelope, struct mu_error *err)
 {
-    MU_CLEANUP(json_free) json_object *object = NULL;
     MU_CLEANUP(json_free) json_object *statement = NULL;
     MU_CLEANUP(buffer_free) struct buffer payload = {0};
 
-    MU_TRY(json_parse(text_view(envelope), "the envelope", MU_CONFIG, &object, err));
-    MU_TRY(json_base64(object, "payload", DSSE_MAX_BYTES, MU_CONFIG, &payload, err));
+    MU_TRY(dsse_payload(text_view(envelope), &payload, err));
     MU_TRY(json_parse(buffer_view(&payload), "the statement", MU_CONFIG, &statement, err));
     return cli_print_json("-", statement, err);
 }

@@ -20,6 +20,7 @@
 
 #define PEM_MAX 4096
 #define ACCOUNTS_MAX 64
+#define PAGE_TOKEN_BYTES 32
 #define AUDIENCE_DEFAULT "measured-unlock"
 
 static enum mu_status new_path(const char *folder, const char *name, char **ret,
@@ -59,10 +60,20 @@ static enum mu_status write_signing_key(const char *path, struct mu_error *err)
     return file_write(path, secret_view(&pem), 0600, err);
 }
 
+static enum mu_status write_page_token(const char *path, struct mu_error *err)
+{
+    MU_CLEANUP(secret_free) struct secret random = {0};
+    MU_CLEANUP(string_wipe) char *token = NULL;
+
+    MU_TRY(secret_random(&random, PAGE_TOKEN_BYTES, err));
+    MU_TRY(base64url_encode(secret_view(&random), &token, err));
+    return file_write(path, text_view(token), 0600, err);
+}
+
 /* ---- a whole configuration ---- */
 
 struct plan {
-    const char *issuer, *listen, *certificate, *certificate_key, *store, *builder_key, *root;
+    const char *issuer, *listen, *certificate, *certificate_key, *store, *builder_key, *root, *page;
     const char *audience[SETTINGS_AUDIENCES_MAX], *baseline[SETTINGS_BASELINES_MAX / 2];
     const char *account[ACCOUNTS_MAX];
     size_t audiences, baselines, accounts;
@@ -77,7 +88,8 @@ static enum mu_status check_plan(const struct plan *plan, struct mu_error *err)
 {
     bool any = plan->listen != NULL || plan->certificate != NULL || plan->certificate_key != NULL ||
                plan->store != NULL || plan->builder_key != NULL || plan->root != NULL ||
-               plan->audiences > 0 || plan->baselines > 0 || plan->accounts > 0;
+               plan->page != NULL || plan->audiences > 0 || plan->baselines > 0 ||
+               plan->accounts > 0;
 
     if (!is_whole(plan))
         return any ? mu_fail(err, MU_USAGE, "--issuer is needed for a configuration") : MU_OK;
@@ -86,6 +98,8 @@ static enum mu_status check_plan(const struct plan *plan, struct mu_error *err)
             err, MU_USAGE,
             "--certificate and --certificate-key are needed: of TLS, in PEM; see 'Set-up' "
             "in the guide of the verifier for one that signs itself");
+    if (plan->page != NULL && plan->store == NULL)
+        return mu_fail(err, MU_USAGE, "--store is needed for --page: the page shows what is in it");
     if (plan->baselines == 0 && plan->builder_key == NULL)
         return mu_fail(err, MU_USAGE,
                        "--baseline NAME=FILE is needed, or --builder-key and --store for images "
@@ -144,7 +158,7 @@ static enum mu_status put_audience(FILE *to, const char *value, size_t number, s
 }
 
 static enum mu_status put_all(FILE *to, const struct plan *plan, const char *keys,
-                              struct mu_error *err)
+                              const char *token, struct mu_error *err)
 {
     (void)fprintf(to, "[verifier]\n");
     MU_TRY(put(to, "issuer", plan->issuer, err));
@@ -166,12 +180,17 @@ static enum mu_status put_all(FILE *to, const struct plan *plan, const char *key
         (void)fprintf(to, "[audience %s]\n", AUDIENCE_DEFAULT);
     for (size_t i = 0; i < plan->baselines; i++)
         MU_TRY(put_baseline(to, plan->baseline[i], err));
+    if (token != NULL) {
+        (void)fputs("[page]\n", to);
+        MU_TRY(put(to, "listen", plan->page, err));
+        MU_TRY(put(to, "token_file", token, err));
+    }
     (void)fputs(keys, to);
     return MU_OK;
 }
 
 static enum mu_status write_configuration(const struct plan *plan, const char *path,
-                                          const char *keys, struct mu_error *err)
+                                          const char *keys, const char *token, struct mu_error *err)
 {
     MU_CLEANUP(string_free) char *text = NULL;
     MU_CLEANUP(verifier_free) struct verifier *verifier = NULL;
@@ -181,7 +200,7 @@ static enum mu_status write_configuration(const struct plan *plan, const char *p
 
     if (to == NULL)
         return mu_oom(err);
-    status = put_all(to, plan, keys, err);
+    status = put_all(to, plan, keys, token, err);
     if (fclose(to) != 0)
         return mu_oom(err);
     MU_TRY(status);
@@ -189,7 +208,7 @@ static enum mu_status write_configuration(const struct plan *plan, const char *p
     return verifier_load(path, &verifier, err);
 }
 
-static void say_next(const struct plan *plan, const char *path)
+static void say_next(const struct plan *plan, const char *path, const char *token)
 {
     (void)printf("%s is complete and was checked%s.\n", path,
                  plan->audiences == 0 ? "; its tokens are for the audience '" AUDIENCE_DEFAULT "'"
@@ -197,6 +216,8 @@ static void say_next(const struct plan *plan, const char *path)
     (void)printf("Next: mu-verifier serve --config %s\n", path);
     if (plan->builder_key != NULL)
         (void)printf("Then: mu-verifier image approve MANIFEST --config %s --why TEXT\n", path);
+    if (token != NULL)
+        (void)printf("Look: https://%s, with any user and the password in %s\n", plan->page, token);
     if (plan->accounts == 0)
         (void)printf("Note: instances of every account are served; --account names yours\n");
 }
@@ -214,6 +235,7 @@ static const char help[] =
     "(default " AUDIENCE_DEFAULT ")\n"
     "      --account ID           whose instances are served; may be given again (default: all)\n"
     "      --listen ADDRESS:PORT  default 0.0.0.0:8443\n"
+    "      --page ADDRESS:PORT    a page about the fleet there, for who has DIR/page.token\n"
     "      --root FILE            root of the documents' certificates (default: AWS's)\n"
     "\n"
     "Makes in DIR what a verifier needs of its own: challenge.key, 32 random bytes, which all\n"
@@ -232,12 +254,15 @@ static enum mu_status init_in(const char *folder, const struct plan *plan, struc
     MU_CLEANUP(string_free) char *signing = NULL;
     MU_CLEANUP(string_free) char *config = NULL;
     MU_CLEANUP(string_free) char *keys = NULL;
+    MU_CLEANUP(string_free) char *token = NULL;
     enum mu_status status;
 
     MU_TRY(new_path(folder, "challenge.key", &challenge, err));
     MU_TRY(new_path(folder, "signing.key", &signing, err));
     if (is_whole(plan))
         MU_TRY(new_path(folder, "verifier.conf", &config, err));
+    if (plan->page != NULL)
+        MU_TRY(new_path(folder, "page.token", &token, err));
     MU_TRY(string_print(&keys, err,
                         "[challenge-key first]\nfile = %s\n[signing-key first]\nfile = %s\n",
                         challenge, signing));
@@ -247,12 +272,16 @@ static enum mu_status init_in(const char *folder, const struct plan *plan, struc
         (void)fputs(keys, stdout);
         return MU_OK;
     }
-    status = write_configuration(plan, config, keys, err);
+    if (token != NULL)
+        MU_TRY(write_page_token(token, err));
+    status = write_configuration(plan, config, keys, token, err);
     if (status == MU_OK) {
-        say_next(plan, config);
+        say_next(plan, config, token);
         return MU_OK;
     }
     (void)unlink(config);
+    if (token != NULL)
+        (void)unlink(token);
     (void)unlink(signing);
     (void)unlink(challenge);
     return status;
@@ -269,6 +298,7 @@ static enum mu_status init_run(int argc, char **argv, struct mu_error *err)
         {"store", 0, .text = &plan.store},
         {"builder-key", 0, .text = &plan.builder_key},
         {"root", 0, .text = &plan.root},
+        {"page", 0, .text = &plan.page},
         {"audience", 0, .text = plan.audience, .count = &plan.audiences,
          .max = SETTINGS_AUDIENCES_MAX},
         {"baseline", 0, .text = plan.baseline, .count = &plan.baselines,

@@ -262,6 +262,23 @@ static enum mu_status verdict(const struct listing *listing, const char *instanc
     return MU_OK;
 }
 
+static enum mu_status note_known(const struct instance *instance, void *context,
+                                 struct mu_error *err)
+{
+    (void)instance;
+    (void)err;
+    ((struct listing *)context)->known++;
+    return MU_OK;
+}
+
+static enum mu_status show_history(struct store *store, const char *instance,
+                                   struct listing *listing, struct mu_error *err)
+{
+    MU_TRY(store_instances(store, instance, note_known, listing, err));
+    MU_TRY(verdict(listing, instance, err));
+    return history_print(store, instance, listing->json, err);
+}
+
 static enum mu_status run_list(int argc, char **argv, struct mu_error *err)
 {
     MU_CLEANUP(watch_settings_free) struct watch_settings settings = {0};
@@ -270,16 +287,25 @@ static enum mu_status run_list(int argc, char **argv, struct mu_error *err)
     const char *config = NULL, *where = NULL, *states = NULL, *since = NULL, *file = NULL;
     struct listing listing = {.now_ms = watch_now_ms()};
     struct watch_source source;
+    bool history = false;
     const struct cli_option options[] = {
-        {"config", 'c', .text = &config},       {"store", 's', .text = &where},
-        {"state", 0, .text = &states},          {"since", 0, .text = &since},
-        {"image", 'i', .text = &listing.image}, {"expected", 'e', .text = &file},
-        {"json", 'j', .flag = &listing.json},   {0},
+        {"config", 'c', .text = &config},
+        {"store", 's', .text = &where},
+        {"state", 0, .text = &states},
+        {"since", 0, .text = &since},
+        {"image", 'i', .text = &listing.image},
+        {"expected", 'e', .text = &file},
+        {"json", 'j', .flag = &listing.json},
+        {"history", 0, .flag = &history},
+        {0},
     };
 
     MU_TRY(cli_options(argc, argv, options, 0, 1, err));
     if (file != NULL && argv[optind] != NULL)
         return mu_fail(err, MU_USAGE, "--expected is about all instances: name none");
+    if (history &&
+        (argv[optind] == NULL || states != NULL || since != NULL || listing.image != NULL))
+        return mu_fail(err, MU_USAGE, "--history is about one instance: name it, and nothing else");
     MU_TRY(parse_since(since, listing.now_ms, &listing.since_ms, err));
     if (file != NULL)
         listing.expected = &expected;
@@ -290,6 +316,8 @@ static enum mu_status run_list(int argc, char **argv, struct mu_error *err)
         MU_TRY(expected_read(file, &expected, err));
     listing.limits = watch_limits_of(&settings);
     MU_TRY(store_open(settings.store, STORE_READ, &store, err));
+    if (history)
+        return show_history(store, argv[optind], &listing, err);
     MU_TRY(store_instances(store, argv[optind], list_one, &listing, err));
     MU_TRY(list_never_seen(&listing, err));
     if (listing.json)
@@ -311,6 +339,8 @@ const struct verb verb_list = {
     "      --expected FILE what 'aws ec2 describe-instances' prints: one that runs for longer\n"
     "                      than a boot takes and never sent a document is never-seen, one that is\n"
     "                      not in it unexpected, and one that was stopped is not missing\n"
+    "      --history       what changed, and what was announced, of the one INSTANCE: newest "
+    "first\n"
     "      --json          every member of each\n"
     "\n"
     "Reads alone: it needs no right to write in the store.\n"
@@ -319,6 +349,7 @@ const struct verb verb_list = {
     "--expected: one of those listed is not ok.\n"
     "\n"
     "Examples: mu-verifier list --json\n"
+    "          mu-verifier list --history i-0123456789abcdef0\n"
     "          mu-verifier list --state mismatch,boot-overdue,missing || echo look at these\n"
     "          aws ec2 describe-instances | mu-verifier list --expected -\n",
     .run = run_list,

@@ -20,5 +20,8 @@ extern const struct verb verb_image_approve, verb_image_revoke, verb_image_list,
     "      --config FILE   default " WATCH_DEFAULT_PATH "\n"                                       \
     "      --store STORE   instead of the configuration's: sqlite:PATH or postgresql:CONNINFO\n"
 struct watch_source fleet_source(const char *config, const char *store);
+/* What is kept of the past of one instance, the newest first. */
+enum mu_status history_print(struct store *store, const char *id, bool json,
+                             struct mu_error *err) MU_MUST_CHECK;
 
 #endif

@@ -11,9 +11,7 @@
 #include "fleet/reply.h"
 #include "verifier/routes.h"
 
-#define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 #define CONNECTION_MEMORY 16384 /* of a request's line and header, among others */
-#define ADDRESS_SIZE 64
 
 /* One request while it arrives. */
 struct request {
@@ -37,19 +35,19 @@ static uint64_t request_deadline(const struct server *server)
     return clock_now_us() + 1000000 * (uint64_t)server->verifier->settings.timeout;
 }
 
-static const struct sockaddr *sender(struct MHD_Connection *connection)
+const struct sockaddr *server_sender(struct MHD_Connection *connection)
 {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
 }
 
-static void sender_text(struct MHD_Connection *connection, char to[static ADDRESS_SIZE])
+void server_sender_text(struct MHD_Connection *connection, char to[static SERVER_SENDER_TEXT])
 {
-    const struct sockaddr *address = sender(connection);
+    const struct sockaddr *address = server_sender(connection);
     socklen_t len =
         address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 
     to[0] = '\0';
-    (void)getnameinfo(address, len, to, ADDRESS_SIZE, NULL, 0, NI_NUMERICHOST);
+    (void)getnameinfo(address, len, to, SERVER_SENDER_TEXT, NULL, 0, NI_NUMERICHOST);
 }
 
 /* ---- answering ---- */
@@ -58,14 +56,14 @@ static enum MHD_Result finish(const struct server *server, struct MHD_Connection
                               const struct request *request, struct appraisal *appraisal)
 {
     const struct route *route = request->route;
-    char address[ADDRESS_SIZE];
+    char address[SERVER_SENDER_TEXT];
     enum MHD_Result result =
         reply(connection, appraisal->status,
               appraisal->error != NULL ? "application/json" : route->content_type,
               appraisal->status == MHD_HTTP_METHOD_NOT_ALLOWED ? route->method : NULL,
               route_text(appraisal));
 
-    sender_text(connection, address);
+    server_sender_text(connection, address);
     route_note(server, route, appraisal, address, clock_now_us() - request->start_us);
     appraisal_free(appraisal);
     return result;
@@ -96,7 +94,7 @@ static bool refuse_early(const struct server *server, struct MHD_Connection *con
                          const struct route *route, const char *method, struct appraisal *ret)
 {
     const struct settings *settings = &server->verifier->settings;
-    struct source source = source_of(sender(connection));
+    struct source source = source_of(server_sender(connection));
 
     if (!limiter_take(&server->shared->requests, &source, settings->requests_per_second,
                       settings->burst, clock_now_us()))
@@ -194,7 +192,7 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 
-        *state = connections_begin(connections, fd, sender(connection),
+        *state = connections_begin(connections, fd, server_sender(connection),
                                    server->verifier->settings.connections_per_address,
                                    request_deadline(server));
     } else if (*state != NULL) {
@@ -212,7 +210,7 @@ static struct MHD_Daemon *start_daemon(struct server *server, int listening)
         {MHD_OPTION_LISTEN_SOCKET, listening, NULL},
         {MHD_OPTION_HTTPS_MEM_CERT, 0, server->verifier->certificate.data},
         {MHD_OPTION_HTTPS_MEM_KEY, 0, server->verifier->certificate_key.data},
-        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)TLS_PRIORITIES},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)SERVER_TLS_PRIORITIES},
         {MHD_OPTION_CONNECTION_LIMIT, settings->connections, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, settings->timeout, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL},

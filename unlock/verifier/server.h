@@ -10,14 +10,22 @@
 /* State that outlives a reload. */
 struct shared {
     struct metrics metrics;
-    struct limiter requests, tokens;
+    struct limiter requests, looks, tokens; /* looks: at the page, which hold up no instance */
     struct connections connections;
-    struct store *store; /* NULL: none */
+    struct store *store;      /* NULL: none */
+    struct store *page_store; /* the same, for those who look; NULL: nobody may */
     pthread_mutex_t lock;
     char reload_error[768]; /* empty: the last reload succeeded; under the lock */
 };
 
 struct MHD_Daemon;
+struct MHD_Connection;
+
+#define SERVER_TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+/* Who sent a request; its address as text. */
+const struct sockaddr *server_sender(struct MHD_Connection *connection);
+#define SERVER_SENDER_TEXT 64
+void server_sender_text(struct MHD_Connection *connection, char to[static SERVER_SENDER_TEXT]);
 
 /* One set of verifier and the threads that answer with it; several may answer from one listening
  * socket for a while. */

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/signals.h"
 #include "fleet/journal.h"
+#include "verifier/page_server.h"
 #include "verifier/server.h"
 
 #define BACKLOG 1024
@@ -22,21 +23,28 @@
 struct service {
     const char *path;
     int listening;
+    int page_listening; /* -1: nowhere */
     struct shared *shared;
     struct server *current;
     struct server *retiring; /* from before the last reload; NULL: none */
     uint64_t retired_us;
+    struct page_server *page; /* of the current server's verifier; NULL: none */
 };
 
 static void service_free(struct service *service)
 {
+    page_server_stop(&service->page);
     server_stop(&service->current);
     server_stop(&service->retiring);
-    if (service->shared != NULL)
+    if (service->shared != NULL) {
         store_close(&service->shared->store);
+        store_close(&service->shared->page_store);
+    }
     free(service->shared);
     if (service->listening >= 0)
         (void)close(service->listening);
+    if (service->page_listening >= 0)
+        (void)close(service->page_listening);
 }
 
 /* ---- the listening socket ---- */
@@ -90,7 +98,7 @@ static enum mu_status listen_at(const char *text, int *ret, struct mu_error *err
     return MU_OK;
 }
 
-static void say_where(int fd)
+static void say_where(const char *event, int fd)
 {
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof(address);
@@ -100,7 +108,7 @@ static void say_where(int fd)
         (void)getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port, sizeof(port),
                           NI_NUMERICHOST | NI_NUMERICSERV);
     (void)snprintf(text, sizeof(text), strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
-    journal_note("listening", text);
+    journal_note(event, text);
 }
 
 /* ---- reloading ---- */
@@ -124,14 +132,33 @@ static enum mu_status use_store(const struct service *service, struct verifier *
     return MU_OK;
 }
 
+/* Its socket is opened when the service starts, too. */
+static enum mu_status start_page(const struct service *service, const struct verifier *verifier,
+                                 struct page_server **ret, struct mu_error *err)
+{
+    if (verifier->settings.page.listen == NULL)
+        return MU_OK;
+    if (service->page_listening < 0)
+        return mu_fail(err, MU_CONFIG,
+                       "[page]: there was none when the service started: restart it");
+    return page_server_start(service->shared, verifier, service->page_listening, ret, err);
+}
+
 static enum mu_status try_reload(struct service *service, struct mu_error *err)
 {
     MU_CLEANUP(verifier_free) struct verifier *verifier = NULL;
     struct server *fresh = NULL;
+    struct page_server *page = NULL;
 
     MU_TRY(verifier_load(service->path, &verifier, err));
     MU_TRY(use_store(service, verifier, err));
     MU_TRY(server_start(service->shared, &verifier, service->listening, &fresh, err));
+    if (start_page(service, fresh->verifier, &page, err) != MU_OK) {
+        server_stop(&fresh);
+        return err->status;
+    }
+    page_server_stop(&service->page);
+    service->page = page;
     server_stop(&service->retiring);
     server_quiesce(service->current);
     service->retiring = service->current;
@@ -164,6 +191,7 @@ static enum mu_status start(struct service *service, struct mu_error *err)
         return mu_oom(err);
     metrics_init(&service->shared->metrics);
     limiter_init(&service->shared->requests);
+    limiter_init(&service->shared->looks);
     limiter_init(&service->shared->tokens);
     connections_init(&service->shared->connections);
     (void)pthread_mutex_init(&service->shared->lock, NULL);
@@ -172,7 +200,12 @@ static enum mu_status start(struct service *service, struct mu_error *err)
         MU_TRY(store_open(verifier->settings.store, STORE_MAKE, &service->shared->store, err));
     MU_TRY(use_store(service, verifier, err));
     MU_TRY(listen_at(verifier->settings.listen, &service->listening, err));
-    return server_start(service->shared, &verifier, service->listening, &service->current, err);
+    if (verifier->settings.page.listen != NULL) {
+        MU_TRY(store_open(verifier->settings.store, STORE_READ, &service->shared->page_store, err));
+        MU_TRY(listen_at(verifier->settings.page.listen, &service->page_listening, err));
+    }
+    MU_TRY(server_start(service->shared, &verifier, service->listening, &service->current, err));
+    return start_page(service, service->current->verifier, &service->page, err);
 }
 
 static void keep_house(struct service *service)
@@ -208,7 +241,8 @@ static void raise_file_limit(void)
 enum mu_status verifier_run(const char *path, struct mu_error *err)
 {
     static const struct timespec second = {1, 0};
-    MU_CLEANUP(service_free) struct service service = {.path = path, .listening = -1};
+    MU_CLEANUP(service_free)
+    struct service service = {.path = path, .listening = -1, .page_listening = -1};
     sigset_t signals;
     int signal;
 
@@ -216,7 +250,9 @@ enum mu_status verifier_run(const char *path, struct mu_error *err)
     MU_TRY(block_signals(&signals, err));
     raise_file_limit();
     MU_TRY(start(&service, err));
-    say_where(service.listening);
+    say_where("listening", service.listening);
+    if (service.page_listening >= 0)
+        say_where("page-listening", service.page_listening);
     for (;;) {
         signal = sigtimedwait(&signals, NULL, &second);
         if (signal == SIGTERM || signal == SIGINT)

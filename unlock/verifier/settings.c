@@ -42,6 +42,9 @@ static const struct ini_key keys[] = {
      .preset = 10},
     {"limits", "burst", KIND_NUMBER, AT(burst), 1, 1000000, .preset = 20},
     {"limits", "timeout", KIND_NUMBER, AT(timeout), 1, 300, .preset = 10},
+    {"page", "listen", KIND_TEXT, .offset = AT(page.listen)},
+    {"page", "token_file", KIND_PATH, .offset = AT(page.token_file)},
+    {"page", "client_ca", KIND_PATH, .offset = AT(page.client_ca)},
     {"audience", "value", KIND_TEXT, .offset = AUDIENCE_AT(value)},
     {"audience", "signing_key", KIND_TEXT, .offset = AUDIENCE_AT(signing_key)},
     {"audience", "profile", KIND_WORD, AUDIENCE_AT(profile), .words = profiles},
@@ -60,6 +63,7 @@ static const struct ini_key keys[] = {
 static const struct ini_section sections[] = {
     {"verifier", 0, 0, 0, 0, false},
     {"limits", 0, 0, 0, 0, false},
+    {"page", 0, 0, 0, 0, false},
     {"audience", AT(audience), sizeof(struct audience_settings), SETTINGS_AUDIENCES_MAX,
      AT(audiences), false},
     {"signing-key", AT(signing_key), sizeof(struct key_settings), SETTINGS_KEYS_MAX,
@@ -136,6 +140,22 @@ static enum mu_status check_images(const struct settings *settings, const char *
     return MU_OK;
 }
 
+static enum mu_status check_page(const struct settings *settings, const char *path,
+                                 struct mu_error *err)
+{
+    const struct page_settings *page = &settings->page;
+    bool guarded = page->token_file != NULL || page->client_ca != NULL;
+
+    if (page->listen == NULL)
+        return guarded ? mu_fail(err, MU_CONFIG, "%s: [page] has no listen", path) : MU_OK;
+    if (!guarded)
+        return mu_fail(err, MU_CONFIG,
+                       "%s: [page]: everybody could look at it: add token_file or client_ca", path);
+    if (settings->store == NULL)
+        return mu_fail(err, MU_CONFIG, "%s: [page]: it shows what a store has: add store =", path);
+    return MU_OK;
+}
+
 enum mu_status settings_load(const char *path, struct settings *ret, struct mu_error *err)
 {
     MU_CLEANUP(settings_free) struct settings settings = {0};
@@ -143,6 +163,7 @@ enum mu_status settings_load(const char *path, struct settings *ret, struct mu_e
     MU_TRY(ini_load(path, &schema, &settings, err));
     MU_TRY(check_accounts(&settings, path, err));
     MU_TRY(check_images(&settings, path, err));
+    MU_TRY(check_page(&settings, path, err));
     *ret = MU_TAKE(settings);
     return MU_OK;
 }

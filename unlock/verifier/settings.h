@@ -45,6 +45,12 @@ struct audience_settings {
     unsigned tokens_per_minute; /* for the instances of one account; 0, the default: any number */
 };
 
+/* Who may look at the page about the fleet; what is set is demanded. */
+struct page_settings {
+    char *listen; /* NULL: there is no page */
+    char *token_file, *client_ca;
+};
+
 struct settings {
     /* [verifier] */
     char *listen; /* ADDRESS:PORT, [ADDRESS]:PORT */
@@ -66,6 +72,7 @@ struct settings {
     unsigned requests_per_second;     /* of an address; default 10 */
     unsigned burst;                   /* default 20 */
     unsigned timeout;                 /* for one request, seconds; default 10 */
+    struct page_settings page;
     /* [audience NAME], [signing-key NAME], [challenge-key NAME], [baseline NAME], in file order */
     struct audience_settings audience[SETTINGS_AUDIENCES_MAX];
     size_t audiences;

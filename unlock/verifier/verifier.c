@@ -13,9 +13,12 @@
 #include "appraise/jws.h"
 #include "base/file.h"
 #include "base/openssl.h"
+#include "base/text.h"
 #include "verifier/publish.h"
 
 #define PEM_MAX 65536
+#define PAGE_TOKEN_MIN 16
+#define PAGE_TOKEN_MAX 512
 
 void verifier_free(struct verifier **verifier)
 {
@@ -33,6 +36,8 @@ void verifier_free(struct verifier **verifier)
     buffer_free(&m->root);
     buffer_free(&m->certificate);
     secret_free(&m->certificate_key);
+    secret_free(&m->page_token);
+    buffer_free(&m->page_ca);
     chain_cache_free(&m->chains);
     approved_free(&m->approved);
     free(m);
@@ -138,6 +143,32 @@ static enum mu_status load_builder_key(struct verifier *m, struct mu_error *err)
     return approved_new(&keys, m->settings.fence_pcr, &m->approved, err);
 }
 
+/* A line of one word, which nobody guesses. */
+static enum mu_status load_page_token(struct verifier *m, const char *path, struct mu_error *err)
+{
+    struct secret *token = &m->page_token;
+
+    MU_TRY(read_secret_file(path, token, err));
+    while (token->len > 0 && token->data[token->len - 1] == '\n')
+        token->len--;
+    if (token->len < PAGE_TOKEN_MIN || token->len > PAGE_TOKEN_MAX ||
+        !text_is_word(secret_view(token)))
+        return mu_fail(err, MU_CONFIG,
+                       "%s: the token of the page is one word of %d to %d printable characters; "
+                       "'openssl rand -hex 32' makes one",
+                       path, PAGE_TOKEN_MIN, PAGE_TOKEN_MAX);
+    return MU_OK;
+}
+
+static enum mu_status load_page(struct verifier *m, struct mu_error *err)
+{
+    const struct page_settings *page = &m->settings.page;
+
+    if (page->token_file != NULL)
+        MU_TRY(load_page_token(m, page->token_file, err));
+    return page->client_ca != NULL ? certificate_file(page->client_ca, &m->page_ca, err) : MU_OK;
+}
+
 enum mu_status verifier_load(const char *path, struct verifier **ret, struct mu_error *err)
 {
     MU_CLEANUP(verifier_free) struct verifier *m = calloc(1, sizeof(*m));
@@ -153,6 +184,7 @@ enum mu_status verifier_load(const char *path, struct verifier **ret, struct mu_
     if (m->settings.root != NULL)
         MU_TRY(certificate_file(m->settings.root, &m->root, err));
     MU_TRY(load_certificate(m, err));
+    MU_TRY(load_page(m, err));
     MU_TRY(chain_cache_new(&m->chains, err));
     *ret = MU_TAKE(m);
     return MU_OK;

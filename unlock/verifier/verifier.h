@@ -23,6 +23,8 @@ struct verifier {
     struct buffer root;            /* PEM; data NULL: AWS's */
     struct buffer certificate;     /* PEM, of TLS; a zero byte follows */
     struct secret certificate_key; /* the same */
+    struct secret page_token;      /* data NULL: not demanded */
+    struct buffer page_ca;         /* PEM, a zero byte follows; the same */
     int64_t certificate_until;     /* seconds since 1970 */
     struct chain_cache *chains;    /* this changes: verified paths */
     struct approved *approved;     /* and this: the approved images; NULL: not used */
