@@ -103,6 +103,59 @@ def test_a_lost_connection_costs_no_document(place):
     assert [line for line in verifier.log() if line["event"] == "store"] == []
 
 
+class Session:
+    """A psql that stays, as a slow program would."""
+
+    def __init__(self, store):
+        self.process = subprocess.Popen([f.SERVERS[-1] / "psql", "-Atq", store.partition(":")[2]], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+
+    def run(self, statements):
+        self.process.stdin.write(f"{statements}; SELECT 'done';\n")
+        self.process.stdin.flush()
+        while self.process.stdout.readline() not in ("done\n", ""):
+            pass
+
+    def end(self):
+        self.process.stdin.close()
+        assert self.process.wait() == 0
+        self.process.stdout.close()
+
+
+def test_one_that_waits_holds_up_no_other(place):
+    """With one connection behind a lock the second one would wait for the first."""
+    store, fleet, start = place
+    verifier = start(threads=4)
+    assert attest(verifier, fleet, 1)[0] == 200
+    session, answers = Session(store), []
+    session.run("BEGIN; SELECT 1 FROM instance FOR UPDATE")
+    waiting = threading.Thread(target=lambda: answers.append(attest(verifier, fleet, 1)[0]))
+    waiting.start()
+    f.until(lambda: psql(store, "SELECT count(*) FROM pg_locks WHERE NOT granted") == "1")
+    assert attest(verifier, fleet, 2)[0] == 200
+    assert waiting.is_alive() and answers == []
+    session.run("COMMIT")
+    waiting.join()
+    session.end()
+    assert answers == [200] and known(store).keys() == {f"i-{n:017x}" for n in (1, 2)}
+
+
+def test_what_is_committed_late_is_told(postgresql, tmp_path):
+    """It was written before the look, and seen by nobody then."""
+    watch = f.Watch(tmp_path, postgresql.database())
+    f.record(watch.store, ("i-00000000000000001", 9, True, ""))
+    watch.once()
+    watch.told()
+    session = Session(watch.store)
+    session.run("BEGIN; UPDATE instance SET ok = 0, last_seen = last_seen + 1, mismatch_at = last_seen + 1, mismatch = 'PCR 4'")
+    watch.once()
+    assert watch.told() == []
+    session.run("COMMIT")
+    session.end()
+    watch.once()
+    assert watch.kinds() == [("i-00000000000000001", "mismatch")]
+
+
 def fill(store, count, **more):
     f.record(store, *((f"i-{n:017x}", 1, True, "") for n in range(count)), **more)
 
