@@ -375,8 +375,9 @@ soak: setup
 	$(Q)tests/soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
 
 bench: setup deps
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory all $(O)/bench/document $(O)/integration/store_driver
 	$(Q)tests/bench/run
+	$(Q)tests/bench/room
 
 # DESTDIR may be a guest's root, so nothing here asks this machine where things belong.
 DRACUT_DIR := $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/55measured-unlock

@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import aws_programs
@@ -668,6 +669,25 @@ def test_postgresql(tmp_path, fleet, builder, postgresql):
         postgresql.start()
     finally:
         approver.verifier.stop()
+
+
+def test_an_act_shows_on_every_verifier_at_once(tmp_path, fleet, builder, postgresql):
+    """Each has its threads and connections, and had the image before."""
+    first = Approver(tmp_path / "first", fleet, builder, store=postgresql.database())
+    approvers = [first, Approver(tmp_path / "second", fleet, builder, store=first.store)]
+    try:
+        path, good = builder.manifest("1", builder.uki["1"]), pcrs_of(builder.uki["1"])
+        for verb, expected in (("approve", 200), ("revoke", 403), ("approve", 200), ("revoke", 403)):
+            if verb == "approve":
+                first.approve(path)
+            else:
+                first.image("revoke", "web", "--why", "CVE")
+            with ThreadPoolExecutor(8) as pool:
+                asked = pool.map(lambda a: a.attest(good)[0], [*approvers] * 4)
+                assert set(asked) == {expected}
+    finally:
+        for approver in approvers:
+            approver.verifier.stop()
 
 
 def test_store_that_never_could_be_read(tmp_path, fleet, builder, postgresql):

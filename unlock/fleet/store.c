@@ -64,6 +64,7 @@ static const char *const sql[STATEMENTS] = {
         "instance_id TEXT NOT NULL, last_seen BIGINT NOT NULL, last_good BIGINT NOT NULL, "
         "baseline TEXT NOT NULL, baseline_version TEXT NOT NULL, state TEXT NOT NULL, "
         "detail TEXT NOT NULL, address TEXT NOT NULL)",
+    [STATEMENT_MAKE_EVENT_AT] = "CREATE INDEX event_at ON event (at_ms)",
     [STATEMENT_MAKE_SINK] = "CREATE TABLE sink (name TEXT PRIMARY KEY, delivered BIGINT NOT NULL)",
     [STATEMENT_FIRST_META] =
         "INSERT INTO meta (name, value) VALUES ('schema', 4), ('event', 0), ('act', 0)",
@@ -260,16 +261,13 @@ static enum mu_status check_schema(struct store *store, bool *ret_there, struct 
 static enum mu_status make_schema(struct store *store, void *context, struct mu_error *err)
 {
     static const enum store_statement make[] = {
-        STATEMENT_FIRST_META,     STATEMENT_MAKE_INSTANCE,
-        STATEMENT_MAKE_DUE,       STATEMENT_MAKE_SEEN,
-        STATEMENT_MAKE_EVENT,     STATEMENT_MAKE_SINK,
-        STATEMENT_MAKE_ACT,       STATEMENT_GUARD,
-        STATEMENT_GUARD_UPDATE,   STATEMENT_GUARD_DELETE,
-        STATEMENT_MAKE_HISTORY,   STATEMENT_MAKE_HISTORY_AT,
-        STATEMENT_MAKE_EVENT_OF,  STATEMENT_MAKE_NOT_TRUSTED,
-        STATEMENT_MAKE_SAMPLE,    STATEMENT_HISTORY_CHANGE,
-        STATEMENT_HISTORY_INSERT, STATEMENT_HISTORY_UPDATE,
-        STATEMENT_HISTORY_DROP,   STATEMENT_HISTORY_DELETE};
+        STATEMENT_FIRST_META,      STATEMENT_MAKE_INSTANCE,  STATEMENT_MAKE_DUE,
+        STATEMENT_MAKE_SEEN,       STATEMENT_MAKE_EVENT,     STATEMENT_MAKE_EVENT_AT,
+        STATEMENT_MAKE_SINK,       STATEMENT_MAKE_ACT,       STATEMENT_GUARD,
+        STATEMENT_GUARD_UPDATE,    STATEMENT_GUARD_DELETE,   STATEMENT_MAKE_HISTORY,
+        STATEMENT_MAKE_HISTORY_AT, STATEMENT_MAKE_EVENT_OF,  STATEMENT_MAKE_NOT_TRUSTED,
+        STATEMENT_MAKE_SAMPLE,     STATEMENT_HISTORY_CHANGE, STATEMENT_HISTORY_INSERT,
+        STATEMENT_HISTORY_UPDATE,  STATEMENT_HISTORY_DROP,   STATEMENT_HISTORY_DELETE};
     bool there = false;
 
     (void)context;
