@@ -48,8 +48,11 @@ class Page:
         if certificate:
             self.context.load_cert_chain(certificate)
 
+    def connection(self):
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20 * w.PATIENCE, context=self.context)
+
     def ask(self, path, method="GET", headers=None, body=None):
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20 * w.PATIENCE, context=self.context)
+        connection = self.connection()
         try:
             connection.request(method, path, body, self.headers if headers is None else headers)
             answer = connection.getresponse()

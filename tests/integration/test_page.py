@@ -230,8 +230,15 @@ def test_too_many_requests(start, tmp_path):
     verifier = relying.Verifier(party)
     try:
         page = looking.Page(verifier, headers={})
-        answers = [page.ask("/").status for _ in range(10)]
-        assert answers[:3] == [401] * 3 and 429 in answers[3:]
+        connection, answers = page.connection(), []
+        while 429 not in answers and len(answers) < 200:  # on one connection, which is faster than one a second anywhere
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            answers.append(answer.status)
+            answer.read()
+        connection.close()
+        assert answers[:3] == [401] * 3 and answers[-1] == 429
+        assert verifier.ask("/healthz")[0] == 200  # looks and documents have limits of their own
     finally:
         verifier.stop()
 

@@ -216,6 +216,20 @@ static const char drop_changes[] =
     "CREATE OR REPLACE FUNCTION measured_unlock_forget() RETURNS trigger LANGUAGE plpgsql AS "
     "'BEGIN DELETE FROM history WHERE instance_id = OLD.id; RETURN NULL; END'";
 
+static const char after_insert[] =
+    "CREATE TRIGGER history_insert AFTER INSERT ON instance FOR EACH ROW "
+    "EXECUTE PROCEDURE measured_unlock_change()";
+
+static const char after_update[] =
+    "CREATE TRIGGER history_update AFTER UPDATE ON instance FOR EACH ROW WHEN "
+    "((" HISTORY_OF("OLD") ") IS DISTINCT FROM (" HISTORY_OF(
+        "NEW") ")) "
+               "EXECUTE PROCEDURE measured_unlock_change()";
+
+static const char after_delete[] =
+    "CREATE TRIGGER history_delete AFTER DELETE ON instance FOR EACH ROW "
+    "EXECUTE PROCEDURE measured_unlock_forget()";
+
 const struct store_driver store_postgresql = {
     .prefix = "postgresql:",
     .connections = STORE_CONNECTIONS_MAX,
@@ -230,18 +244,10 @@ const struct store_driver store_postgresql = {
             [STATEMENT_GUARD_UPDATE] = GUARD("image_act_kept", "UPDATE"),
             [STATEMENT_GUARD_DELETE] = GUARD("image_act_there", "DELETE OR TRUNCATE"),
             [STATEMENT_HISTORY_CHANGE] = keep_change,
-            [STATEMENT_HISTORY_INSERT] =
-                "CREATE TRIGGER history_insert AFTER INSERT ON instance FOR EACH ROW "
-                "EXECUTE PROCEDURE measured_unlock_change()",
-            [STATEMENT_HISTORY_UPDATE] =
-                "CREATE TRIGGER history_update AFTER UPDATE ON instance FOR EACH ROW WHEN "
-                "((" HISTORY_OF("OLD") ") IS DISTINCT FROM (" HISTORY_OF(
-                    "NEW") ")) "
-                           "EXECUTE PROCEDURE measured_unlock_change()",
+            [STATEMENT_HISTORY_INSERT] = after_insert,
+            [STATEMENT_HISTORY_UPDATE] = after_update,
             [STATEMENT_HISTORY_DROP] = drop_changes,
-            [STATEMENT_HISTORY_DELETE] =
-                "CREATE TRIGGER history_delete AFTER DELETE ON instance FOR EACH ROW "
-                "EXECUTE PROCEDURE measured_unlock_forget()",
+            [STATEMENT_HISTORY_DELETE] = after_delete,
         },
     .open = open_connection,
     .close = close_connection,

@@ -175,6 +175,16 @@ static enum mu_status sqlite_run(void *opened, const struct store_query *query, 
                "n <= (SELECT max(n) FROM history WHERE instance_id = NEW.id) - " HISTORY_KEPT      \
                "; END"
 
+static const char after_insert[] =
+    "CREATE TRIGGER history_insert AFTER INSERT ON instance" KEEP_CHANGE;
+
+static const char after_update[] =
+    "CREATE TRIGGER history_update AFTER UPDATE ON instance WHEN "
+    "(" HISTORY_OF("OLD") ") IS NOT (" HISTORY_OF("NEW") ")" KEEP_CHANGE;
+
+static const char after_delete[] = "CREATE TRIGGER history_delete AFTER DELETE ON instance BEGIN "
+                                   "DELETE FROM history WHERE instance_id = OLD.id; END";
+
 const struct store_driver store_sqlite = {
     .prefix = "sqlite:",
     .connections = 1, /* a statement takes less than a thread does to wait for another */
@@ -189,15 +199,10 @@ const struct store_driver store_sqlite = {
             [STATEMENT_GUARD_UPDATE] = GUARD(UPDATE),
             [STATEMENT_GUARD_DELETE] = GUARD(DELETE),
             [STATEMENT_HISTORY_CHANGE] = "SELECT 1",
-            [STATEMENT_HISTORY_INSERT] =
-                "CREATE TRIGGER history_insert AFTER INSERT ON instance" KEEP_CHANGE,
-            [STATEMENT_HISTORY_UPDATE] =
-                "CREATE TRIGGER history_update AFTER UPDATE ON instance WHEN "
-                "(" HISTORY_OF("OLD") ") IS NOT (" HISTORY_OF("NEW") ")" KEEP_CHANGE,
+            [STATEMENT_HISTORY_INSERT] = after_insert,
+            [STATEMENT_HISTORY_UPDATE] = after_update,
             [STATEMENT_HISTORY_DROP] = "SELECT 1",
-            [STATEMENT_HISTORY_DELETE] =
-                "CREATE TRIGGER history_delete AFTER DELETE ON instance BEGIN "
-                "DELETE FROM history WHERE instance_id = OLD.id; END",
+            [STATEMENT_HISTORY_DELETE] = after_delete,
         },
     .open = open_connection,
     .close = close_connection,

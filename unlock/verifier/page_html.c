@@ -67,7 +67,7 @@ static void put_ago(FILE *to, int64_t ms)
     } units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "min"}, {1000, "s"}};
 
     for (size_t i = 0; i < MU_COUNT(units); i++) {
-        if (ms >= 2 * units[i].ms || (ms > 0 && units[i].ms == 1000)) {
+        if (ms >= 2 * units[i].ms || (ms >= 1000 && units[i].ms == 1000)) {
             (void)fprintf(to, "%" PRId64 " %s ago", ms / units[i].ms, units[i].unit);
             return;
         }

@@ -23,10 +23,10 @@ static void put_difference(FILE *to, const char *detail)
     char *at = text == NULL ? NULL : strstr(text, "PCR "), *next;
     size_t rows = 0;
 
-    if (at != NULL) {
-        at[-(at > text)] = at > text ? '\0' : *at;
+    if (at != NULL && at > text) {
+        at[-1] = '\0';
         (void)fputs("<p>", to);
-        html_text(to, at > text ? text : "");
+        html_text(to, text);
         (void)fputs("</p>\n", to);
     }
     for (; at != NULL; at = next) {
