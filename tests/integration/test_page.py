@@ -421,7 +421,7 @@ def demo(tmp_path_factory):
         process = subprocess.Popen([w.TOP / "tests/demo-fleet", "--port", "0", "--dir", folder / "build/demo-fleet"], stdout=said,
                                    env={**os.environ, "MU_BUILD": str(w.BUILD)}, text=True)
         try:
-            f.until(lambda: process.poll() is not None or "three instances" in (folder / "said").read_text(), 120)
+            f.until(lambda: process.poll() is not None or "three instances send" in (folder / "said").read_text(), 120)
             assert process.poll() is None
             yield folder, process
         finally:
