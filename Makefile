@@ -78,7 +78,7 @@ TRUSTED  := base tpm measure net jose attest volume release boot
 # Outside it.
 TOOLS    := cli appraise build policy doctor ctl
 # The relying side: mu-verifier is that, and what it uses of the others.
-RELYING  := fleet verifier relying
+RELYING  := fleet page verifier relying
 sources   = $(wildcard $(foreach room,$(1),unlock/$(room)/*.c))
 BOOT_SRC := $(call sources,boot)
 TRUSTED_SRC := $(call sources,$(filter-out boot,$(TRUSTED)))
@@ -154,10 +154,10 @@ $(O)/%_table.c: dracut-module/%
 	$(Q)awk -f $(filter %.awk,$^) $< >$@.part
 	$(Q)mv $@.part $@
 # The style of the page about a fleet, as a string.
-$(O)/style_table.c: unlock/verifier/page.css
+$(O)/style_table.c: unlock/page/page.css
 	$(call say,GEN,$@)
 	$(Q)mkdir -p $(dir $@)
-	$(Q){ echo '#include "verifier/page_html.h"'; echo 'const char page_style[] ='; \
+	$(Q){ echo '#include "page/html.h"'; echo 'const char page_style[] ='; \
 	      sed 's/["\\]/\\&/g;s/.*/"&\\n"/' $<; echo ';'; } >$@.part
 	$(Q)mv $@.part $@
 $(O)/%_table.o: $(O)/%_table.c $(O)/flags

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "test.h"
-#include "verifier/page.h"
-#include "verifier/page_html.h"
+#include "page/page.h"
+#include "page/html.h"
 #include "verifier/page_server.h"
 
 #define NOW 1770000000000

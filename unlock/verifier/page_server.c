@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/time.h"
 #include "fleet/journal.h"
-#include "verifier/page.h"
+#include "page/page.h"
 
 #define CONNECTIONS 64u
 #define CONNECTIONS_PER_ADDRESS 16u
@@ -76,8 +76,8 @@ static bool refuse_stranger(const struct page_server *page, struct MHD_Connectio
     const struct settings *settings = &verifier->settings;
     struct source source = source_of(server_sender(connection));
 
-    if (!limiter_take(&page->shared->looks, &source, settings->requests_per_second,
-                      settings->burst, clock_now_us()))
+    if (!limiter_take(&page->shared->looks, &source, settings->requests_per_second, settings->burst,
+                      clock_now_us()))
         page_refuse("Too many requests", MHD_HTTP_TOO_MANY_REQUESTS,
                     "More requests than [limits] allows came from this address. Wait a moment.",
                     ret);

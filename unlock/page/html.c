@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/page_html.h"
+#include "page/html.h"
 
 #include <inttypes.h>
 #include <string.h>

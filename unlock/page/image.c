@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "appraise/manifest.h"
-#include "verifier/page_parts.h"
+#include "page/parts.h"
 
 struct drawing {
     struct page *page;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "verifier/page_parts.h"
+#include "page/parts.h"
 
 #define ENTRIES 300
 

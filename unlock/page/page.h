@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VERIFIER_PAGE_H
-#define MU_VERIFIER_PAGE_H
+#ifndef MU_PAGE_PAGE_H
+#define MU_PAGE_PAGE_H
 
 #include "fleet/store.h"
 

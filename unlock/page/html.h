@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VERIFIER_PAGE_HTML_H
-#define MU_VERIFIER_PAGE_HTML_H
+#ifndef MU_PAGE_HTML_H
+#define MU_PAGE_HTML_H
 
 #include <stdint.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "verifier/page_parts.h"
+#include "page/parts.h"
 
 #define HOUR_MS 3600000
 #define FIRST_SHOWN 10

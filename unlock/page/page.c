@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "verifier/page.h"
+#include "page/page.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
-#include "verifier/page_parts.h"
+#include "page/parts.h"
 
 #define HTML "text/html; charset=utf-8"
 #define KEY(key) (1u << (key))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef MU_VERIFIER_PAGE_PARTS_H
-#define MU_VERIFIER_PAGE_PARTS_H
+#ifndef MU_PAGE_PARTS_H
+#define MU_PAGE_PARTS_H
 
 #include "fleet/history.h"
-#include "verifier/page_html.h"
+#include "page/html.h"
 
 /* The arguments that a query may have; "" if it has not. */
 enum page_key { KEY_HOURS, KEY_STATE, KEY_IMAGE, KEY_AFTER, KEY_ID, PAGE_KEYS };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
-#include "verifier/page_parts.h"
+#include "page/parts.h"
 
 #define PART 50
 

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 
-#include "verifier/page_parts.h"
+#include "page/parts.h"
 
 #define WIDTH 600
 #define HEIGHT 120
