@@ -181,7 +181,7 @@ static void make_room(struct chain_cache *cache, int64_t at)
     size_t count = cache->sets * WAYS, sets = cache->sets, used = 0;
     struct entry *larger;
 
-    if (cache->used < count / 2 || sets == SETS_MAX)
+    if (cache->used < count / 2 || sets < SETS_MIN || sets >= SETS_MAX)
         return;
     if (count_valid(cache, at) > count / 4)
         sets *= 2;

@@ -17,7 +17,7 @@ const char *store_event_kind_name(enum event_kind kind)
 
 /* ---- announcing ---- */
 
-#define ROWS 500 /* in one statement; what is not filled is NULL, and matches nothing */
+#define ROWS ((size_t)500) /* in one statement; what is not filled is NULL, and matches nothing */
 #define ANNOUNCE_COLUMNS 6
 #define EVENT_COLUMNS 3
 
