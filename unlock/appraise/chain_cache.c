@@ -178,14 +178,15 @@ static size_t count_valid(const struct chain_cache *cache, int64_t at)
 /* When it is half full: without those that have ended, and larger if they were few. */
 static void make_room(struct chain_cache *cache, int64_t at)
 {
-    size_t count = cache->sets * WAYS, sets = cache->sets, used = 0;
+    size_t count = cache->sets * WAYS, sets = cache->sets, used = 0, room;
     struct entry *larger;
 
     if (cache->used < count / 2 || sets == SETS_MAX)
         return;
     if (count_valid(cache, at) > count / 4)
         sets *= 2;
-    larger = calloc(sets * WAYS, sizeof(*larger));
+    room = sets * WAYS;
+    larger = room > 0 ? calloc(room, sizeof(*larger)) : NULL;
     if (larger == NULL)
         return;
     for (size_t i = 0; i < count; i++)

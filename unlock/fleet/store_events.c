@@ -17,7 +17,7 @@ const char *store_event_kind_name(enum event_kind kind)
 
 /* ---- announcing ---- */
 
-#define ROWS 500 /* in one statement; what is not filled is NULL, and matches nothing */
+#define ROWS ((size_t)500) /* in one statement; what is not filled is NULL, and matches nothing */
 #define ANNOUNCE_COLUMNS 6
 #define EVENT_COLUMNS 3
 
@@ -103,6 +103,8 @@ static void clear_values(struct batch *batch, size_t columns, const char *last)
     batch->value[ROWS * columns] = last;
 }
 
+/* The casts say nothing but that each row of `told` looks for its instance by the index: without
+ * them SQLite 3.46 reads all instances, and looks each up in `told`. */
 static enum mu_status announce_rows(struct store *store, struct batch *batch, size_t from,
                                     const char *at, struct mu_error *err)
 {
@@ -112,13 +114,13 @@ static enum mu_status announce_rows(struct store *store, struct batch *batch, si
     struct store_query query = {STATEMENT_ANNOUNCE,          NULL,     batch->value,
                                 ROWS * ANNOUNCE_COLUMNS + 1, see_told, batch};
 
-    MU_TRY(make_text("id, standing, missing, to_standing, to_missing, mismatch_at", types,
-                     ANNOUNCE_COLUMNS,
-                     "UPDATE instance SET announced = told.to_standing, announced_missing = "
-                     "told.to_missing, announced_mismatch = told.mismatch_at, announced_at = ? "
-                     "FROM told WHERE instance.id = told.id AND announced = told.standing AND "
-                     "announced_missing = told.missing RETURNING instance.id",
-                     &text, err));
+    MU_TRY(make_text(
+        "id, standing, missing, to_standing, to_missing, mismatch_at", types, ANNOUNCE_COLUMNS,
+        "UPDATE instance SET announced = told.to_standing, announced_missing = told.to_missing, "
+        "announced_mismatch = told.mismatch_at, announced_at = ? FROM told "
+        "WHERE instance.id = CAST(told.id AS TEXT) AND announced = CAST(told.standing AS TEXT) AND "
+        "announced_missing = CAST(told.missing AS BIGINT) RETURNING instance.id",
+        &text, err));
     query.sql = text;
     clear_values(batch, ANNOUNCE_COLUMNS, at);
     for (size_t i = 0; i < ROWS && from + i < batch->count; i++)
@@ -135,12 +137,13 @@ static enum mu_status add_rows(struct store *store, struct batch *batch, const c
     struct store_query query = {STATEMENT_EVENT,          NULL, batch->value,
                                 ROWS * EVENT_COLUMNS + 1, NULL, NULL};
 
-    MU_TRY(make_text("id, kind, instance_id", types, EVENT_COLUMNS,
-                     "INSERT INTO event (" STORE_EVENT_COLUMNS ") SELECT told.id, told.kind, "
-                     "CAST(? AS BIGINT), instance.id, last_seen, last_good, baseline, "
-                     "baseline_version, state, CASE told.kind WHEN 'mismatch' THEN mismatch ELSE "
-                     "'' END, address FROM told JOIN instance ON instance.id = told.instance_id",
-                     &text, err));
+    MU_TRY(make_text(
+        "id, kind, instance_id", types, EVENT_COLUMNS,
+        "INSERT INTO event (" STORE_EVENT_COLUMNS ") SELECT told.id, told.kind, "
+        "CAST(? AS BIGINT), instance.id, last_seen, last_good, baseline, "
+        "baseline_version, state, CASE told.kind WHEN 'mismatch' THEN mismatch ELSE "
+        "'' END, address FROM told CROSS JOIN instance WHERE instance.id = told.instance_id",
+        &text, err));
     query.sql = text;
     batch->value[ROWS * EVENT_COLUMNS] = at;
     return store_run_text(store, &query, NULL, err);

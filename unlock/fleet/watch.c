@@ -204,7 +204,7 @@ static enum mu_status look_through(struct watch *watch, struct look *look, struc
 {
     struct store_due due = {0};
 
-    while (!due.done) {
+    while (!due.done && !atomic_load(watch->stop)) {
         MU_TRY(store_due(watch->store, look->now_ms - look->limits.silence_ms, &due, visit, look,
                          err));
         MU_TRY(announce(watch, look, err));

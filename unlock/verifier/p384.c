@@ -24,7 +24,7 @@ struct point {
 };
 #define X(point) ((point)->limb)
 #define Y(point) ((point)->limb + LIMBS)
-#define Z(point) ((point)->limb + 2 * LIMBS)
+#define Z(point) ((point)->limb + (size_t)2 * LIMBS)
 
 /* s2n-bignum. The two points must not be the same one. */
 void p384_montjdouble_alt(uint64_t p3[static 18], const uint64_t p1[static 18]);
@@ -51,7 +51,7 @@ static bool is_infinity(const struct point *point)
 
 static void twice(struct point *to, const struct point *point)
 {
-    struct point result;
+    struct point result = {0};
 
     p384_montjdouble_alt(result.limb, point->limb);
     *to = result;
@@ -60,7 +60,7 @@ static void twice(struct point *to, const struct point *point)
 /* False if they are the same, or the negative of each other: their difference has no inverse. */
 static bool add(struct point *to, const struct point *other)
 {
-    struct point result;
+    struct point result = {0};
 
     if (is_infinity(to)) {
         *to = *other;
