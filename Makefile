@@ -381,6 +381,7 @@ bench: setup deps
 
 # DESTDIR may be a guest's root, so nothing here asks this machine where things belong.
 DRACUT_DIR := $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/55measured-unlock
+DRACUT_CONF := $(DESTDIR)$(PREFIX)/lib/dracut/dracut.conf.d/55-measured-unlock.conf
 HOOKS      := $(wildcard hook/*)
 PACKAGES   := measured-unlock measured-unlock-verifier
 VERIFIER_MAN := $(addprefix $(O)/man/,mu-verifier.8 muctl-verifier.conf.5 muctl-watch.conf.5)
@@ -412,6 +413,7 @@ install-measured-unlock: all
 	$(Q)install -m 755 dracut-module/module-setup.sh $(filter-out %.sh,$(HOOKS)) $(DRACUT_DIR)
 	$(Q)install -m 644 $(filter %.sh,$(HOOKS)) $(wildcard $(addprefix dracut-module/*.,service conf network)) $(addprefix dracut-module/,doors parts) \
 	    $(DRACUT_DIR)
+	$(Q)install -D -m 644 dracut-module/omit $(DRACUT_CONF)
 	$(Q)install -D -m 644 dracut-module/amazon-roots.pem $(SHARE)/measured-unlock/amazon-roots.pem
 
 install-measured-unlock-verifier: all
@@ -423,7 +425,7 @@ install-measured-unlock-verifier: all
 uninstall:
 	$(call say,REMOVE,$(or $(DESTDIR),/))
 	$(Q)rm -rf $(DRACUT_DIR) $(addprefix $(DESTDIR)$(PREFIX)/,lib/measured-unlock share/measured-unlock) $(addprefix $(SHARE)/doc/,$(PACKAGES))
-	$(Q)rm -f $(foreach program,muctl mu-verifier,$(DESTDIR)$(PREFIX)/bin/$(program) $(addprefix $(SHARE)/, \
+	$(Q)rm -f $(DRACUT_CONF) $(foreach program,muctl mu-verifier,$(DESTDIR)$(PREFIX)/bin/$(program) $(addprefix $(SHARE)/, \
 	    bash-completion/completions/$(program) zsh/vendor-completions/_$(program) fish/vendor_completions.d/$(program).fish)) \
 	    $(addprefix $(UNIT_DIR)/,$(notdir $(foreach name,$(PACKAGES),$(call units_of,$(name))))) \
 	    $(foreach kind,sysusers tmpfiles,$(DESTDIR)$(PREFIX)/lib/$(kind).d/measured-unlock-verifier.conf) \

@@ -20,21 +20,25 @@ check() {
 }
 
 depends() {
-    local deps="dm"
+    local deps="dm rootfs-block" conf="${dracutsysrootdir-}$mu_etc/measured-unlock.conf"
     # systemd does the work of both. Up to 107 there is no initqueue module.
     if ! mu_is_included systemd; then
         mu_is_module securityfs && deps+=" securityfs"
         mu_is_module initqueue && deps+=" initqueue"
     fi
-    # shellcheck disable=SC2046 # words
-    echo "$deps" $(mu_network)
+    # A key that is sealed to the TPM needs no network, and the boot none of its drivers and daemons.
+    mu_network=true
+    [[ ! -e $conf ]] || mu_read_settings "$conf"
+    [[ $mu_network == false ]] || deps+=" $(mu_network)"
+    # shellcheck disable=SC2086 # words
+    echo $deps
     return 0
 }
 
 installkernel() {
     # Images are built on machines that have none of this: never host-only.
     hostonly='' instmods "=drivers/char/tpm" \
-        dm_mod dm_crypt xts aes aes_generic aesni_intel aes_ce_blk aes_neon_bs sha256 \
+        dm_mod dm_crypt xts ecb aes aes_generic aesni_intel aes_ce_blk aes_neon_bs sha256 \
         nvme ena virtio_pci virtio_blk virtio_scsi virtio_net af_packet
 }
 
@@ -48,7 +52,7 @@ install() {
 
     inst_simple "$mu_lib/measured-unlock" || mu_die "$mu_lib/measured-unlock is missing"
     printf '%s\n' "$mu_settings" >"$initdir$mu_lib/settings"
-    inst_multiple timeout sleep mkdir rm readlink poweroff reboot halt dmsetup ||
+    inst_multiple timeout sleep mkdir rm readlink poweroff reboot halt dmsetup modprobe ||
         mu_die "a program named above is missing"
     case $mu_fallback in
         passphrase) inst_multiple cryptsetup blkid || mu_die "fallback = passphrase needs cryptsetup" ;;

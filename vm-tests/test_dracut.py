@@ -82,13 +82,13 @@ def test_an_image_whose_configuration_is_not_read_is_not_made(site, tmp_path, be
     assert code == 1 and holds == "" and message in said, said
 
 
-def findings(site, uki, folder, boot=BOOT):
-    """What doctor says of the doors of an image, on a machine with this configuration."""
+def findings(site, uki, folder, boot=BOOT, name="image-doors"):
+    """What doctor says of the doors of an image, or of something else, on a machine with this configuration."""
     etc = folder / "etc/measured-unlock"
     etc.mkdir(parents=True, exist_ok=True)
     shutil.copy(site.workshop.settings(boot=boot)["CONFIG"], etc / "measured-unlock.conf")
     done = subprocess.run([MUCTL, "doctor", "--build", "--json", "--root", folder, "--image", uki], capture_output=True, text=True)
-    return [f for f in json.loads(done.stdout)["findings"] if f["name"] == "image-doors"]
+    return [f for f in json.loads(done.stdout)["findings"] if f["name"] == name]
 
 
 @pytest.mark.parametrize("kind", [image.SYSTEMD, image.PLAIN])
@@ -104,3 +104,24 @@ def test_doors_of_a_real_image_that_were_left_open(site, tmp_path):
     assert [f["result"] for f in findings(site, uki, tmp_path, opened)] == ["warning", "warning", "ok"]
     said = {f["detail"].split()[0] for f in findings(site, uki, tmp_path) if f["result"] == "failure"}
     assert said == {"efi=noruntime", "efivarfs", "systemd-factory-reset-generator", "systemd.import_credentials=no"}
+
+
+def unlockers(site, uki, folder):
+    said = findings(site, uki, folder, name="image-prompt")
+    return [f["result"] for f in said if "systemd-cryptsetup" in f["detail"]]
+
+
+@pytest.mark.guests(*suites.NAMES)
+@pytest.mark.parametrize("kind", [image.SYSTEMD, image.PLAIN])
+def test_no_other_unlocker_in_a_real_image(site, tmp_path, kind):
+    assert unlockers(site, site.ukis[kind], tmp_path) == []
+
+
+@pytest.mark.long
+def test_another_unlocker_if_it_is_asked_for(site, tmp_path):
+    """The premise, and the way back: a file of the same name in /etc."""
+    place = tmp_path / "tree/etc/dracut.conf.d"
+    place.mkdir(parents=True)
+    (place / "55-measured-unlock.conf").write_text("# as it was\n")
+    uki = site.workshop.uki(trees=[tmp_path / "tree"])
+    assert unlockers(site, uki, tmp_path / "root") == ["warning"]

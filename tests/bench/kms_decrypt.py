@@ -23,7 +23,7 @@ def teach_recipient(session):
 def main():
     session = botocore.session.get_session()
     teach_recipient(session)
-    kms = session.create_client("kms", os.environ["AWS_REGION"], endpoint_url=os.environ["KMS_ENDPOINT"])
+    kms = session.create_client("kms", os.environ["AWS_REGION"], endpoint_url=os.environ.get("KMS_ENDPOINT"))
     with open(sys.argv[1], "rb") as f:
         document = f.read()
     answer = kms.decrypt(

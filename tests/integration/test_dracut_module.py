@@ -503,7 +503,7 @@ def test_dependencies_of_an_image_of_named_modules(world):
     """dracut takes none but the named ones and what these depend on."""
     administer(world)
     done = module(world, 'check\necho "$add_dracutmodules"', dracutmodules="base measured-unlock")
-    assert done.stdout.split() == ["dm", "securityfs", "network-legacy", "network"]
+    assert done.stdout.split() == ["dm", "rootfs-block", "securityfs", "network-legacy", "network"]
 
 
 def doors(kind, *opened):
@@ -577,11 +577,11 @@ def test_open_names_a_door(world):
 
 
 @pytest.mark.parametrize("included,modules,networkd,expected", [
-    ("systemd", "systemd-networkd initqueue securityfs", True, "dm systemd-networkd"),
-    ("systemd network-manager", "systemd-networkd", True, "dm network-manager"),
-    ("systemd", "network network-legacy", False, "dm network"),
-    ("", "securityfs network-legacy", True, "dm securityfs network-legacy network"),
-    ("", "initqueue network", True, "dm initqueue network"),
+    ("systemd", "systemd-networkd initqueue securityfs", True, "dm rootfs-block systemd-networkd"),
+    ("systemd network-manager", "systemd-networkd", True, "dm rootfs-block network-manager"),
+    ("systemd", "network network-legacy", False, "dm rootfs-block network"),
+    ("", "securityfs network-legacy", True, "dm rootfs-block securityfs network-legacy network"),
+    ("", "initqueue network", True, "dm rootfs-block initqueue network"),
 ])
 def test_depends(world, included, modules, networkd, expected):
     (world / "systemd").mkdir()
@@ -596,7 +596,7 @@ def test_depends(world, included, modules, networkd, expected):
 def test_depends_on_dracut_without_module_path(world):
     (world / "dracut/modules.d/35network-legacy").mkdir(parents=True)
     done = module(world, "depends", stubs=STUBS)
-    assert (done.returncode, done.stdout.strip()) == (0, "dm network-legacy network"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "dm rootfs-block network-legacy network"), done.stderr
 
 
 def test_installkernel_is_not_host_only(world):
@@ -624,8 +624,9 @@ def test_install_systemd(world):
     assert text == "[Service]\nTimeoutStartSec=210\n"
     assert "169.254.169.253" in image(world, "etc/resolv.conf").read_text()
     log = (world / "log").read_text()
-    assert "pre-trigger" not in log and "finished" not in log and "hook pre-pivot 00" in log
-    assert "hook cleanup 99 pre-pivot.sh" in log
+    assert all(hook not in log for hook in ("pre-trigger", "finished", "hook pre-pivot", "hook cleanup"))
+    for waiting in ("initrd-root-fs.target", "initrd-parse-etc.service", "dracut-mount.service", "dracut-pre-pivot.service"):
+        assert image(world, f"usr/lib/systemd/system/{waiting}.requires/measured-unlock-root.service").is_symlink()
     last = image(world, "etc/systemd/system/initrd-switch-root.service.d/measured-unlock.conf").read_text()
     assert "Requires=measured-unlock-switch.service\nAfter=measured-unlock-switch.service" in last
     assert image(world, "usr/lib/systemd/system/measured-unlock-switch.service").is_file()
@@ -646,7 +647,8 @@ def test_install_plain(world):
     assert done.returncode == 0, done.stderr
     log = (world / "log").read_text().splitlines()
     assert {"hook pre-trigger 90 pre-trigger.sh", "hook initqueue/finished 90 finished.sh",
-            "hook pre-mount 00 pre-mount.sh", "hook emergency 00 emergency.sh", "need-initqueue"} <= set(log)
+            "hook pre-mount 00 pre-mount.sh", "hook emergency 00 emergency.sh", "need-initqueue", "hook pre-pivot 00 pre-pivot.sh",
+            "hook cleanup 99 pre-pivot.sh"} <= set(log)
     arguments = "".join(p.read_text() for p in sorted(image(world, "etc/cmdline.d").iterdir())).split()
     assert {"rd.luks=0", "rd.auto=0", "rd.neednet=1", "noresume", "rd.retry=210"} <= set(arguments)
     assert not image(world, "etc/systemd").exists()
@@ -658,6 +660,16 @@ def test_an_image_without_systemd_needs_switch_root(world, included, good):
     done = module(world, "install", included, lacking="switch_root")
     assert (done.returncode == 0) == good
     assert ("needs switch_root (package util-linux, or util-linux-extra of Debian 14)" in done.stderr) != good
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_other_unlockers_are_left_out(world, configured):
+    """Of images that have measured-unlock alone; the file is in dracut.conf.d of every machine with the package."""
+    if configured:
+        administer(world)
+    script = f'dracutsysrootdir={world}; omit_dracutmodules=" own "; . {TREE}/dracut-module/omit; echo $omit_dracutmodules'
+    said = subprocess.run(["bash", "-euc", script], check=True, capture_output=True, text=True).stdout.split()
+    assert ("own" in said) and ({"crypt", "systemd-cryptsetup"} <= set(said)) == configured
 
 
 @pytest.mark.parametrize("providers, needed", [(["tpm2"], False), (["tpm2", "tpm2"], False), (["tpm2", "aws-kms"], True),
@@ -672,6 +684,8 @@ def test_network_is_waited_for_only_if_needed(world, providers, needed):
     assert done.returncode == 0, done.stderr
     arguments = "".join(p.read_text() for p in image(world, "etc/cmdline.d").iterdir()).split()
     assert ("rd.neednet=1" in arguments) == needed
+    depended = module(world, "depends", "", "network-legacy").stdout.split()
+    assert ("network-legacy" in depended) == needed and "dm" in depended
 
 
 def test_install_takes_the_roots_of_vault(world):

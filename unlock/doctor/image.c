@@ -176,6 +176,12 @@ static void check_prompt(const struct view *view)
     check_parts(view, "image-prompt", &wrong);
     if (initramfs_find(&view->image, "usr/bin/clevis") != NULL)
         list_add(&wrong, "clevis", "would open the volumes by itself");
+    if (initramfs_find(&view->image, "usr/lib/systemd/systemd-cryptsetup") != NULL ||
+        initramfs_find(&view->image, "usr/bin/systemd-cryptsetup") != NULL)
+        doctor_warn(view->doctor, "image-prompt",
+                    "leave dracut's modules crypt and systemd-cryptsetup out, as the file of "
+                    "measured-unlock in dracut.conf.d does",
+                    "it holds systemd-cryptsetup, a second program that opens volumes");
     if (initramfs_content(&view->image, "etc/crypttab", &crypttab) && crypttab.len > 0)
         doctor_warn(view->doctor, "image-prompt",
                     "keep the volumes out of /etc/crypttab; measured-unlock makes the mappings",

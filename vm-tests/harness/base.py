@@ -32,4 +32,4 @@ def tree(suite=suites.DEFAULT, more=""):
                   KEYRING="/usr/share/keyrings/debian-archive-keyring.gpg",
                   MIRROR=f"deb [check-valid-until=no] {mirror()} {suite} main",
                   SYSTEM_OPTIONS=" ".join("--dpkgopt=path-exclude=" + p for p in UNWANTED))
-    return cache.get("guest", [suite, architecture.CHOSEN.name, packages, *UNWANTED, Path(__file__), *steps.paths("30-system")], make, keep=4) / "root"
+    return cache.get("guest", [suite, architecture.CHOSEN.name, packages, *UNWANTED, Path(__file__), *steps.paths("30-system")], make, keep=8) / "root"

@@ -33,12 +33,12 @@ tar --create --file="{work}/root.tar" --directory="{root}" --numeric-owner --xat
 """
 
 
-def _build(work, tree, names, after="", **values):
+def _build(work, tree, names, after="", before="", **values):
     """Run steps on an overlay of a base tree in the work directory."""
-    steps.run(work, *names, before=OVERLAY.format(work=work, base=tree), after=after.format(work=work, root=work / "root"), **values)
+    steps.run(work, *names, before=(OVERLAY + before).format(work=work, base=tree), after=after.format(work=work, root=work / "root"), **values)
     for scratch in ("upper", "lower", "root", "muctl"):
         path = work / scratch
-        path.unlink() if path.is_file() else shutil.rmtree(path)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _system(kind, name, after, files, settings, suite=suites.DEFAULT, packages=""):
@@ -74,14 +74,19 @@ def debian(suite, packages):
     return cache.get("debian", [tree.parent.name, ARCHIVE], make) / "root.tar"
 
 
-def uki(kind, *files, suite=suites.DEFAULT, omit=(), **settings):
-    """A UKI whose initramfs is made by dracut with these trees in place; kind: SYSTEMD or PLAIN. omit: dracut modules."""
+def uki(kind, *files, suite=suites.DEFAULT, omit=(), packages="", words="", ours=True, options="", **settings):
+    """A UKI whose initramfs is made by dracut with these trees in place; kind: SYSTEMD or PLAIN. omit: dracut modules.
+    packages: besides those of the suite's guests. words: further ones of the command line. options: of dracut. Not ours:
+    without measured-unlock, for comparison."""
     files = [GUEST / "image", *files]
-    options = " ".join("--omit " + module for module in (*OMIT[kind], *omit))
-    names = ["35-configure", "37-bake", "40-image", "42-sign"]
+    options = " ".join([*("--omit " + module for module in (*OMIT[kind], *omit)), options]).strip()
+    names = ["35-configure", "37-bake", "40-image", "42-sign"] if ours else ["40-image"]
+    line = f"{CMDLINE} {words}".strip()
+    tree = base.tree(suite, packages)
+    before = "" if ours else "".join(f'cp -a --no-preserve=ownership "{path}/." "{{work}}/root/"\n' for path in files)
 
     def make(work):
         console.step(f"initramfs ({kind}) and UKI by dracut")
-        _build(work, base.tree(suite), names, FILES=" ".join(map(str, files)), CMDLINE=CMDLINE, DRACUT_OPTIONS=options, **settings)
-    return cache.get("uki", [base.tree(suite).parent.name, CMDLINE, options, *steps.paths(*names), *files,
+        _build(work, tree, names, before=before, FILES=" ".join(map(str, files)), CMDLINE=line, DRACUT_OPTIONS=options, **settings)
+    return cache.get("uki" if ours else "peer", [tree.parent.name, line, options, *steps.paths(*names), *files,
                              *settings.values()], make, keep=40) / "uki.efi"

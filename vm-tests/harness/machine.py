@@ -14,6 +14,7 @@ from .qmp import Qmp
 
 TIMEOUT = 900
 BANKS = "sha1,sha256,sha384"
+COUNTED = ["-icount", "shift=0,sleep=on"]
 ADDRESSES = ("net=169.254.169.0/24,host=169.254.169.254,dns=169.254.169.253,"
              "dhcpstart=169.254.169.15,ipv6=off")
 
@@ -28,17 +29,18 @@ class Machine:
     guest gets this terminal. tpm: the state of a TPM that was used before, of which it gets a copy.
     before: called with the machine before it is switched on, to start more in its namespace.
     variables: a variable store for firmware; Secure Boot is on if it has a PK. clock: the date that its clock shows first,
-    instead of the present.
+    instead of the present. counted: its time is one nanosecond an instruction, and the host's only while it waits.
     """
 
     def __init__(self, workshop, disk, policy, *, faults=(), check=None, running=False, stay=False, strings=(),
                  link=True, console=False, banks=BANKS, memory=1024, qemu=(), tpm=None,
-                 before=None, variables=None, clock=None):
+                 before=None, variables=None, clock=None, counted=False):
         self.directory = Path(tempfile.mkdtemp(prefix="mu-vm-"))
         self._workshop, self._disk, self._policy, self._faults = workshop, disk, policy, faults
         self._link, self._console, self._banks = link, console, banks
         self._strings, self._memory, self._tpm_state = strings, memory, tpm
-        self._extra = [*(["-rtc", f"base={clock}"] if clock else []), *qemu]
+        self._extra = [*(["-rtc", f"base={clock}"] if clock else []), *(COUNTED if counted else []), *qemu]
+        self._accel = "tcg,thread=single" if counted else os.environ.get("MU_ACCEL", "tcg,thread=multi")
         self.serial, self.marker = self.directory / "serial", self.directory / "marker"
         self.vars = self.directory / "vars.fd"
         self.vars.write_bytes(variables or firmware.empty())
@@ -49,7 +51,7 @@ class Machine:
     def _command(self):
         drive = "if=none,format=raw,cache=unsafe"
         return [CHOSEN.emulator, "-nodefaults", *firmware.options(self.vars),
-                "-accel", os.environ.get("MU_ACCEL", "tcg,thread=multi"), "-cpu", os.environ.get("MU_CPU", CHOSEN.cpu),
+                "-accel", self._accel, "-cpu", os.environ.get("MU_CPU", CHOSEN.cpu),
                 "-smp", os.environ.get("MU_SMP", "1"), "-m", str(self._memory), "-display", "none", "-no-reboot",
                 "-drive", f"{drive},id=disk,file={self._disk}",
                 "-device", "virtio-blk-pci,drive=disk,serial=disk,bootindex=1",

@@ -87,13 +87,13 @@ class Workshop:
         return {"CONFIG": path, "BUILDER_PEM": self.authorities / "builder.pem", "CA_FILE": self.authorities / "aws/ca.pem"}
 
     def uki(self, kind=image.SYSTEMD, volumes=("root",), boot=BOOT, trees=(), provider=None, blank=None, secure_boot=False,
-            omit=(), loader=False):
+            omit=(), loader=False, **more):
         """A UKI that unlocks the partitions with these labels; trees: more files for the image; omit: dracut modules. With
         secure_boot, `variables` beside it has the EFI variables that it was made for; with loader, `boot.efi` is the
-        systemd-boot that starts it."""
+        systemd-boot that starts it. more: of image.uki."""
         settings = self.settings(volumes, boot, provider, blank)
         settings |= {"BOOT_LOADER": "systemd-boot"} if loader else {}
-        return image.uki(kind, self.stage, *trees, suite=self.suite, omit=omit, **settings,
+        return image.uki(kind, self.stage, *trees, suite=self.suite, omit=omit, **more, **settings,
                          **(self.secure_boot if secure_boot else {}))
 
     @property
