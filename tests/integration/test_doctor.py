@@ -680,7 +680,8 @@ def test_real_images(healthy):
         pytest.skip("no image of a VM test is in the cache")
     code, found = healthy.examine("--image", images[-1], role="--build", image=False)
     assert found["image"] == OK
-    assert found["image-prompt"] == found["image-shell"] == OK
+    # A warning: the newest may be the one in which vm-tests/test_dracut.py has systemd-cryptsetup by intention.
+    assert found["image-prompt"] in (OK, WARNING) and found["image-shell"] == OK
 
 
 # ---- the running instance ----
