@@ -445,7 +445,8 @@ static int keep_statement(unsigned what, void *context, void *statement, void *t
 
     (void)what;
     (void)context;
-    (void)text;
+    if (strncmp(text, "--", 2) == 0) /* a trigger, within the statement that fired it */
+        return 0;
     if ((strstr(sql, "LIMIT 500") != NULL || strncmp(sql, "WITH told", 9) == 0) &&
         statement_count < 8)
         (void)snprintf(statements[statement_count++], sizeof(statements[0]), "%s", sql);
