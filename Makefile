@@ -242,8 +242,7 @@ $(O)/integration/store_driver: $(O)/tests/integration/store_driver.o $(O)/libver
 	$(call link,-o $@ $^ $(RELYING_LIBS))
 
 # One document in a loop, for tests/bench/room.
-$(O)/bench/document: $(O)/tests/bench/document.o $(if $(filter 1,$(STATIC)),$(O)/unlock/verifier/p384.o $(O)/ecp_nistp384.o) \
-    $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
+$(O)/bench/document: $(O)/tests/bench/document.o $(P384) $(O)/libverifier.a $(O)/libtools.a $(O)/libtrusted.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
 	$(call link,-o $@ $^ $(RELYING_LIBS))
@@ -362,7 +361,7 @@ demo: setup deps
 	$(Q)$(MAKE) --no-print-directory guests
 	$(Q)MU_ARCH=$(ARCH) vm-tests/demo
 
-demo-fleet: setup
+demo-fleet: setup deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)MU_BUILD='$(abspath $(O))' tests/demo-fleet
 
