@@ -153,6 +153,13 @@ class Chain:
                              lambda: new_instance(zonal, self.region, self.instance_id))
         return [self.root, regional, zonal, instance]
 
+    def neighbour(self, instance_id):
+        """That of another machine in the same zone."""
+        self.cabundle()
+        chain = Chain(self.root, self.region, instance_id)
+        chain.nodes = {level: self.nodes[level] for level in ('regional', 'zonal')}
+        return chain
+
     def leaf(self, module_id):
         instance = self.cabundle()[-1]
         return self._get('leaf ' + module_id,

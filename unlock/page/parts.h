@@ -33,8 +33,8 @@ struct plot {
 };
 void page_plot(FILE *to, const struct plot *plot);
 
-/* Rows of instances, in a table of their own; `next`, if it is not NULL, gets the last id if there
- * are more than part->most. */
+/* Rows of instances, in a table of their own; `next` gets the last id if there are more than
+ * part->most, and "" if not. */
 #define PAGE_ID_MAX 128
 enum mu_status page_list(struct page *page, const char *caption, const struct list_part *part,
                          char next[static PAGE_ID_MAX], size_t *ret_shown,
