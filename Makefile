@@ -361,9 +361,10 @@ demo: setup deps
 	$(Q)$(MAKE) --no-print-directory guests
 	$(Q)MU_ARCH=$(ARCH) vm-tests/demo
 
-demo-fleet: setup deps
-	$(Q)$(MAKE) --no-print-directory all
-	$(Q)MU_BUILD='$(abspath $(O))' tests/demo-fleet
+# Of shared libraries: that takes two minutes where the static ones take eleven.
+demo-fleet: setup
+	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 all
+	$(Q)MU_BUILD=$(CURDIR)/build/shared tests/demo-fleet
 
 endurance: setup deps
 	$(Q)$(MAKE) --no-print-directory all
