@@ -59,8 +59,9 @@ install() {
         shell) inst_multiple setsid sh || mu_die "fallback = shell needs setsid" ;;
     esac
 
+    mu_install_networkd
     # networkd is started by our unit and needs none; rd.neednet would have the boot wait for it.
-    mu_is_included systemd-networkd || [[ $mu_network == false ]] ||
+    [[ $mu_networkd == true || $mu_network == false ]] ||
         echo "rd.neednet=1" >"$initdir/etc/cmdline.d/51-measured-unlock.conf"
     echo "rd.luks=0 rd.auto=0 noresume rd.shell=0 rd.emergency=poweroff" \
         "rd.retry=$(mu_patience 86400)" >"$initdir/etc/cmdline.d/50-measured-unlock.conf"
@@ -81,7 +82,7 @@ mu_install_parts() {
     while read -r when kind source path _; do
         case $when in
             always | "$init") ;;
-            networkd) mu_is_included systemd-networkd || continue ;;
+            networkd) [[ $mu_networkd == true ]] || continue ;;
             *) continue ;;
         esac
         name=${path##*/} stage=${path#hooks/}
@@ -200,26 +201,56 @@ mu_is_included() {
 # Whichever network module the image has already. Else networkd where systemd runs, and what does
 # without systemd where it does not: the choice of dracut's own `network` looks at the host instead.
 mu_network() {
-    local module root="${dracutsysrootdir-}"
-    for module in network-manager systemd-networkd connman network-legacy network-wicked; do
-        if mu_is_included "$module"; then
-            echo "$module"
-            return 0
-        fi
-    done
-    if mu_is_included systemd; then
-        module=systemd-networkd
-        [[ -x $root${systemdutildir:-/usr/lib/systemd}/systemd-networkd ]] || module=
-    else
-        module=network-legacy
-        [[ -x $root/usr/sbin/NetworkManager ]] && module=network-manager
-    fi
+    local module
+    module=$(mu_network_included) && echo "$module" && return 0
+    # What else it needs, mu_install_networkd brings.
+    mu_is_included systemd && mu_has_networkd && echo kernel-network-modules && return 0
+    module=network-legacy
+    mu_is_included systemd && module=
+    [[ -x ${dracutsysrootdir-}/usr/sbin/NetworkManager && $module ]] && module=network-manager
     [[ $module ]] && mu_is_module "$module" || module=
     # `network` takes what stands before it, and brings the others' net-lib.sh up to 059.
-    case $module in
-        systemd-networkd) echo "$module" ;;
-        *) echo "$module network" ;;
-    esac
+    echo "$module network"
+}
+
+mu_network_included() {
+    local module
+    for module in network-manager systemd-networkd connman network-legacy network-wicked; do
+        mu_is_included "$module" && echo "$module" && return 0
+    done
+    return 1
+}
+
+mu_has_networkd() {
+    [[ -x ${dracutsysrootdir-}${systemdutildir:-/usr/lib/systemd}/systemd-networkd ]]
+}
+
+# networkd without dracut's module for it, which has scripts run before udev starts, for what no machine of EC2 needs
+# (`ip=`, roots on the network), and brings D-Bus up to 059 and bash in 106. mu_networkd: is it in the image?
+mu_install_networkd() {
+    local root="${dracutsysrootdir-}" etc=/etc/systemd lib=${systemdutildir:-/usr/lib/systemd} name
+    local units=${systemdsystemunitdir:-$lib/system}
+    mu_networkd=false
+    if mu_is_included systemd-networkd; then
+        mu_networkd=true
+        return 0
+    fi
+    [[ $mu_network == true ]] && mu_is_included systemd && mu_has_networkd && ! mu_network_included >/dev/null ||
+        return 0
+    inst_multiple "$lib/systemd-networkd" "$units/systemd-networkd.service" "$units/systemd-networkd.socket" ||
+        mu_die "a part of systemd-networkd named above is missing"
+    # Names of interfaces, as the unlocked system has them.
+    inst_multiple -o "$lib/network/98-default-mac-none.link" "$lib/network/99-default.link"
+    for name in /etc/passwd /etc/group; do
+        grep -qs '^systemd-network:' "$initdir$name" ||
+            grep -s '^systemd-network:' "$root$name" >>"$initdir$name" ||
+            mu_die "$name has no 'systemd-network', whom systemd-networkd runs as; systemd-sysusers makes it"
+    done
+    # How the administrator has the network set up.
+    [[ ! ${hostonly-} ]] ||
+        inst_multiple -H -o "$etc/network/*" "$etc/networkd.conf" "$etc/networkd.conf.d/*.conf" \
+            "$etc/system/systemd-networkd.service" "$etc/system/systemd-networkd.service.d/*.conf"
+    mu_networkd=true
 }
 
 # Everything to the place where the configuration says it is.

@@ -577,7 +577,8 @@ def test_open_names_a_door(world):
 
 
 @pytest.mark.parametrize("included,modules,networkd,expected", [
-    ("systemd", "systemd-networkd initqueue securityfs", True, "dm rootfs-block systemd-networkd"),
+    ("systemd", "systemd-networkd initqueue securityfs", True, "dm rootfs-block kernel-network-modules"),
+    ("systemd systemd-networkd", "systemd-networkd", True, "dm rootfs-block systemd-networkd"),
     ("systemd network-manager", "systemd-networkd", True, "dm rootfs-block network-manager"),
     ("systemd", "network network-legacy", False, "dm rootfs-block network"),
     ("", "securityfs network-legacy", True, "dm rootfs-block securityfs network-legacy network"),
@@ -630,6 +631,27 @@ def test_install_systemd(world):
     last = image(world, "etc/systemd/system/initrd-switch-root.service.d/measured-unlock.conf").read_text()
     assert "Requires=measured-unlock-switch.service\nAfter=measured-unlock-switch.service" in last
     assert image(world, "usr/lib/systemd/system/measured-unlock-switch.service").is_file()
+
+
+@pytest.mark.parametrize("included, users, good", [
+    ("systemd", "systemd-network:x:998:\n", True), ("systemd", "", False), ("systemd systemd-networkd", "", True),
+    ("systemd network-manager", "", True), ("", "", True)])
+def test_networkd_needs_no_module_of_dracut(world, included, users, good):
+    """The one of dracut brings what runs before udev; an image that has it, or another network, is left as it is."""
+    administer(world)
+    (world / "systemd").mkdir()
+    (world / "systemd/systemd-networkd").write_text("")
+    (world / "systemd/systemd-networkd").chmod(0o755)
+    for name in ("passwd", "group"):
+        (world / "etc" / name).write_text("root:x:0:\n" + users)
+    done = module(world, f"mkdir -p $initdir{world}/etc; install; echo mu_networkd=$mu_networkd", included)
+    assert (done.returncode == 0) == good and ("no 'systemd-network'" in done.stderr) != good
+    ours = f"{world}/systemd/systemd-networkd " in (world / "log").read_text()
+    assert ours == (included == "systemd")
+    if good:
+        assert (f"mu_networkd={str('network-manager' not in included and 'systemd' in included).lower()}\n" in done.stdout)
+        assert image(world, "usr/lib/systemd/network/zzz-measured-unlock.network").exists() == ("mu_networkd=true" in done.stdout)
+        assert not ours or image(world, "etc/passwd").read_text() == users == image(world, "etc/group").read_text()
 
 
 def test_open_doors_are_not_masked(world):

@@ -68,6 +68,9 @@ static enum mu_status check_statement(struct statement *statement, struct mu_err
 
     for (size_t i = 0; statement->by == NULL && i < MU_COUNT(names); i++)
         statement->by = getenv(names[i]);
+    if (statement->by == NULL)
+        return mu_fail(err, MU_USAGE,
+                       "--by is needed: no $SUDO_USER, $LOGNAME or $USER tells who does it");
     MU_TRY(check_words("--by", statement->by, AUTHOR_MAX, err));
     MU_TRY(check_words("--why", statement->why, WHY_MAX, err));
     if (statement->until == NULL)
@@ -434,7 +437,7 @@ static enum mu_status run_image_show(int argc, char **argv, struct mu_error *err
     "      --store STORE   instead of the configuration's: sqlite:PATH or postgresql:CONNINFO\n"
 #define STATEMENT_HELP                                                                             \
     "      --why TEXT      the reason, which the log keeps\n"                                      \
-    "      --by NAME       who does it; default: $SUDO_USER, else $LOGNAME\n"
+    "      --by NAME       who does it; default: $SUDO_USER, else $LOGNAME, else $USER\n"
 
 const struct verb verb_image_approve = {
     .name = "image approve",
