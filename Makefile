@@ -247,13 +247,20 @@ $(O)/bench/document: $(O)/tests/bench/document.o $(P384) $(O)/libverifier.a $(O)
 	$(Q)mkdir -p $(dir $@)
 	$(call link,-o $@ $^ $(RELYING_LIBS))
 
+# mu-verifier by a clock that tests/soak sets.
+$(O)/bench/mu-verifier: $(O)/tests/bench/clock.o $(call object,$(RELYING_SRC)) $(P384) $(O)/libverifier.a $(O)/libtools.a \
+                        $(O)/libtrusted.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(dir $@)
+	$(call link,-o $@ $^ $(RELYING_LIBS))
+
 # The real objects without some of the defences, for tests/integration/test_attacks.py.
 WEAKENED := $(shell sed -n -e 's/^WRAP.\([a-z_]*\),.*/\1/p' -e 's/^[a-z_ ]*[ *]__wrap_\([a-z_]*\).*;/\1/p' tests/attacks/weak.c)
 $(O)/attacks/weak: $(O)/tests/attacks/weak.o $(call object,$(BOOT_SRC)) $(O)/libtrusted.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(dir $@)
 	$(call link,$(addprefix -Wl$(comma)--wrap=,$(sort $(WEAKENED))) -o $@ $^ $(PKG_LIBS))
-drivers: $(addprefix $(O)/integration/,$(addsuffix _driver,ecdsa release store token)) $(O)/attacks/weak
+drivers: $(addprefix $(O)/integration/,$(addsuffix _driver,ecdsa release store token)) $(O)/bench/mu-verifier $(O)/attacks/weak
 
 # tests/fuzz/README.md. One build serves fuzzing, replaying and measuring: clang, sanitizers, coverage.
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
@@ -370,8 +377,8 @@ endurance: setup deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/endurance --boots $(or $(BOOTS),200) $(if $(SEED),--seed $(SEED)) $(if $(filter 1,$(VM)),--vm)
 
-soak: setup
-	$(Q)$(MAKE) $(JOBS) --no-print-directory STATIC=0 all drivers
+soak: setup deps
+	$(Q)$(MAKE) $(JOBS) --no-print-directory all drivers
 	$(Q)tests/soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
 
 bench: setup deps

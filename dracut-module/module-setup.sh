@@ -177,7 +177,6 @@ mu_program() {
         dhclient) echo "$1 (package isc-dhcp-client or dhcp-client)" ;;
         arping | arping2) echo "$1 (package iputils-arping or iputils)" ;;
         ip) echo "$1 (package iproute2 or iproute)" ;;
-        networkctl | *systemd-networkd) echo "$1 (package systemd or systemd-networkd)" ;;
         dmsetup) echo "$1 (package dmsetup or device-mapper)" ;;
         switch_root) echo "$1 (package util-linux, or util-linux-extra of Debian 14)" ;;
         *) echo "$1" ;;
@@ -246,10 +245,10 @@ mu_install_networkd() {
             grep -s '^systemd-network:' "$root$name" >>"$initdir$name" ||
             mu_die "$name has no 'systemd-network', whom systemd-networkd runs as; systemd-sysusers makes it"
     done
-    # How the administrator has the network set up.
+    # How the administrator has the network set up; not that another one does, with networkd masked.
     [[ ! ${hostonly-} ]] ||
         inst_multiple -H -o "$etc/network/*" "$etc/networkd.conf" "$etc/networkd.conf.d/*.conf" \
-            "$etc/system/systemd-networkd.service" "$etc/system/systemd-networkd.service.d/*.conf"
+            "$etc/system/systemd-networkd.service.d/*.conf"
     mu_networkd=true
 }
 

@@ -49,11 +49,11 @@ def dracut(site, work, kind, before="", options=""):
 
 
 @pytest.mark.parametrize("kind, programs, message", [
-    (image.SYSTEMD, "usr/bin/ip usr/sbin/ip", "its module 'systemd-networkd' needs ip (package iproute2 or iproute)"),
+    (image.SYSTEMD, "usr/sbin/dmsetup", "its module 'dm' needs dmsetup (package dmsetup or device-mapper)"),
     pytest.param(image.PLAIN, "usr/bin/pgrep", "its module 'network-legacy' needs pgrep (package procps or procps-ng)",
                  marks=pytest.mark.needs("dracut < 111")),
     pytest.param(image.PLAIN, "usr/sbin/NetworkManager", "its module 'network' needs NetworkManager (package network-manager",
-                 marks=pytest.mark.needs("dracut >= 111"))], ids=["ip", "pgrep", "NetworkManager"])
+                 marks=pytest.mark.needs("dracut >= 111"))], ids=["dmsetup", "pgrep", "NetworkManager"])
 def test_an_image_that_could_not_unlock_is_not_made(site, tmp_path, kind, programs, message):
     """The premise: dracut by itself succeeds, with an image without measured-unlock."""
     remove = f"rm -f {programs}"

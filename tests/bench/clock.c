@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Preloaded by tests/soak: the wall clock of a program is as many seconds off as the first bytes of
- * the file of SOAK_CLOCK say, a number of the machine, at any moment. */
+/* Linked into a mu-verifier for tests/soak, before libc: its wall clock is as many seconds off as the first
+ * bytes of the file of SOAK_CLOCK say, a number of the machine, at any moment. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 static const int64_t nothing;
-static const volatile int64_t *off_by = &nothing; /* other libraries may ask before look() */
+static const volatile int64_t *off_by = &nothing; /* libraries may ask before look() */
 
 __attribute__((constructor)) static void look(void)
 {

@@ -167,10 +167,10 @@ class Running:
 class Verifier(Running):
     """One that this starts."""
 
-    def __init__(self, party, program=()):
+    def __init__(self, party, program=(w.MU_VERIFIER,)):
         log_path = party.folder / f"log-{time.monotonic_ns()}"
         with open(log_path, "wb") as log:
-            process = subprocess.Popen([*program, str(w.MU_VERIFIER), "serve", "--config", str(party.config)], stderr=log)
+            process = subprocess.Popen([*map(str, program), "serve", "--config", str(party.config)], stderr=log)
         super().__init__(party, log_path, process)
 
 

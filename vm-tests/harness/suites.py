@@ -5,8 +5,8 @@ import re
 
 # Suite -> packages besides what any image needs: a network for dracut without systemd, a shell to look around, building images.
 TABLE = {
-    # What Amazon Linux 2023 and RHEL 9 have, too. Its dracut wants D-Bus for systemd's network.
-    "bookworm": "isc-dhcp-client procps dbus login fdisk mtools",
+    # What Amazon Linux 2023 and RHEL 9 have, too.
+    "bookworm": "isc-dhcp-client procps login fdisk mtools",
     "trixie": "isc-dhcp-client procps login fdisk mtools",
     # There is no DHCP client that dracut knows; switch_root, which images without systemd need, is in util-linux-extra; tpm2-tools
     # are what brings libtss2 into the initramfs.
