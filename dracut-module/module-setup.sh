@@ -227,7 +227,7 @@ mu_has_networkd() {
 # networkd without dracut's module for it, which has scripts run before udev starts, for what no machine of EC2 needs
 # (`ip=`, roots on the network), and brings D-Bus up to 059 and bash in 106. mu_networkd: is it in the image?
 mu_install_networkd() {
-    local root="${dracutsysrootdir-}" etc=/etc/systemd lib=${systemdutildir:-/usr/lib/systemd} name
+    local root="${dracutsysrootdir-}" etc=/etc/systemd lib=${systemdutildir:-/usr/lib/systemd} name line
     local units=${systemdsystemunitdir:-$lib/system}
     mu_networkd=false
     if mu_is_included systemd-networkd; then
@@ -240,10 +240,12 @@ mu_install_networkd() {
         mu_die "a part of systemd-networkd named above is missing"
     # Names of interfaces, as the unlocked system has them.
     inst_multiple -o "$lib/network/98-default-mac-none.link" "$lib/network/99-default.link"
+    # In /usr/lib on systems that are updated as a whole.
     for name in /etc/passwd /etc/group; do
-        grep -qs '^systemd-network:' "$initdir$name" ||
-            grep -s '^systemd-network:' "$root$name" >>"$initdir$name" ||
+        line=$(grep -hs '^systemd-network:' "$initdir$name" "$root$name" "$root/usr/lib/${name##*/}" | head -n 1)
+        [[ $line ]] ||
             mu_die "$name has no 'systemd-network', whom systemd-networkd runs as; systemd-sysusers makes it"
+        grep -qs '^systemd-network:' "$initdir$name" || echo "$line" >>"$initdir$name"
     done
     # How the administrator has the network set up; not that another one does, with networkd masked.
     [[ ! ${hostonly-} ]] ||

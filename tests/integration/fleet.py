@@ -43,7 +43,8 @@ class PostgreSql:
               capture_output=False, stderr=subprocess.DEVNULL, **self.user)
 
     def start(self):
-        self.tool("pg_ctl", "-w", "-l", self.folder / "log", "-o", f"-k {self.folder} -c listen_addresses='' -F", "start")
+        log_size = " -c max_wal_size=256MB" if self.disk else ""
+        self.tool("pg_ctl", "-w", "-l", self.folder / "log", "-o", f"-k {self.folder} -c listen_addresses='' -F{log_size}", "start")
 
     def halt(self):
         self.tool("pg_ctl", "-w", "-m", "immediate", "stop")
