@@ -7,12 +7,22 @@
 
 #define STOP_POLL_US 20000u
 
-uint64_t clock_now_us(void)
+static uint64_t read_us(clockid_t clock)
 {
     struct timespec now = {0};
 
-    (void)clock_gettime(CLOCK_BOOTTIME, &now);
+    (void)clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+uint64_t clock_now_us(void)
+{
+    return read_us(CLOCK_BOOTTIME);
+}
+
+uint64_t clock_thread_us(void)
+{
+    return read_us(CLOCK_THREAD_CPUTIME_ID);
 }
 
 struct deadline deadline_in(uint64_t seconds)

@@ -8,6 +8,8 @@
 
 /* Microseconds since boot (CLOCK_BOOTTIME). */
 uint64_t clock_now_us(void);
+/* Microseconds of a processor that the calling thread has had (CLOCK_THREAD_CPUTIME_ID). */
+uint64_t clock_thread_us(void);
 
 /* A point on that clock after which nothing new is started. The deadline also counts as passed once
  * *stop or *part is set: *stop by another thread or a signal, *part to end only a part of the work.

@@ -19,9 +19,20 @@ static void forget_failed(const char *name)
     }
 }
 
-enum mu_status trace_step(const char *name, uint64_t start_us, enum mu_status outcome)
+struct trace_start trace_begin(void)
 {
-    struct trace_step step = {name, start_us, clock_now_us(), outcome != MU_OK};
+    return (struct trace_start){clock_now_us(), clock_thread_us()};
+}
+
+enum mu_status trace_step(const char *name, struct trace_start start, enum mu_status outcome)
+{
+    struct trace_step step = {
+        .name = name,
+        .start_us = start.at_us,
+        .end_us = clock_now_us(),
+        .cpu_us = clock_thread_us() - start.cpu_us,
+        .failed = outcome != MU_OK,
+    };
 
     pthread_mutex_lock(&lock);
     forget_failed(name);

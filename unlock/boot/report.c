@@ -42,6 +42,7 @@ static json_object *step_json(const struct trace_step *step)
     if (!json_add_text(object, "name", step->name) ||
         !json_add(object, "start_us", json_object_new_int64((int64_t)step->start_us)) ||
         !json_add(object, "end_us", json_object_new_int64((int64_t)step->end_us)) ||
+        !json_add(object, "cpu_us", json_object_new_int64((int64_t)step->cpu_us)) ||
         (step->failed && !json_add(object, "failed", json_object_new_boolean(true))))
         json_free(&object);
     return object;

@@ -29,7 +29,7 @@ struct imds {
     struct http *http;
     const char *base;
     struct retry retry;
-    uint64_t start; /* 0 once there was a first answer */
+    struct trace_start start; /* at 0 once there was a first answer */
     unsigned forbidden;
     uint8_t token[TOKEN_MAX];
     size_t token_len;
@@ -69,9 +69,9 @@ static enum mu_status request(struct imds *imds, const char *method, const char 
     imds->retry.unanswered = true;
     MU_TRY(http_perform(imds->http, &r, ret, err));
     imds->retry.unanswered = false;
-    if (imds->start != 0)
+    if (imds->start.at_us != 0)
         (void)trace_step("network", imds->start, MU_OK);
-    imds->start = 0;
+    imds->start.at_us = 0;
     return MU_OK;
 }
 
@@ -205,7 +205,7 @@ static enum mu_status retried(const char *base, const struct retry_policy *polic
     struct imds imds = {
         .base = base,
         .retry = {.policy = policy, .deadline = deadline, .error = err, .tell = true},
-        .start = policy == &patient ? clock_now_us() : 0};
+        .start = policy == &patient ? trace_begin() : (struct trace_start){0}};
     enum mu_status status;
 
     if (strncmp(base, "http://", 7) != 0)
