@@ -36,7 +36,9 @@ def test_unlocks(world):
     names = {s["name"] for s in report["steps"]}
     assert {"pcr-read", "header", "record", "baseline", "document", "kms-decrypt", "keyslot", "identity",
             "fence"} <= names
-    assert all(s["end_us"] >= s["start_us"] > 0 and s["end_us"] - s["start_us"] + 1 >= s["cpu_us"] >= 0 for s in report["steps"])
+    assert all(s["end_us"] >= s["start_us"] > 0 for s in report["steps"])
+    # By two clocks, which need not run alike.
+    assert all(0 <= s["cpu_us"] <= 1.1 * (s["end_us"] - s["start_us"]) + 1000 for s in report["steps"])
     cpu = {s["name"]: s["cpu_us"] for s in report["steps"]}
     assert cpu["rsa-key"] > cpu["fence"]
     assert world.fence_closed()

@@ -26,13 +26,8 @@ struct trace_start trace_begin(void)
 
 enum mu_status trace_step(const char *name, struct trace_start start, enum mu_status outcome)
 {
-    struct trace_step step = {
-        .name = name,
-        .start_us = start.at_us,
-        .end_us = clock_now_us(),
-        .cpu_us = clock_thread_us() - start.cpu_us,
-        .failed = outcome != MU_OK,
-    };
+    uint64_t cpu_us = clock_thread_us() - start.cpu_us;
+    struct trace_step step = {name, start.at_us, clock_now_us(), cpu_us, outcome != MU_OK};
 
     pthread_mutex_lock(&lock);
     forget_failed(name);
