@@ -17,7 +17,7 @@ CMDLINE = f"console={CHOSEN.console} panic=-1 quiet mitigations=off no_timer_che
 # /proc and /sys behind, for systemd to mount again.
 NOT_OURS = ["busybox"]
 OMIT = {SYSTEMD: NOT_OURS,
-        PLAIN: [*NOT_OURS, "systemd", "systemd-initrd", "dracut-systemd", "systemd-ask-password", "ifcfg"]}
+        PLAIN: [*NOT_OURS, "systemd", "systemd-initrd", "dracut-systemd", "systemd-ask-password"]}
 
 # $work/root is the base, and stays as it is.
 OVERLAY = """
