@@ -23,6 +23,7 @@ struct store_pool {
     void *idle[STORE_CONNECTIONS_MAX];
     size_t idle_count, count; /* count: with those that are lent or being made */
     bool failing, trying;     /* the last attempt to connect failed; one is under way */
+    struct mu_error why;      /* it failed */
     uint64_t again_us;        /* before that it does not try to connect again */
 };
 
@@ -84,7 +85,7 @@ static enum mu_status make_one(struct store_pool *pool, void **ret, struct mu_er
     enum mu_status status;
 
     if (pool->failing && (pool->trying || began < pool->again_us))
-        return mu_fail(err, MU_RETRY, "store: not connected to the database");
+        return mu_fail(err, MU_RETRY, "%s", pool->why.text);
     pool->trying = true;
     pool->count++;
     (void)pthread_mutex_unlock(&pool->mutex);
@@ -95,6 +96,7 @@ static enum mu_status make_one(struct store_pool *pool, void **ret, struct mu_er
     pool->failing = status != MU_OK;
     if (status == MU_OK)
         return MU_OK;
+    pool->why = *err;
     pool->count--;
     pool->again_us =
         clock_now_us() + (PATIENCE * took > RECONNECT_US ? PATIENCE * took : RECONNECT_US);
