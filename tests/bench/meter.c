@@ -42,7 +42,7 @@ int main(int argc, char **argv)
     start = now_us();
     pid = fork();
     if (pid == 0) {
-        (void)execv(argv[2], argv + 2);
+        (void)execvp(argv[2], argv + 2);
         perror(argv[2]);
         _exit(127);
     }
