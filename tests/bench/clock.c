@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Linked into a mu-verifier for tests/soak, before libc: its wall clock is as many seconds off as the first
- * bytes of the file of SOAK_CLOCK say, a number of the machine, at any moment. */
+/* Linked into a mu-verifier for tests/soak, before libc: its wall clock is as many seconds off as
+ * the first bytes of the file of SOAK_CLOCK say, a number of the machine, at any moment. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -17,7 +17,8 @@ struct report_volume {
 /* The folder of `path`, made if it is missing. */
 enum mu_status report_folder(const char *path, char **ret, struct mu_error *err) MU_MUST_CHECK;
 
-/* {"result":"unlocked","open_doors":[...],"volumes":[...],"steps":[{"name","start_us","end_us","cpu_us"}]};
+/* {"result":"unlocked","open_doors":[...],"volumes":[...],
+ *  "steps":[{"name","start_us","end_us","cpu_us"}]};
  * times in microseconds since boot; a step that failed has "failed": true. `failure` NULL:
  * unlocked. `open` is that of the configuration, or NULL. Nothing in it is secret. Beside it, an
  * empty file created/MAPPING for each volume that was made in this boot and is mapped now. */
